@@ -1,0 +1,221 @@
+"""Configs: frozen dataclasses for modules, ConfigDicts for files and flags.
+
+A module owns a frozen dataclass; a config file assembles `section(instance)`
+of each into one locked ConfigDict, and a module gets its own dataclass back
+through `from_section`. On disk a config is plain JSON.
+"""
+
+import dataclasses
+import difflib
+import enum
+import json
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+import ml_collections
+from etils import epath
+
+
+def section(instance: Any) -> ml_collections.ConfigDict:
+  """Lists every field of a dataclass instance as a ConfigDict.
+
+  Args:
+    instance: a dataclass; nested dataclasses become nested sections, enums
+      their values, tuples stay tuples.
+  """
+  values = {}
+  for field in dataclasses.fields(instance):
+    value = getattr(instance, field.name)
+    if dataclasses.is_dataclass(value):
+      value = section(value)
+    elif isinstance(value, enum.Enum):
+      value = value.value
+    values[field.name] = value
+  return ml_collections.ConfigDict(values, convert_dict=False)
+
+
+def from_section(cls: type, values: Any) -> Any:
+  """Builds the dataclass `cls` from its section.
+
+  Args:
+    cls: a dataclass.
+    values: ConfigDict or dict with exactly the fields of `cls`. Lists become
+      tuples (nested ones too), an int becomes a float where the field is one.
+  Raises:
+    ValueError: an unknown key (its nearest key is named), a missing key, or
+      a value of another type than the field's.
+  """
+  hints = typing.get_type_hints(cls)
+  names = [field.name for field in dataclasses.fields(cls)]
+  check_keys(values.keys(), names, where=cls.__name__)
+  missing = sorted(set(names) - set(values.keys()))
+  if missing:
+    raise ValueError(
+      f'{cls.__name__}: missing key {", ".join(missing)}; '
+      f'build the section with section({cls.__name__}(...))'
+    )
+  return cls(
+    **{
+      name: _field_value(hints[name], values[name], f'{cls.__name__}.{name}')
+      for name in names
+    }
+  )
+
+
+def check_keys(
+  given: Iterable[str], known: Iterable[str], *, where: str
+) -> None:
+  """Raises a ValueError that names the nearest known key of an unknown one."""
+  known = list(known)
+  for key in given:
+    if key in known:
+      continue
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    fix = f'did you mean {near[0]}?' if near else f'known: {", ".join(known)}'
+    raise ValueError(f'{where}: unknown key {key}; {fix}')
+
+
+def check_overrides(argv: Iterable[str], config: Any) -> None:
+  """Raises a ValueError for a `--config.a.b=…` flag with an unknown key.
+
+  Absl reports such a flag without saying what was meant; call this first.
+
+  Args:
+    argv: command-line arguments.
+    config: the config that the flags override.
+  """
+  for argument in argv:
+    name = argument.split('=', 1)[0].lstrip('-').removeprefix('no')
+    if argument.startswith('-') and name.startswith('config.'):
+      values, path = config, name.removeprefix('config.').split('.')
+      for depth, key in enumerate(path):
+        # An index into a tuple (`sizes[0]`) is the flags' own business.
+        key = key.split('[', 1)[0]
+        where = '.'.join(['--config', *path[:depth]])
+        known = list(values) if hasattr(values, 'keys') else []
+        check_keys([key], known, where=where)
+        values = values[key]
+
+
+def to_json(config: ml_collections.ConfigDict) -> str:
+  """Writes a config as JSON text; tuples become lists."""
+  return json.dumps(config.to_dict(), indent=2, allow_nan=False) + '\n'
+
+
+def from_json(text: str) -> ml_collections.ConfigDict:
+  """Reads a locked config from JSON text; lists become tuples.
+
+  Raises:
+    ValueError: the text is not a JSON object.
+  """
+  values = json.loads(text)
+  if not isinstance(values, dict):
+    raise ValueError(
+      f'config is a JSON {type(values).__name__}; wanted an object'
+    )
+  return from_dict(values)
+
+
+def from_dict(values: dict[str, Any]) -> ml_collections.ConfigDict:
+  """Makes a locked config of nested dicts; lists become tuples."""
+  return ml_collections.ConfigDict(_tuples(values)).lock()
+
+
+def save_config(config: ml_collections.ConfigDict, path: Any) -> None:
+  """Writes a config to a JSON file, whole or not at all."""
+  path = epath.Path(path)
+  partial = path.parent / f'{path.name}.partial'
+  partial.write_text(to_json(config))
+  partial.replace(path)
+
+
+def load_config(path: Any) -> ml_collections.ConfigDict:
+  """Reads a config from a JSON file.
+
+  Raises:
+    ValueError: there is no such file, or it is not a JSON object.
+  """
+  path = epath.Path(path)
+  if not path.exists():
+    raise ValueError(f'{path}: no such config; wanted a config.json')
+  try:
+    return from_json(path.read_text())
+  except ValueError as error:
+    raise ValueError(f'{path}: not a config: {error}') from error
+
+
+def differences(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
+  """Lists dotted keys whose values differ, as key -> (old, new).
+
+  Keys only one side has are listed with None on the other.
+  """
+  old, new = _flat(_plain(old)), _flat(_plain(new))
+  return {
+    key: (old.get(key), new.get(key))
+    for key in sorted(old.keys() | new.keys())
+    if old.get(key) != new.get(key)
+  }
+
+
+def _plain(config: Any) -> dict[str, Any]:
+  values = config if isinstance(config, dict) else config.to_dict()
+  return _tuples(values)
+
+
+def _flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+  flat = {}
+  for key, value in values.items():
+    if isinstance(value, dict):
+      flat.update(_flat(value, f'{prefix}{key}.'))
+    else:
+      flat[f'{prefix}{key}'] = value
+  return flat
+
+
+def _tuples(value: Any) -> Any:
+  if isinstance(value, dict):
+    return {key: _tuples(item) for key, item in value.items()}
+  if isinstance(value, (list, tuple)):
+    return tuple(_tuples(item) for item in value)
+  return value
+
+
+def _field_value(hint: Any, value: Any, name: str) -> Any:
+  if dataclasses.is_dataclass(hint):
+    return from_section(hint, value)
+  if isinstance(hint, type) and issubclass(hint, enum.Enum):
+    return _enum_value(hint, value, name)
+  value = _tuples(value)
+  wanted = _plain_types(hint)
+  if float in wanted and type(value) is int and int not in wanted:
+    value = float(value)
+  # bool is an int to Python, never to a config.
+  fits = isinstance(value, wanted) and (
+    not isinstance(value, bool) or bool in wanted or object in wanted
+  )
+  if not fits:
+    raise ValueError(
+      f'{name}={value!r} is of type {type(value).__name__}; wanted '
+      f'{" or ".join(kind.__name__ for kind in wanted)}'
+    )
+  return value
+
+
+def _enum_value(hint: type[enum.Enum], value: Any, name: str) -> enum.Enum:
+  try:
+    return hint(value)
+  except ValueError as error:
+    known = ', '.join(str(member.value) for member in hint)
+    raise ValueError(f'{name}={value!r}: wanted one of {known}') from error
+
+
+def _plain_types(hint: Any) -> tuple[type, ...]:
+  """The runtime types that a field's annotation allows."""
+  if typing.get_origin(hint) in (typing.Union, types.UnionType):
+    return sum((_plain_types(arg) for arg in typing.get_args(hint)), ())
+  if typing.get_origin(hint) is typing.Literal:
+    return tuple({type(arg) for arg in typing.get_args(hint)})
+  origin = typing.get_origin(hint) or hint
+  return (origin,) if isinstance(origin, type) else (object,)

@@ -1,0 +1,273 @@
+"""The device mesh and the one table from logical axes to mesh axes.
+
+No other file knows mesh axes. Parameters name their dimensions beside the
+initialiser (`nn.with_logical_partitioning(init, ('embed', 'mlp'))`),
+activations through `constrain(x_bld, 'batch', 'length', 'channels')`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+from jax.experimental import mesh_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXES = ('data', 'fsdp', 'tensor')
+
+# logical axis -> mesh axes that its dimension is split over, in order.
+RULES: dict[str, tuple[str, ...]] = {
+  'batch': ('data', 'fsdp'),
+  # Activations: all but the batch, and what tensor parallelism splits.
+  'length': (),
+  'time': (),
+  'height': (),
+  'width': (),
+  'channels': (),
+  # Parameters.
+  'layers': (),
+  'embed': ('fsdp',),
+  'heads': ('tensor',),
+  'head_dim': (),
+  'mlp': ('tensor',),
+  'vocab': ('tensor',),
+  'scales': (),
+  'bits': (),
+  'norm': (),
+  # Convolutions: kernel taps, then channels in and out. Sharding the outputs
+  # alone keeps a kernel's memory split with one all-gather before its use.
+  'taps': (),
+  'conv_in': (),
+  'conv_out': ('fsdp',),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+  """Sizes of the mesh axes; one of them may be -1, the devices left over."""
+
+  data: int = -1
+  fsdp: int = 1
+  tensor: int = 1
+
+
+def make_mesh(
+  config: MeshConfig | None = None, devices: Sequence[Any] | None = None
+) -> Mesh:
+  """Arranges devices in a mesh with axes data, fsdp and tensor.
+
+  With several slices (multislice TPU) the data axis runs over the slices, so
+  that only gradients cross the slower network between them.
+
+  Args:
+    config: axis sizes; default: all devices on the data axis.
+    devices: default `jax.devices()`; a topology's devices for ahead-of-time
+      compilation.
+  Raises:
+    ValueError: the sizes do not multiply to the number of devices.
+  """
+  devices = list(jax.devices() if devices is None else devices)
+  shape = _sizes(config or MeshConfig(), len(devices))
+  slices = len({getattr(device, 'slice_index', 0) for device in devices})
+  if slices == 1:
+    grid = mesh_utils.create_device_mesh(
+      shape, devices, allow_split_physical_axes=True
+    )
+  elif shape[0] % slices:
+    raise ValueError(
+      f'mesh data={shape[0]} does not divide over {slices} slices; '
+      f'use a multiple of {slices}'
+    )
+  else:
+    within = (shape[0] // slices, *shape[1:])
+    grid = mesh_utils.create_hybrid_device_mesh(
+      within, (slices, 1, 1), devices, allow_split_physical_axes=True
+    )
+  return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def _sizes(config: MeshConfig, num_devices: int) -> tuple[int, ...]:
+  sizes = [getattr(config, axis) for axis in AXES]
+  given = ', '.join(f'{axis}={size}' for axis, size in zip(AXES, sizes))
+  known = math.prod(size for size in sizes if size != -1)
+  if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
+    raise ValueError(
+      f'mesh {given}: wanted sizes of at least 1, at most one of them -1 '
+      f'(the rest of the {num_devices} devices)'
+    )
+  if num_devices % known or (-1 not in sizes and known != num_devices):
+    raise ValueError(
+      f'mesh {given} covers {known} devices and there are {num_devices}; use '
+      f'sizes whose product is {num_devices}, or -1 on one axis with the '
+      f'others dividing {num_devices}'
+    )
+  return tuple(num_devices // known if size == -1 else size for size in sizes)
+
+
+def partition_spec(
+  names: Sequence[str | None], shape: Sequence[int], mesh: Any
+) -> PartitionSpec:
+  """Translates a dimension's logical names to the mesh axes it is split over.
+
+  A dimension that its mesh axes do not divide is split over fewer of them
+  (the last dropped first), in the end over none: such a dimension is
+  replicated, which costs memory and changes no result. A mesh axis serves
+  one dimension, the first that names it.
+
+  Args:
+    names: one logical axis for each dimension, or None for replication.
+    shape: the array's shape.
+    mesh: a Mesh or AbstractMesh with the axes of this file.
+  Raises:
+    ValueError: a name that RULES does not list, or another number of names
+      than dimensions.
+  """
+  if len(names) != len(shape):
+    raise ValueError(
+      f'logical axes {tuple(names)} name {len(names)} dimensions of an array '
+      f'of shape {tuple(shape)}; give one name for each dimension'
+    )
+  used: set[str] = set()
+  spec = []
+  for name, size in zip(names, shape):
+    axes = tuple(axis for axis in _rule(name) if axis not in used)
+    while axes and size % math.prod(mesh.shape[axis] for axis in axes):
+      axes = axes[:-1]
+    used.update(axes)
+    spec.append(axes[0] if len(axes) == 1 else axes or None)
+  while spec and spec[-1] is None:
+    spec.pop()
+  return PartitionSpec(*spec)
+
+
+def _rule(name: str | None) -> tuple[str, ...]:
+  if name is None:
+    return ()
+  if name not in RULES:
+    raise ValueError(
+      f'logical axis {name!r} has no rule; use one of {", ".join(RULES)}, or '
+      'add it to RULES in core/mesh.py'
+    )
+  return RULES[name]
+
+
+def shardings(abstract_boxed_tree: Any, mesh: Mesh) -> Any:
+  """NamedShardings for a tree of shapes with logical axes.
+
+  Args:
+    abstract_boxed_tree: ShapeDtypeStructs, some inside flax
+      `LogicallyPartitioned` boxes (as `jax.eval_shape` of an init gives).
+      A leaf without a box is replicated.
+    mesh: the mesh.
+  Returns:
+    The tree without boxes, a NamedSharding at each leaf.
+  """
+
+  def sharding(leaf: Any) -> NamedSharding:
+    if not _is_box(leaf):
+      return NamedSharding(mesh, PartitionSpec())
+    return NamedSharding(
+      mesh, partition_spec(leaf.names, leaf.value.shape, mesh)
+    )
+
+  return jax.tree.map(sharding, abstract_boxed_tree, is_leaf=_is_box)
+
+
+def unbox(tree: Any) -> Any:
+  """Takes the arrays out of their logical-axis boxes, without constraints."""
+  return jax.tree.map(
+    lambda leaf: leaf.value if _is_box(leaf) else leaf, tree, is_leaf=_is_box
+  )
+
+
+def logical_axes(boxed_tree: Any) -> Any:
+  """The names of each array's dimensions; None for each where unnamed.
+
+  Args:
+    boxed_tree: as for `shardings`.
+  Returns:
+    The tree without boxes, a tuple of names at each leaf.
+  """
+  return jax.tree.map(
+    lambda x: tuple(x.names) if _is_box(x) else (None,) * x.ndim,
+    boxed_tree,
+    is_leaf=_is_box,
+  )
+
+
+def _is_box(leaf: Any) -> bool:
+  return isinstance(leaf, nn.LogicallyPartitioned)
+
+
+def constrain(x: jax.Array, *logical_axes: str | None) -> jax.Array:
+  """Pins an activation's sharding; does nothing without a mesh in context.
+
+  Args:
+    x: any array.
+    *logical_axes: one name for each dimension, or None to leave it whole.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or mesh.size == 1:
+    for name in logical_axes:
+      _rule(name)
+    return x
+  spec = partition_spec(logical_axes, x.shape, mesh)
+  return jax.lax.with_sharding_constraint(x, spec)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+  """The sharding of arrays whose first dimension is the batch."""
+  return NamedSharding(mesh, PartitionSpec(RULES['batch']))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """The sharding of arrays that every device holds whole."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_ways(mesh: Mesh) -> int:
+  """Over how many parts the batch is split."""
+  return math.prod(mesh.shape[axis] for axis in RULES['batch'])
+
+
+def check_batch_size(batch_size: int, mesh: Mesh, accumulate: int = 1) -> None:
+  """Raises a ValueError if a global batch does not split over the mesh."""
+  parts = batch_ways(mesh) * accumulate
+  if batch_size % parts:
+    raise ValueError(
+      f'batch_size={batch_size}: does not divide into {batch_ways(mesh)} '
+      f'device groups (mesh data x fsdp) x {accumulate} accumulated parts; '
+      f'use a multiple of {parts}'
+    )
+
+
+def shard_batch(batch: Any, mesh: Mesh) -> Any:
+  """Puts this process's rows of a batch on its devices.
+
+  Args:
+    batch: tree of NumPy arrays, first dimension the local share of the batch.
+    mesh: the mesh.
+  Returns:
+    The tree of global arrays, first dimension the global batch.
+  """
+  sharding = batch_sharding(mesh)
+
+  def place(x: np.ndarray) -> jax.Array:
+    check_batch_size(x.shape[0] * jax.process_count(), mesh)
+    return jax.make_array_from_process_local_data(sharding, x)
+
+  return jax.tree.map(place, batch)
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+  """Puts a tree of host arrays whole on every device (frozen networks)."""
+  sharding = replicated(mesh)
+  return jax.tree.map(
+    lambda x: jax.make_array_from_callback(
+      np.shape(x), sharding, lambda index, x=x: np.asarray(x)[index]
+    ),
+    tree,
+  )

@@ -1,0 +1,117 @@
+"""AdamW with warm-up, cosine decay, clipping, and decay on matrices only."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import optax
+
+from videoar_jax.core import mesh
+
+# Logical axes whose arrays never decay: norm gains, embeddings of a scale.
+UNDECAYED = frozenset({'norm', 'scales'})
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+  """How one network's parameters are updated.
+
+  Attributes:
+    learning_rate: the peak, reached after the warm-up.
+    warmup_steps: updates (of this network) of linear warm-up from 0.
+    end_value: learning rate at the end of the cosine, as a share of the peak.
+    beta1: decay of the first moment.
+    beta2: decay of the second moment.
+    epsilon: added to the root of the second moment.
+    weight_decay: decoupled decay of matrices; vectors and scalars (norms,
+      biases, scales) have none.
+    clip_norm: largest global norm of the gradient; 0 turns clipping off.
+    ema_decay: decay of the averaged parameters; 0 turns averaging off (the
+      average then equals the parameters).
+  """
+
+  learning_rate: float = 1e-4
+  warmup_steps: int = 100
+  end_value: float = 0.1
+  beta1: float = 0.9
+  beta2: float = 0.95
+  epsilon: float = 1e-8
+  weight_decay: float = 0.05
+  clip_norm: float = 1.0
+  ema_decay: float = 0.999
+
+
+def make_schedule(
+  config: OptimizerConfig, *, num_updates: int
+) -> optax.Schedule:
+  """Linear warm-up to the peak, then a cosine to the end value.
+
+  Raises:
+    ValueError: warmup_steps is negative or not below num_updates.
+  """
+  if not 0 <= config.warmup_steps < max(num_updates, 1):
+    raise ValueError(
+      f'warmup_steps={config.warmup_steps}: wanted 0 <= warmup_steps < '
+      f'{num_updates} updates; shorten the warm-up or train longer'
+    )
+  return optax.schedules.warmup_cosine_decay_schedule(
+    init_value=0.0 if config.warmup_steps else config.learning_rate,
+    peak_value=config.learning_rate,
+    warmup_steps=config.warmup_steps,
+    decay_steps=num_updates,
+    end_value=config.end_value * config.learning_rate,
+  )
+
+
+def make_optimizer(
+  config: OptimizerConfig, *, num_updates: int, mask: Any
+) -> optax.GradientTransformation:
+  """AdamW over a whole run of `num_updates` updates.
+
+  The first update already has a rate above 0 (the schedule is read one ahead).
+
+  Source: Loshchilov & Hutter (arXiv:1711.05101).
+
+  Args:
+    config: rates and decays.
+    num_updates: length of the schedule.
+    mask: tree of bools, True where weight decay applies (`decay_mask`).
+  """
+  schedule = make_schedule(config, num_updates=num_updates)
+  clip = (
+    optax.clip_by_global_norm(config.clip_norm)
+    if config.clip_norm
+    else optax.identity()
+  )
+  return optax.chain(
+    clip,
+    optax.adamw(
+      lambda count: schedule(count + 1),
+      b1=config.beta1,
+      b2=config.beta2,
+      eps=config.epsilon,
+      weight_decay=config.weight_decay,
+      mask=mask,
+    ),
+  )
+
+
+def decay_mask(boxed_params: Any) -> Any:
+  """True for parameters that weight decay applies to: the matrices.
+
+  A matrix has two or more axes, the stack of layers (`scan`) not counted,
+  and none of the axes that never decay.
+
+  Args:
+    boxed_params: arrays or shapes, with their logical axes.
+  """
+
+  def is_matrix(names: tuple[str | None, ...]) -> bool:
+    axes = [name for name in names if name != 'layers']
+    return len(axes) >= 2 and UNDECAYED.isdisjoint(axes)
+
+  return jax.tree.map(
+    is_matrix,
+    mesh.logical_axes(boxed_params),
+    is_leaf=lambda x: isinstance(x, tuple),
+  )

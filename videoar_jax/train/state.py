@@ -1,0 +1,169 @@
+"""What training carries from step to step, and how it is born sharded."""
+
+import dataclasses
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.train import optimizer as optimizer_lib
+
+Params = Any
+Objective = Callable[
+  [Params, dict[str, jax.Array], jax.Array, dict[str, Params]],
+  tuple[jax.Array, dict[str, jax.Array]],
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Update:
+  """One network, what it minimises, and how.
+
+  Attributes:
+    net: the network's name in `TrainState.nets`.
+    init: `(key) -> params`, float32, a plain dict whose arrays may sit in
+      flax `LogicallyPartitioned` boxes.
+    objective: `(params, batch, rng, nets) -> (loss, metrics)`. `params` are
+      this network's, `rng` is a typed key, `nets` maps the other networks
+      and the frozen ones to their parameters, loss and metrics are scalars.
+    optimizer: its optimiser.
+    every: the update runs in steps divisible by this.
+  """
+
+  net: str
+  init: Callable[[jax.Array], Params]
+  objective: Objective
+  optimizer: optimizer_lib.OptimizerConfig
+  every: int = 1
+
+
+@flax.struct.dataclass
+class NetState:
+  """A network in training: parameters, optimiser and averaged parameters."""
+
+  params: Params
+  opt_state: optax.OptState
+  ema: Params
+
+
+@flax.struct.dataclass
+class TrainState:
+  """Everything a step reads and writes besides the batch.
+
+  Attributes:
+    step: int32, steps done, which is also the position in the data.
+    nets: network name -> NetState.
+    rng: uint32 data of the run's key; step keys are folded in, never split.
+  """
+
+  step: jax.Array
+  nets: dict[str, NetState]
+  rng: jax.Array
+
+
+def net_optimizer(
+  update: Update, *, num_steps: int
+) -> optax.GradientTransformation:
+  """An update's optimiser for a run of `num_steps` steps."""
+  params = jax.eval_shape(update.init, jax.random.key(0))
+  return optimizer_lib.make_optimizer(
+    update.optimizer,
+    num_updates=math.ceil(num_steps / update.every),
+    mask=optimizer_lib.decay_mask(params),
+  )
+
+
+def named_key(key: jax.Array, name: str) -> jax.Array:
+  """A key for a named purpose: the same name gives the same key."""
+  return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def abstract_state(
+  updates: Sequence[Update], *, seed: int, num_steps: int, mesh: Mesh
+) -> TrainState:
+  """Shapes, dtypes and shardings of the state, without making an array."""
+  check_updates(updates)
+  boxed = jax.eval_shape(_boxed_init(updates, seed=seed, num_steps=num_steps))
+  places = mesh_lib.shardings(boxed, mesh)
+  return jax.tree.map(
+    lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+    mesh_lib.unbox(boxed),
+    places,
+  )
+
+
+def create_state(
+  updates: Sequence[Update], *, seed: int, num_steps: int, mesh: Mesh
+) -> TrainState:
+  """Makes the first state, each array born on the devices that hold it.
+
+  Args:
+    updates: the networks in training.
+    seed: of the initial parameters and of every random draw in training.
+    num_steps: of the whole run; only learning-rate schedules depend on it.
+    mesh: where the state lives.
+  Raises:
+    ValueError: two updates of one name, or parameters that are not float32.
+  """
+  abstract = abstract_state(updates, seed=seed, num_steps=num_steps, mesh=mesh)
+  _check_float32(abstract)
+  init = _boxed_init(updates, seed=seed, num_steps=num_steps)
+  places = jax.tree.map(lambda x: x.sharding, abstract)
+  with jax.set_mesh(mesh):
+    return jax.jit(lambda: mesh_lib.unbox(init()), out_shardings=places)()
+
+
+def _boxed_init(
+  updates: Sequence[Update], *, seed: int, num_steps: int
+) -> Callable[[], TrainState]:
+  """The initial state with logical axes: optimisers copy the boxes along."""
+
+  def init() -> TrainState:
+    key = jax.random.key(seed)
+    nets = {}
+    for update in updates:
+      params = update.init(named_key(key, update.net))
+      optimizer = net_optimizer(update, num_steps=num_steps)
+      nets[update.net] = NetState(
+        params=params,
+        opt_state=optimizer.init(params),
+        ema=jax.tree.map(jnp.copy, params),
+      )
+    return TrainState(
+      step=jnp.zeros((), jnp.int32),
+      nets=nets,
+      rng=jax.random.key_data(key),
+    )
+
+  return init
+
+
+def check_updates(updates: Sequence[Update]) -> None:
+  """Raises a ValueError if a list of updates cannot be run."""
+  names = [update.net for update in updates]
+  if not names or len(set(names)) != len(names):
+    raise ValueError(
+      f'updates of nets {names}: wanted distinct names, not none'
+    )
+  for update in updates:
+    if update.every < 1:
+      raise ValueError(f'every={update.every} of {update.net}: wanted >= 1')
+  if all(update.every > 1 for update in updates):
+    raise ValueError('every > 1 in all updates; one must run in each step')
+
+
+def _check_float32(state: TrainState) -> None:
+  for name, net in state.nets.items():
+    for path, leaf in jax.tree_util.tree_leaves_with_path(net.params):
+      if leaf.dtype != jnp.float32:
+        raise ValueError(
+          f'{name}{jax.tree_util.keystr(path)} is {leaf.dtype}; parameters '
+          'are float32 (compute may be bfloat16)'
+        )
