@@ -1,0 +1,256 @@
+"""Verified checkpoints: Orbax writes them, digests say whether to trust them.
+
+`DIRECTORY/<step>/` is one Orbax composite of `arrays` (nested dicts) and
+`manifest` (JSON: shape, dtype and digest of each array, the caller's `meta`,
+and a digest of itself). Orbax commits both at once. A step is trusted when
+it is committed, its manifest is whole and its arrays match their digests.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+from etils import epath
+from jax.experimental import multihost_utils
+
+from videoar_jax.core import digest as digest_lib
+from videoar_jax.core import manifest as manifest_lib
+from videoar_jax.core.manifest import CheckpointError, Restored
+
+
+class Checkpoints:
+  """The checkpoints of one run: the latest few and the best one.
+
+  A save runs in the background; the next call to `save`, `restore` or `close`
+  waits for it. A save that fails (a full disk) is logged and counted in
+  `failed_saves`, its remains are removed and the earlier checkpoints are
+  left as they are.
+  """
+
+  def __init__(self, directory: Any, *, keep: int = 2):
+    """Opens a directory of checkpoints, which need not exist yet.
+
+    Args:
+      directory: path, local or in a bucket.
+      keep: how many of the latest to keep, at least 1; the one with the
+        lowest `best_value` is kept besides.
+    """
+    if keep < 1:
+      raise ValueError(f'keep={keep}: wanted at least 1 checkpoint')
+    self.directory = epath.Path(directory)
+    self.failed_saves = 0
+    self._keep = keep
+    self._best_values: dict[int, float | None] = {}
+    self._writer: ocp.AsyncCheckpointer | None = None
+    self._pending: int | None = None
+    self._error: Exception | None = None
+
+  def save(
+    self,
+    step: int,
+    tree: Any,
+    meta: dict[str, Any],
+    *,
+    best_value: float | None = None,
+    wait: bool = False,
+  ) -> None:
+    """Writes a checkpoint; arrays may be donated as soon as this returns.
+
+    Args:
+      step: its name. A step that this object saved already is not rewritten.
+      tree: any tree of arrays.
+      meta: JSON values, returned by `restore`.
+      best_value: the lower the better; None never counts as best.
+      wait: return when the checkpoint is committed.
+    Raises:
+      CheckpointError: with `wait`, this checkpoint could not be written.
+    """
+    self._settle()
+    self._error = None
+    if step not in self._best_values:
+      arrays = digest_lib.flatten(tree)
+      manifest = manifest_lib.make_manifest(arrays, step, meta, best_value)
+      self._pending = step
+      try:
+        self._start_writing(step, arrays, manifest)
+      except Exception as error:  # named, counted, reported
+        self._write_failed(error)
+      else:
+        self._best_values[step] = best_value
+    if wait:
+      self._settle()
+      if self._error is not None:
+        why = manifest_lib.brief(self._error)
+        raise CheckpointError(
+          f'checkpoint {step} in {self.directory} could not be written '
+          f'({why}); free some disk space and run the same command again, '
+          f'which resumes from the newest of: {self._describe_steps()}'
+        ) from self._error
+
+  def restore(self, abstract_tree: Any) -> Restored | None:
+    """Reads the newest trusted checkpoint.
+
+    Remains of an interrupted save are named and removed; a damaged step is
+    named and moved to `DIRECTORY_damaged/`, so that its number is free again.
+
+    Args:
+      abstract_tree: ShapeDtypeStructs with shardings, on any mesh.
+    Returns:
+      The checkpoint, or None where none was ever committed.
+    Raises:
+      CheckpointError: there are checkpoints and none can be trusted, or the
+        arrays are those of another config.
+    """
+    self._settle()
+    self._clear_partial()
+    reasons = {}
+    for step in manifest_lib.list_steps(self.directory)[::-1]:
+      path = self.directory / str(step)
+      restored, reason = self._restore_step(path, abstract_tree)
+      if restored is not None:
+        self._set_aside(list(reasons))
+        self._best_values = {step: restored.best_value}
+        return restored
+      logging.warning('checkpoint %s is damaged: %s', path, reason)
+      reasons[step] = reason
+    if reasons:
+      raise CheckpointError(manifest_lib.none_trusted(self.directory, reasons))
+    return None
+
+  def _restore_step(
+    self, path: epath.Path, abstract_tree: Any
+  ) -> tuple[Restored | None, str]:
+    """One step's checkpoint, or the reason why it cannot be trusted."""
+    manifest, reason = _agree(lambda: manifest_lib.read_manifest(path))
+    if reason:
+      return None, reason
+    manifest_lib.check_structure(
+      manifest, digest_lib.flatten(abstract_tree), path
+    )
+    tree, reason = _agree(lambda: manifest_lib.read_arrays(path, abstract_tree))
+    reason = reason or manifest_lib.wrong_arrays(
+      manifest, digest_lib.flatten(tree)
+    )
+    if reason:
+      return None, reason
+    return manifest_lib.restored(manifest, tree), ''
+
+  def close(self) -> None:
+    """Waits for a running save, and removes what need not be kept."""
+    self._settle()
+    if self._writer is not None:
+      self._writer.close()
+      self._writer = None
+
+  def _start_writing(
+    self, step: int, arrays: dict[str, Any], manifest: dict[str, Any]
+  ) -> None:
+    if self._writer is None:
+      self._writer = ocp.AsyncCheckpointer(
+        ocp.CompositeCheckpointHandler('arrays', 'manifest')
+      )
+    self.directory.mkdir(parents=True, exist_ok=True)
+    self._writer.save(
+      self.directory / str(step),
+      args=ocp.args.Composite(
+        arrays=ocp.args.PyTreeSave(digest_lib.nest(arrays)),
+        manifest=ocp.args.JsonSave(manifest),
+      ),
+      force=True,  # what bears this number was not trusted
+    )
+
+  def _settle(self) -> None:
+    """Waits for the running save; then drops checkpoints not to be kept."""
+    if self._writer is None or self._pending is None:
+      return
+    try:
+      self._writer.wait_until_finished()
+    except Exception as error:  # named, counted, reported
+      self._write_failed(error)
+      return
+    self._pending = None
+    self._prune()
+
+  def _write_failed(self, error: Exception) -> None:
+    step, self._pending = self._pending, None
+    self._best_values.pop(step, None)
+    self._error = error
+    self.failed_saves += 1
+    # A failed writer may hold on to its error: the next save has a new one.
+    writer, self._writer = self._writer, None
+    try:
+      if writer is not None:
+        writer.close()
+    except Exception as again:  # the first error was the cause
+      logging.warning(
+        'closing the writer failed, too: %s', manifest_lib.brief(again)
+      )
+    self._clear_partial()
+    logging.error(
+      'checkpoint %s in %s could not be written: %s. Training goes on; the '
+      'earlier checkpoints are intact: %s',
+      step,
+      self.directory,
+      manifest_lib.brief(error),
+      self._describe_steps(),
+    )
+
+  def _prune(self) -> None:
+    steps = manifest_lib.list_steps(self.directory)
+    for step in steps:
+      if step not in self._best_values:
+        try:
+          manifest = manifest_lib.read_manifest(self.directory / str(step))
+          self._best_values[step] = manifest['best_value']
+        except CheckpointError:
+          self._best_values[step] = None
+    valued = [s for s in steps if self._best_values[s] is not None]
+    best = min(valued, key=lambda s: self._best_values[s], default=None)
+    for step in steps[: -self._keep]:
+      if step != best and jax.process_index() == 0:
+        # The manifest first: what is half removed must not be trusted.
+        path = self.directory / str(step)
+        (path / 'manifest').rmtree(missing_ok=True)
+        path.rmtree(missing_ok=True)
+
+  def _clear_partial(self) -> None:
+    for path in manifest_lib.children(self.directory):
+      if manifest_lib.PARTIAL in path.name:
+        logging.warning(
+          'checkpoint %s was never completed (stopped or failed while '
+          'writing): removed',
+          path,
+        )
+        if jax.process_index() == 0:
+          path.rmtree(missing_ok=True)
+
+  def _set_aside(self, steps: list[int]) -> None:
+    folder = self.directory.parent / f'{self.directory.name}_damaged'
+    for step in steps if jax.process_index() == 0 else ():
+      folder.mkdir(parents=True, exist_ok=True)
+      target = folder / f'{step}-{int(time.time())}'
+      (self.directory / str(step)).rename(target)
+      logging.warning('the damaged checkpoint was moved to %s', target)
+    if steps and jax.process_count() > 1:
+      multihost_utils.sync_global_devices('damaged checkpoints moved')
+
+  def _describe_steps(self) -> str:
+    steps = manifest_lib.list_steps(self.directory)
+    return ', '.join(map(str, steps)) or 'none'
+
+
+def _agree(read: Callable[[], Any]) -> tuple[Any, str]:
+  """Reads on all processes: the value, or the reason why one could not."""
+  try:
+    value, reason = read(), ''
+  except Exception as error:  # whatever damage may cause
+    value, reason = None, manifest_lib.brief(error)
+  if jax.process_count() > 1:
+    good = multihost_utils.process_allgather(np.array(not reason))
+    if not good.all():
+      return None, reason or 'another process could not read it'
+  return value, reason

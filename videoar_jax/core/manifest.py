@@ -1,0 +1,254 @@
+"""One checkpoint on disk: its manifest, its arrays, and whether they agree."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+from etils import epath
+
+from videoar_jax.core import digest as digest_lib
+
+FORMAT = 1
+# Orbax's mark of a folder that is still being written.
+PARTIAL = '.orbax-checkpoint-tmp'
+
+
+class CheckpointError(ValueError):
+  """A checkpoint that cannot be read, trusted or written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+  """A trusted checkpoint.
+
+  Attributes:
+    step: of the checkpoint.
+    tree: the arrays, in the structure that was asked for.
+    meta: what `Checkpoints.save` was given.
+    best_value: what `Checkpoints.save` was given.
+  """
+
+  step: int
+  tree: Any
+  meta: dict[str, Any]
+  best_value: float | None
+
+
+def make_manifest(
+  arrays: Mapping[str, Any],
+  step: int,
+  meta: dict[str, Any],
+  best_value: float | None,
+) -> dict[str, Any]:
+  """Describes arrays (name -> array) and digests the description itself."""
+  body = {
+    'format': FORMAT,
+    'step': int(step),
+    'arrays': digest_lib.describe(arrays, digest_lib.array_digests(arrays)),
+    'best_value': None if best_value is None else float(best_value),
+    'meta': meta,
+  }
+  return {**body, 'digest': digest_lib.text_digest(body)}
+
+
+def children(directory: Any) -> list[epath.Path]:
+  """What a folder holds; nothing if it does not exist."""
+  directory = epath.Path(directory)
+  return sorted(directory.iterdir()) if directory.is_dir() else []
+
+
+def is_step(path: Any) -> bool:
+  """Whether a path is the committed checkpoint of one step."""
+  path = epath.Path(path)
+  return (
+    path.name.isdigit()
+    and path.is_dir()
+    and ocp.utils.is_checkpoint_finalized(path)
+  )
+
+
+def list_steps(directory: Any) -> list[int]:
+  """The committed steps of a directory of checkpoints, in ascending order."""
+  return sorted(int(path.name) for path in children(directory) if is_step(path))
+
+
+def read_manifest(path: Any) -> dict[str, Any]:
+  """Reads and checks the manifest of one step's folder.
+
+  Raises:
+    CheckpointError: it is missing, not JSON, or not as it was written.
+  """
+  try:
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+      manifest = reader.restore(
+        epath.Path(path),
+        args=ocp.args.Composite(manifest=ocp.args.JsonRestore()),
+      )['manifest']
+    body = {key: value for key, value in manifest.items() if key != 'digest'}
+    whole = manifest['digest'] == digest_lib.text_digest(body)
+  except Exception as error:  # whatever damaged JSON may cause
+    raise CheckpointError(f'unreadable manifest: {brief(error)}') from error
+  if not whole:
+    raise CheckpointError('the manifest is not as it was written')
+  if manifest['format'] != FORMAT:
+    raise CheckpointError(
+      f'format {manifest["format"]}; this version reads format {FORMAT}'
+    )
+  return manifest
+
+
+def load_arrays(
+  path: Any, *, select: Callable[[str], bool] = lambda name: True
+) -> Restored:
+  """Reads arrays as NumPy, without knowing the tree, e.g. to sample.
+
+  Args:
+    path: one step's folder, or a folder of them, of which the newest that can
+      be trusted is taken (nothing is moved or removed).
+    select: which arrays, by name (`nets/generator/ema/head/kernel`).
+  Returns:
+    The checkpoint, its tree nested dicts.
+  Raises:
+    CheckpointError: there is none, or none that can be trusted, or no array
+      is selected.
+  """
+  path = epath.Path(path)
+  if is_step(path):
+    candidates = [path]
+  else:
+    candidates = [path / str(step) for step in list_steps(path)[::-1]]
+  if not candidates:
+    raise CheckpointError(f'{path}: no committed checkpoint there')
+  reasons = {}
+  for candidate in candidates:
+    try:
+      return _load_step(candidate, select)
+    except CheckpointError as error:
+      logging.warning('checkpoint %s is damaged: %s', candidate, error)
+      reasons[candidate.name] = str(error)
+  raise CheckpointError(none_trusted(path, reasons))
+
+
+def _load_step(path: epath.Path, select: Callable[[str], bool]) -> Restored:
+  manifest = read_manifest(path)
+  wanted = {
+    name: jax.ShapeDtypeStruct(tuple(about['shape']), jnp.dtype(about['dtype']))
+    for name, about in manifest['arrays'].items()
+    if select(name)
+  }
+  if not wanted:
+    known = sorted({name.rsplit('/', 1)[0] for name in manifest['arrays']})
+    raise CheckpointError(f'no array selected; it has {", ".join(known)}')
+  try:
+    tree = read_arrays(path, digest_lib.nest(wanted), as_numpy=True)
+  except Exception as error:  # whatever damaged data may cause
+    raise CheckpointError(f'unreadable arrays: {brief(error)}') from error
+  reason = wrong_arrays(manifest, digest_lib.flatten(tree))
+  if reason:
+    raise CheckpointError(reason)
+  return restored(manifest, tree)
+
+
+def restored(manifest: dict[str, Any], tree: Any) -> Restored:
+  """Puts arrays and what the manifest says of them together."""
+  return Restored(
+    manifest['step'], tree, manifest['meta'], manifest['best_value']
+  )
+
+
+def read_arrays(
+  path: Any, abstract_tree: Any, *, as_numpy: bool = False
+) -> Any:
+  """Reads the arrays of `abstract_tree`, and no others, from a step's folder.
+
+  Args:
+    path: the step's folder.
+    abstract_tree: ShapeDtypeStructs, with shardings unless `as_numpy`.
+    as_numpy: NumPy arrays instead of jax arrays.
+  """
+  nested = digest_lib.nest(digest_lib.flatten(abstract_tree))
+  if as_numpy:
+    args = jax.tree.map(
+      lambda _: ocp.RestoreArgs(restore_type=np.ndarray), nested
+    )
+  else:
+    args = ocp.checkpoint_utils.construct_restore_args(nested)
+  with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+    arrays = reader.restore(
+      epath.Path(path),
+      args=ocp.args.Composite(
+        arrays=ocp.args.PyTreeRestore(
+          nested, restore_args=args, partial_restore=True
+        )
+      ),
+    )['arrays']
+  flat = digest_lib.flatten(arrays)
+  return jax.tree.unflatten(
+    jax.tree.structure(abstract_tree),
+    [flat[name] for name in digest_lib.flatten(abstract_tree)],
+  )
+
+
+def check_structure(
+  manifest: dict[str, Any], wanted: Mapping[str, Any], path: Any
+) -> None:
+  """Raises a CheckpointError if a checkpoint holds other arrays than wanted.
+
+  Args:
+    manifest: of the checkpoint.
+    wanted: name -> anything with shape and dtype.
+    path: for the message.
+  """
+  stored = {
+    name: (tuple(about['shape']), about['dtype'])
+    for name, about in manifest['arrays'].items()
+  }
+  wanted = {name: (x.shape, str(x.dtype)) for name, x in wanted.items()}
+  for name in sorted(stored.keys() | wanted.keys()):
+    if stored.get(name) != wanted.get(name):
+      raise CheckpointError(
+        f'{path} is a checkpoint of another config: {name} is '
+        f'{_about(stored.get(name))} there and {_about(wanted.get(name))} '
+        'here; use the config of the checkpoint, or another workdir'
+      )
+
+
+def wrong_arrays(manifest: dict[str, Any], arrays: Mapping[str, Any]) -> str:
+  """Names the arrays that differ from their digests; empty if none does."""
+  digests = digest_lib.array_digests(arrays)
+  wrong = [
+    name
+    for name, digest in digests.items()
+    if digest != manifest['arrays'][name]['digest']
+  ]
+  if not wrong:
+    return ''
+  more = f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''
+  return f'digest mismatch in {", ".join(wrong[:3])}{more}'
+
+
+def none_trusted(path: Any, reasons: Mapping[Any, str]) -> str:
+  """The message that no checkpoint is good, and why, one by one."""
+  lines = ''.join(f'\n  {step}: {why}' for step, why in reasons.items())
+  return (
+    f'{path}: none of its checkpoints can be trusted; put a good copy back, '
+    f'or start in another workdir:{lines}'
+  )
+
+
+def brief(error: BaseException) -> str:
+  """An exception's first line, with its type where that says more."""
+  lines = str(error).strip().splitlines()
+  text = lines[0][:300] if lines else ''
+  if isinstance(error, CheckpointError):
+    return text
+  return f'{type(error).__name__}: {text}'
+
+
+def _about(value: tuple[tuple[int, ...], str] | None) -> str:
+  return 'absent' if value is None else f'{value[1]}{list(value[0])}'
