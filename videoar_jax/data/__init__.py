@@ -1,0 +1,14 @@
+"""Where clips come from.
+
+config        DataConfig, its checks, and `kind:PATH`
+synthetic     moving shapes rendered on the fly; the class is the motion
+folder        class folders of videos (UCF-101's layout), official split files
+decode        a random window of a video file, by PyAV; damage is noticed here
+transforms    resize with antialias, centre crop, mirror
+array_record  videos decoded once to the training resolution, lossless
+features      a trained tokenizer's features of such videos
+shards        sharded records with a manifest, for the two above
+pipeline      make_source, make_batches: batches as a function of (seed, step)
+failures      what may fail, what is then said, and when it is too much
+prepare       the command that writes array_record and features directories
+"""

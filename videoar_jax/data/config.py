@@ -1,0 +1,82 @@
+"""What the data pipeline is told: one frozen dataclass, checked once."""
+
+from __future__ import annotations
+
+import dataclasses
+
+KINDS = ('synthetic', 'folder', 'array_record', 'features')
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """Where clips come from and what a batch of them looks like.
+
+  Attributes:
+    source: `synthetic`, `folder:PATH`, `array_record:PATH`, `features:PATH`.
+    split_file: official list of training videos (UCF-101 trainlist format);
+      for the folder source only. '' draws a held-out 5% by name.
+    batch_size: clips per step, over all processes.
+    num_frames: frames per clip, T >= 1.
+    height: pixels.
+    width: pixels.
+    frame_stride: every how many-th frame of the video makes the clip.
+    flip: mirror half of the clips left to right.
+    num_workers: decoding processes; 0 decodes in this process.
+    max_bad_share: share of unreadable videos past which a run stops, 0..1.
+  """
+
+  source: str = 'synthetic'
+  split_file: str = ''
+  batch_size: int = 8
+  num_frames: int = 17
+  height: int = 64
+  width: int = 64
+  frame_stride: int = 1
+  flip: bool = False
+  num_workers: int = 0
+  max_bad_share: float = 0.05
+
+
+def parse_source(source: str) -> tuple[str, str]:
+  """Splits `kind:PATH` into (kind, path); the path is '' for `synthetic`.
+
+  Raises:
+    ValueError: the kind is unknown, or its path is missing or superfluous.
+  """
+  kind, _, path = source.partition(':')
+  wanted = 'synthetic, folder:PATH, array_record:PATH or features:PATH'
+  if kind not in KINDS:
+    raise ValueError(f'source={source!r}: unknown kind {kind!r}; use {wanted}')
+  if (kind == 'synthetic') != (not path):
+    fault = 'takes no path' if path else 'needs a path after the colon'
+    raise ValueError(f'source={source!r}: {kind} {fault}; use {wanted}')
+  return kind, path
+
+
+def check_config(config: DataConfig) -> None:
+  """Raises ValueError for a value no source could serve."""
+  kind, _ = parse_source(config.source)
+  for name in ('batch_size', 'num_frames', 'height', 'width', 'frame_stride'):
+    if getattr(config, name) < 1:
+      raise ValueError(f'{name}={getattr(config, name)}: must be at least 1')
+  if config.num_workers < 0:
+    raise ValueError(f'num_workers={config.num_workers}: must be 0 or more')
+  if not 0 <= config.max_bad_share <= 1:
+    raise ValueError(
+      f'max_bad_share={config.max_bad_share}: must lie between 0 and 1'
+    )
+  if config.split_file and kind != 'folder':
+    raise ValueError(
+      f'split_file={config.split_file!r}: only folder:PATH reads one, and '
+      f'source={config.source!r}; give it to data.prepare, or leave it empty'
+    )
+  if kind == 'synthetic' and config.flip:
+    raise ValueError(
+      'flip=True: mirroring a synthetic clip changes its class (left becomes '
+      'right); use flip=False'
+    )
+  if kind == 'synthetic' and config.frame_stride != 1:
+    raise ValueError(
+      f'frame_stride={config.frame_stride}: a synthetic clip always spans its '
+      'whole motion; use frame_stride=1'
+    )
