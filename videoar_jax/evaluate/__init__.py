@@ -1,0 +1,14 @@
+"""How good are the videos: Fréchet video distance and reconstruction metrics.
+
+weights         finds, checks and caches pretrained weights shipped by packages
+i3d             the I3D network of FVD: videos to 400 Kinetics logits
+frechet         FVD, its extrapolation to infinite sets, the kernel distance
+protocols       named sets of rules, so that two figures can be compared
+reconstruction  PSNR and SSIM between paired videos
+video_sets      reads a set of videos from a folder or an .npz file
+compare         two sets of videos to one dictionary of metrics
+provenance      what a figure was computed with: versions, commit
+motion          the class of a synthetic clip, measured without a network
+
+`python -m videoar_jax.evaluate` is the command.
+"""

@@ -1,0 +1,212 @@
+"""Two sets of videos to one dictionary of metrics."""
+
+import json
+import math
+import os
+
+import numpy as np
+
+from videoar_jax.evaluate import (
+  frechet,
+  i3d,
+  protocols,
+  provenance,
+  reconstruction,
+)
+
+Covariance = frechet.Covariance
+
+
+def compare_sets(
+  real_nTHWc: np.ndarray,
+  generated_mTHWc: np.ndarray,
+  *,
+  protocol: protocols.Protocol | None = None,
+  paired: bool = False,
+  model: i3d.I3D | None = None,
+  batch_size: int | None = None,
+  seed: int = 0,
+) -> dict:
+  """Measures how far generated videos are from real ones.
+
+  Args:
+    real_nTHWc: uint8 0..255, or float 0..1; at least nine frames.
+    generated_mTHWc: of the same frames, height and width; uint8 or float.
+    protocol: rules both sets must meet; None applies the default protocol's
+      feature rules to the sets as they are.
+    paired: video i of one set is a reconstruction of video i of the other.
+      Adds PSNR and SSIM, and tells `fvd_inf` and `kvd` of the dependence.
+    model: I3D loaded with the protocol's rules; None loads it.
+    batch_size: videos I3D takes at once; None picks by the platform.
+    seed: of the sub-samples of `fvd_inf`.
+  Returns:
+    Plain values, for JSON: `fvd`, `fvd_inf` (None below 256 videos), `kvd`,
+    `kvd_stderr`; `psnr`, `ssim` and `identical_frames` where paired; then what
+    they were computed from and with.
+  Raises:
+    ValueError: the sets do not fit each other, or not the protocol.
+  """
+  check_sets(real_nTHWc, generated_mTHWc, protocol=protocol, paired=paired)
+  rules = protocol or protocols.get_protocol(protocols.DEFAULT)
+  model = model or i3d.load_i3d(rules.i3d)
+  if model.config != rules.i3d:
+    raise ValueError(f'model of {model.config}: wanted {rules.i3d}')
+  features = [
+    i3d.logits(model, videos, batch_size=batch_size)
+    for videos in (real_nTHWc, generated_mTHWc)
+  ]
+  result = compare_features(
+    *features, covariance=rules.covariance, paired=paired, seed=seed
+  )
+  if paired:
+    result |= compare_pairs(real_nTHWc, generated_mTHWc)
+  frames, height, width = real_nTHWc.shape[1:4]
+  result |= {
+    'protocol': protocol.name if protocol else _no_protocol(rules),
+    'rules': protocols.describe(protocol) if protocol else _own(rules),
+    'paired': paired,
+    'num_real': len(real_nTHWc),
+    'num_generated': len(generated_mTHWc),
+    'frames': frames,
+    'resolution': [height, width],
+    'weights_sha256': model.sha256,
+    'seeds': {'fvd_inf': seed},
+    'versions': provenance.versions(),
+  }
+  return result
+
+
+def compare_features(
+  real_nd: np.ndarray,
+  generated_md: np.ndarray,
+  *,
+  covariance: Covariance = Covariance.UNBIASED,
+  paired: bool = False,
+  seed: int = 0,
+) -> dict:
+  """The distances between two sets of I3D logits.
+
+  Returns:
+    `fvd`, `fvd_inf` (None below 256 videos), `kvd` and `kvd_stderr` (see
+    `frechet`).
+  Raises:
+    ValueError: see `frechet.frechet_distance`.
+  """
+  kernel = frechet.kvd(real_nd, generated_md, paired=paired)
+  return {
+    'fvd': frechet.fvd(real_nd, generated_md, covariance=covariance),
+    'fvd_inf': frechet.fvd_inf(
+      real_nd, generated_md, covariance=covariance, paired=paired, seed=seed
+    ),
+    'kvd': kernel.value,
+    'kvd_stderr': kernel.stderr,
+  }
+
+
+def compare_pairs(real_nTHWc: np.ndarray, other_nTHWc: np.ndarray) -> dict:
+  """PSNR and SSIM of reconstructions, averaged over videos.
+
+  Returns:
+    `psnr` (infinite where any frame is reproduced exactly), `ssim` (None for
+    frames below 11 pixels a side, smaller than its window), and
+    `identical_frames`, the number of frames reproduced exactly.
+  Raises:
+    ValueError: the shapes differ.
+  """
+  large = min(real_nTHWc.shape[2:4]) >= reconstruction.MIN_SIDE
+  ssim = reconstruction.ssim(real_nTHWc, other_nTHWc) if large else None
+  return {
+    'psnr': float(reconstruction.psnr(real_nTHWc, other_nTHWc).mean()),
+    'ssim': None if ssim is None else float(ssim.mean()),
+    'identical_frames': reconstruction.identical_frames(
+      real_nTHWc, other_nTHWc
+    ),
+  }
+
+
+def check_sets(
+  real: np.ndarray,
+  generated: np.ndarray,
+  *,
+  protocol: protocols.Protocol | None,
+  paired: bool,
+) -> None:
+  """Raises a ValueError where two sets cannot be compared.
+
+  Args:
+    real: (n, T, H, W, 3).
+    generated: (m, T, H, W, 3).
+    protocol: rules both sets must meet, or None.
+    paired: the sets must have equal numbers.
+  """
+  for name, videos in (('real', real), ('generated', generated)):
+    if videos.ndim != 5 or videos.shape[-1] != 3:
+      raise ValueError(
+        f'{name} videos of shape {videos.shape}: wanted (N, T, H, W, 3)'
+      )
+  if real.shape[1] != generated.shape[1]:
+    raise ValueError(
+      f'{real.shape[1]} frames in the real videos, {generated.shape[1]} in the '
+      'generated ones: wanted equal; keep the first n with num_frames'
+    )
+  if real.shape[2:4] != generated.shape[2:4]:
+    raise ValueError(
+      f'real videos of {real.shape[2:4]}, generated ones of '
+      f'{generated.shape[2:4]}: wanted one height and width; resize the real '
+      'ones as the training data was'
+    )
+  if paired and len(real) != len(generated):
+    raise ValueError(
+      f'paired sets of {len(real)} and {len(generated)} videos: wanted equal '
+      'numbers'
+    )
+  if min(len(real), len(generated)) < 2:
+    raise ValueError(
+      f'sets of {len(real)} and {len(generated)} videos: a distance between '
+      'sets needs at least 2 in each'
+    )
+  if real.shape[1] < i3d.MIN_FRAMES:
+    raise ValueError(
+      f'videos of {real.shape[1]} frames: FVD needs at least {i3d.MIN_FRAMES}'
+    )
+  if protocol is not None:
+    _check_protocol(real, generated, protocol)
+
+
+def write_json(path: str | os.PathLike, result: dict) -> None:
+  """Writes a result as strict JSON: what is not finite becomes null."""
+  text = json.dumps(_finite(result), indent=2, allow_nan=False)
+  with open(path, 'w') as file:
+    file.write(text + '\n')
+
+
+def _check_protocol(real, generated, protocol: protocols.Protocol) -> None:
+  side = protocol.resolution
+  wanted = (protocol.num_videos, protocol.num_frames, side, side)
+  for name, videos in (('real', real), ('generated', generated)):
+    if videos.shape[:4] != wanted:
+      raise ValueError(
+        f'{name} videos of shape {videos.shape}: protocol {protocol.name} '
+        f'wants {(*wanted, 3)}; without a protocol the sets are taken as they '
+        'are'
+      )
+
+
+def _own(rules: protocols.Protocol) -> dict:
+  """The part of the default rules that applies to sets as they are."""
+  whole = protocols.describe(rules)
+  return {key: whole[key] for key in ('i3d', 'covariance')}
+
+
+def _no_protocol(rules: protocols.Protocol) -> str:
+  return f'none: sets as given, feature rules of {rules.name}'
+
+
+def _finite(value):
+  if isinstance(value, dict):
+    return {key: _finite(item) for key, item in value.items()}
+  if isinstance(value, list | tuple):
+    return [_finite(item) for item in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value

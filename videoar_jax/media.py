@@ -1,0 +1,264 @@
+"""Videos from and to files: mp4, GIF, WebP, and PNG contact sheets.
+
+Videos are uint8 (T, H, W, 3) in RGB everywhere.
+"""
+
+import os
+import pathlib
+from collections.abc import Sequence
+from fractions import Fraction
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+VIDEO_SUFFIXES = ('.avi', '.gif', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
+
+_BAR = 16  # height of the strip that holds a label, pixels
+_GAP = 2
+_PAPER, _INK = (255, 255, 255), (20, 20, 20)
+
+
+def read_video(
+  path: str | os.PathLike, *, max_frames: int | None = None
+) -> np.ndarray:
+  """Decodes a video file.
+
+  Args:
+    path: anything FFmpeg reads.
+    max_frames: stop after so many frames; None reads them all.
+  Returns:
+    uint8 (T, H, W, 3), RGB, T >= 1. A file cut short gives the frames before
+    the cut.
+  Raises:
+    ValueError: the file is missing, not a video, holds no whole frame, or
+      changes its size midway.
+  """
+  if max_frames is not None and max_frames < 1:
+    raise ValueError(f'max_frames={max_frames}: wanted at least 1, or None')
+  if not os.path.isfile(path):
+    raise ValueError(f'{path}: no such file')
+  frames, error = _decode(path, max_frames)
+  if not frames:
+    reason = error or 'no video frame in it'
+    raise ValueError(f'{path}: not a readable video: {reason}')
+  sizes = {frame.shape for frame in frames}
+  if len(sizes) > 1:
+    raise ValueError(f'{path}: frames of several sizes: {sorted(sizes)}')
+  return np.stack(frames)
+
+
+def write_mp4(
+  path: str | os.PathLike, video_THWc: np.ndarray, *, fps: float = 8
+) -> None:
+  """Writes H.264 in yuv420p at high quality (CRF 12), which everything plays.
+
+  Args:
+    path: ends in .mp4.
+    video_THWc: uint8; an odd height or width gains a copy of its last row or
+      column, because yuv420p holds even sizes only.
+    fps: frames per second.
+  Raises:
+    ValueError: not a uint8 (T, H, W, 3), or `fps` is not positive.
+  """
+  _check(video_THWc, fps=fps)
+  height, width = video_THWc.shape[1:3]
+  even = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
+  video_THWc = np.pad(video_THWc, even, mode='edge')
+  with av.open(str(path), 'w') as container:
+    rate = Fraction(fps).limit_denominator(1001)
+    options = {'crf': '12', 'preset': 'medium'}
+    stream = container.add_stream('libx264', rate=rate, options=options)
+    stream.height, stream.width = video_THWc.shape[1:3]
+    stream.pix_fmt = 'yuv420p'
+    for image in video_THWc:
+      frame = av.VideoFrame.from_ndarray(
+        np.ascontiguousarray(image), format='rgb24'
+      )
+      container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+
+
+def write_gif(
+  path: str | os.PathLike, video_THWc: np.ndarray, *, fps: float = 8
+) -> None:
+  """Writes an endlessly repeated GIF of 256 colours, shared by all frames.
+
+  A GIF counts in hundredths of a second, so `fps` is met to that.
+  """
+  _check(video_THWc, fps=fps)
+  images = [Image.fromarray(frame) for frame in video_THWc]
+  # One palette over all frames: a palette for each flickers.
+  every = max(1, len(images) // 16)
+  sample = np.concatenate(video_THWc[::every], axis=0)
+  palette = Image.fromarray(sample).quantize(256)
+  images = [
+    image.quantize(palette=palette, dither=Image.Dither.NONE)
+    for image in images
+  ]
+  _save_animation(path, images, fps=fps, format='GIF')
+
+
+def write_webp(
+  path: str | os.PathLike, video_THWc: np.ndarray, *, fps: float = 8
+) -> None:
+  """Writes an endlessly repeated WebP at quality 90."""
+  _check(video_THWc, fps=fps)
+  images = [Image.fromarray(frame) for frame in video_THWc]
+  _save_animation(path, images, fps=fps, format='WEBP', quality=90, method=4)
+
+
+def write_contact_sheet(
+  path: str | os.PathLike,
+  videos: Sequence[np.ndarray],
+  *,
+  labels: Sequence[str] | None = None,
+  frames: Sequence[int] | int = 8,
+) -> None:
+  """Writes a PNG with one row for each video and one column for each frame.
+
+  Args:
+    path: ends in .png.
+    videos: uint8 (T, H, W, 3) each, of one size; their lengths may differ.
+    labels: drawn above each row.
+    frames: indices of the frames shown, or how many, spread evenly from the
+      first to the last.
+  Raises:
+    ValueError: no videos, sizes or label counts differ, or a frame index lies
+      outside a video.
+  """
+  _check_same(videos, labels, same_length=False)
+  rows = []
+  for index, video in enumerate(videos):
+    chosen = _chosen(len(video), frames)
+    strip = np.concatenate([_pad(video[i]) for i in chosen], axis=1)
+    if labels is not None:
+      strip = np.concatenate([_label(labels[index], strip.shape[1]), strip])
+    rows.append(strip)
+  width = max(row.shape[1] for row in rows)
+  rows = [_widen(row, width) for row in rows]
+  Image.fromarray(np.concatenate(rows)).save(path, format='PNG')
+
+
+def labelled_grid(
+  videos_nTHWc: Sequence[np.ndarray],
+  labels: Sequence[str] | None = None,
+  *,
+  columns: int = 4,
+) -> np.ndarray:
+  """Lays videos side by side in one, row by row, each under its label.
+
+  Args:
+    videos_nTHWc: uint8, of one length and size.
+    labels: drawn above each video; None draws none.
+    columns: videos in a row; places left over stay white.
+  Returns:
+    uint8 (T, rows * (H + gap), columns * (W + gap), 3).
+  Raises:
+    ValueError: no videos, shapes or label counts differ, or `columns` < 1.
+  """
+  _check_same(videos_nTHWc, labels, same_length=True)
+  if columns < 1:
+    raise ValueError(f'columns={columns}: wanted at least 1')
+  cells = []
+  for index, video in enumerate(videos_nTHWc):
+    cell = np.stack([_pad(frame) for frame in video])
+    if labels is not None:
+      bar = _label(labels[index], cell.shape[2])
+      bars = np.broadcast_to(bar, (len(cell), *bar.shape))
+      cell = np.concatenate([bars, cell], axis=1)
+    cells.append(cell)
+  while len(cells) % columns:
+    cells.append(np.full_like(cells[0], 255))
+  rows = [
+    np.concatenate(cells[i : i + columns], axis=2)
+    for i in range(0, len(cells), columns)
+  ]
+  return np.concatenate(rows, axis=1)
+
+
+def _decode(path, max_frames: int | None):
+  """The frames that can be decoded, and what stopped the decoder, if it did."""
+  frames = []
+  try:
+    with av.open(str(path)) as container:
+      if not container.streams.video:
+        return frames, 'no video stream in it'
+      stream = container.streams.video[0]
+      # FFmpeg's own threads deadlock in forked data workers and gain little.
+      stream.thread_type = 'NONE'
+      for frame in container.decode(stream):
+        frames.append(frame.to_ndarray(format='rgb24'))
+        if len(frames) == max_frames:
+          break
+  except (av.FFmpegError, OSError, ValueError) as error:
+    return frames, str(error)
+  return frames, None
+
+
+def _save_animation(path, images, *, fps: float, **options) -> None:
+  # Pillow opens the file before it encodes; a path alone decides nothing.
+  images[0].save(
+    pathlib.Path(path),
+    save_all=True,
+    append_images=images[1:],
+    duration=round(1000 / fps),
+    loop=0,
+    **options,
+  )
+
+
+def _check(video: np.ndarray, *, fps: float = 1) -> None:
+  if not isinstance(video, np.ndarray) or video.dtype != np.uint8:
+    kind = getattr(video, 'dtype', type(video).__name__)
+    raise ValueError(f'video of {kind}: wanted a NumPy array of uint8')
+  if video.ndim != 4 or video.shape[-1] != 3 or 0 in video.shape:
+    raise ValueError(f'video of shape {video.shape}: wanted (T, H, W, 3)')
+  if not fps > 0:
+    raise ValueError(f'fps={fps}: wanted a positive number')
+
+
+def _check_same(videos, labels, *, same_length: bool) -> None:
+  if not len(videos):
+    raise ValueError('no videos to lay out')
+  if labels is not None and len(labels) != len(videos):
+    raise ValueError(f'{len(labels)} labels for {len(videos)} videos')
+  for video in videos:
+    _check(video)
+  first = 0 if same_length else 1
+  shapes = {video.shape[first:] for video in videos}
+  if len(shapes) > 1:
+    raise ValueError(f'videos of several shapes: {sorted(shapes)}')
+
+
+def _chosen(length: int, frames: Sequence[int] | int) -> Sequence[int]:
+  if isinstance(frames, int):
+    if frames < 1:
+      raise ValueError(f'frames={frames}: wanted at least 1')
+    return np.linspace(0, length - 1, min(frames, length)).round().astype(int)
+  outside = [i for i in frames if not 0 <= i < length]
+  if outside or not len(frames):
+    raise ValueError(f'frames={list(frames)}: wanted indices 0..{length - 1}')
+  return frames
+
+
+def _pad(frame_HWc: np.ndarray) -> np.ndarray:
+  edges = ((0, _GAP), (0, _GAP), (0, 0))
+  return np.pad(frame_HWc, edges, constant_values=255)
+
+
+def _widen(row_HWc: np.ndarray, width: int) -> np.ndarray:
+  edges = ((0, 0), (0, width - row_HWc.shape[1]), (0, 0))
+  return np.pad(row_HWc, edges, constant_values=255)
+
+
+def _label(text: str, width: int) -> np.ndarray:
+  """A strip (16, width, 3) with the text, shortened to what fits."""
+  image = Image.new('RGB', (width, _BAR), _PAPER)
+  draw = ImageDraw.Draw(image)
+  font = ImageFont.load_default(size=11)
+  shown = text
+  while shown and draw.textlength(shown, font=font) > width - 4:
+    shown = shown[:-2] + '…' if len(shown) > 2 else ''
+  draw.text((2, 1), shown, fill=_INK, font=font)
+  return np.asarray(image)
