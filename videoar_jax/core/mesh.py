@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import linen as nn
-from jax.experimental import mesh_utils
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ('data', 'fsdp', 'tensor')
@@ -271,3 +271,17 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     ),
     tree,
   )
+
+
+def to_host(tree: Any) -> Any:
+  """Fetches arrays whole as NumPy, also those spread over processes.
+
+  Every process must call it.
+  """
+
+  def fetch(x: jax.Array) -> np.ndarray:
+    if getattr(x, 'is_fully_addressable', True):
+      return np.asarray(x)
+    return multihost_utils.process_allgather(x, tiled=True)
+
+  return jax.tree.map(fetch, tree)

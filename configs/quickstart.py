@@ -1,0 +1,66 @@
+"""Moving shapes, 9 frames of 32×32: both halves of VideoAR on a laptop's CPU.
+
+  python -m videoar_jax.train --config=configs/quickstart.py:tokenizer \
+    --workdir=runs/quickstart/tokenizer
+  python -m videoar_jax.train --config=configs/quickstart.py:generator \
+    --workdir=runs/quickstart/generator \
+    --config.tokenizer=runs/quickstart/tokenizer
+
+`bash launch/quickstart.sh` runs both, samples, evaluates and writes a report.
+Variants: tokenizer, generator, and smoke (a few steps of either).
+"""
+
+from videoar_jax.train import defaults
+
+_SCALES = ((1, 1), (2, 2), (4, 4))
+
+
+def get_config(variant: str = ''):
+  parts = defaults.parse_variant(variant, ('tokenizer', 'generator', 'smoke'))
+  if len(parts & {'tokenizer', 'generator'}) != 1:
+    raise ValueError(f'variant {variant!r}: use :tokenizer or :generator')
+  config = _generator() if 'generator' in parts else _tokenizer()
+  config.data.update(
+    source='synthetic', batch_size=16, num_frames=9, height=32, width=32
+  )
+  config.train.update(log_every=20, eval_batches=4)
+  if 'smoke' in parts:
+    config.train.update(num_steps=4, log_every=1, eval_every=2, eval_batches=1)
+    config.optimizer.warmup_steps = 1
+  return config.lock()
+
+
+def _tokenizer():
+  config = defaults.tokenizer_config()
+  config.tokenizer.update(
+    base_width=16,
+    multipliers=(1, 2, 4, 4),
+    num_time_levels=2,
+    encoder_blocks=1,
+    decoder_blocks=1,
+    latent_width=12,
+    scales=_SCALES,
+    norm_groups=8,
+    dtype='float32',
+  )
+  config.optimizer.update(
+    learning_rate=3e-3, warmup_steps=20, ema_decay=0.98, weight_decay=0.01
+  )
+  config.train.update(num_steps=400, eval_every=200, sample_every=200)
+  return config
+
+
+def _generator():
+  config = defaults.generator_config()
+  config.transformer.update(
+    num_layers=4,
+    width=128,
+    num_heads=4,
+    num_classes=8,
+    remat='none',
+    dtype='float32',
+  )
+  config.optimizer.update(learning_rate=2e-3, warmup_steps=50, ema_decay=0.99)
+  config.sampling.guidance = '2'
+  config.train.update(num_steps=2000, eval_every=500, sample_every=1000)
+  return config

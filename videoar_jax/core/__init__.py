@@ -1,0 +1,12 @@
+"""What knows nothing of video.
+
+config      dataclass configs <-> ml_collections <-> JSON
+mesh        the device mesh, logical axis rules, sharding (the only such file)
+checkpoint  verified Orbax checkpoints: per-array digests, commit, fall-back
+export      safetensors + JSON weights, and `load_weights` for any checkpoint
+shapes      the glossary of array-axis letters
+resize      area and bilinear resizing as explicit matrices
+layers      norms, SwiGLU, initialisers with logical axes
+rope        rotary positions over several axes from one frequency table
+attention   the one place that picks an attention kernel; the KV cache
+"""

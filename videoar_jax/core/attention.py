@@ -1,0 +1,169 @@
+"""Attention: the one place that picks a kernel, and the KV cache."""
+
+import dataclasses
+import enum
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class AttentionKernel(enum.StrEnum):
+  """How masked attention is computed; all give the same result.
+
+  AUTO: PREFIX.
+  XLA: one product over the whole mask.
+  PREFIX: one product per block of queries over the keys it can see at most;
+    skips what a block-causal mask forbids, exact, any backend.
+  """
+
+  AUTO = 'auto'
+  XLA = 'xla'
+  PREFIX = 'prefix'
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockMask:
+  """A static block-causal mask.
+
+  Attributes:
+    visible_l: for each token, how many leading tokens it sees (itself
+      included); never decreasing.
+    cuts: token indices at which PREFIX splits the queries; starts with 0 and
+      ends with the number of tokens.
+  """
+
+  visible_l: tuple[int, ...]
+  cuts: tuple[int, ...]
+
+  def dense(self) -> np.ndarray:
+    """The mask as a boolean (l, l) array, True where attention is allowed."""
+    visible = np.asarray(self.visible_l)
+    return np.arange(len(visible))[None, :] < visible[:, None]
+
+
+def attend(
+  q_blnk: jax.Array,
+  k_bmnk: jax.Array,
+  v_bmnk: jax.Array,
+  *,
+  mask_blm: jax.Array | np.ndarray,
+) -> jax.Array:
+  """Softmax attention under a boolean mask, softmax in float32.
+
+  Args:
+    q_blnk: queries.
+    k_bmnk: keys.
+    v_bmnk: values.
+    mask_blm: True where attention is allowed, broadcastable to (b, l, m).
+
+  Returns:
+    (b, l, n, k) in the dtype of the values.
+  """
+  scale = q_blnk.shape[-1] ** -0.5
+  scores = jnp.einsum(
+    'blnk,bmnk->bnlm',
+    q_blnk * scale,
+    k_bmnk,
+    preferred_element_type=jnp.float32,
+  )
+  mask = jnp.asarray(mask_blm)
+  mask = mask[:, None] if mask.ndim == 3 else mask
+  scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+  weights = jax.nn.softmax(scores, axis=-1).astype(v_bmnk.dtype)
+  return jnp.einsum('bnlm,bmnk->blnk', weights, v_bmnk)
+
+
+def block_attention(
+  q_blnk: jax.Array,
+  k_blnk: jax.Array,
+  v_blnk: jax.Array,
+  *,
+  mask: BlockMask,
+  extra_mask_bll: jax.Array | None = None,
+  kernel: AttentionKernel = AttentionKernel.AUTO,
+) -> jax.Array:
+  """Self-attention of a whole sequence under a static block-causal mask.
+
+  Args:
+    q_blnk: queries.
+    k_blnk: keys.
+    v_blnk: values.
+    mask: which keys each query sees.
+    extra_mask_bll: per-example boolean mask, combined by logical and.
+    kernel: how it is computed.
+
+  Returns:
+    (b, l, n, k).
+  """
+  dense = mask.dense()
+  if kernel == AttentionKernel.XLA:
+    cuts = (0, len(dense))
+  else:
+    cuts = mask.cuts
+  parts = []
+  for start, stop in zip(cuts[:-1], cuts[1:]):
+    end = mask.visible_l[stop - 1]
+    part_mask = dense[start:stop, :end]
+    if extra_mask_bll is not None:
+      part_mask = part_mask & extra_mask_bll[:, start:stop, :end]
+    parts.append(
+      attend(
+        q_blnk[:, start:stop],
+        k_blnk[:, :end],
+        v_blnk[:, :end],
+        mask_blm=part_mask,
+      )
+    )
+  return jnp.concatenate(parts, axis=1)
+
+
+@flax.struct.dataclass
+class KVCache:
+  """Keys (rotated) and values of all layers, preallocated.
+
+  Attributes:
+    k_xbmnk: (layers, b, m, n, k).
+    v_xbmnk: (layers, b, m, n, k).
+  """
+
+  k_xbmnk: jax.Array
+  v_xbmnk: jax.Array
+
+  @classmethod
+  def zeros(cls, *, layers, batch, tokens, heads, head_width, dtype):
+    """An empty cache for `tokens` tokens."""
+    shape = (layers, batch, tokens, heads, head_width)
+    return cls(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+
+
+def cached_attention(
+  q_blnk: jax.Array,
+  k_blnk: jax.Array,
+  v_blnk: jax.Array,
+  *,
+  cache_bmnk: tuple[jax.Array, jax.Array],
+  offset: jax.Array | int,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  """Attention of one unit's tokens to everything before it and to itself.
+
+  Args:
+    q_blnk: queries of the unit.
+    k_blnk: keys of the unit.
+    v_blnk: values of the unit.
+    cache_bmnk: one layer's keys and values; the first `offset` are filled.
+    offset: number of tokens already in the cache.
+
+  Returns:
+    (b, l, n, k), and the layer's cache with the unit written at `offset`.
+  """
+  k_cache, v_cache = (
+    jax.lax.dynamic_update_slice_in_dim(
+      old, new.astype(old.dtype), offset, axis=1
+    )
+    for old, new in zip(cache_bmnk, (k_blnk, v_blnk))
+  )
+  filled = jnp.arange(k_cache.shape[1]) < offset + q_blnk.shape[1]
+  out = attend(q_blnk, k_cache, v_cache, mask_blm=filled[None, None, :])
+  return out, (k_cache, v_cache)

@@ -1,0 +1,63 @@
+"""Norms, SwiGLU and parameter initialisers with logical axes."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+def logical(init, *axes: str | None):
+  """An initialiser whose parameter carries the names of its axes."""
+  return nn.with_logical_partitioning(init, axes)
+
+
+def fan_in_normal(fan_in: int, *, gain: float = 1.0):
+  """Normal initialiser of standard deviation gain / sqrt(fan_in)."""
+  return nn.initializers.normal(gain / math.sqrt(fan_in))
+
+
+def rms_norm(x_xd: jax.Array, scale_d: jax.Array, *, epsilon: float = 1e-6):
+  """x / rms(x) · scale over the last axis, in float32, in x's dtype again."""
+  x = x_xd.astype(jnp.float32)
+  x = x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + epsilon)
+  return (x * scale_d).astype(x_xd.dtype)
+
+
+class RMSNorm(nn.Module):
+  """Root-mean-square norm over the last axis, computed in float32."""
+
+  @nn.compact
+  def __call__(self, x_xd: jax.Array) -> jax.Array:
+    init = logical(nn.initializers.ones, 'norm')
+    return rms_norm(x_xd, self.param('scale', init, (x_xd.shape[-1],)))
+
+
+class SwiGLU(nn.Module):
+  """silu(x·gate) * (x·up) · down.
+
+  Attributes:
+    hidden: width of the gate and of the product.
+    out_gain: gain of the last matrix at initialisation.
+    dtype: dtype of the computation.
+  """
+
+  hidden: int
+  out_gain: float = 1.0
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x_bld: jax.Array) -> jax.Array:
+    d = x_bld.shape[-1]
+    gate_up = self.param(
+      'gate_up',
+      logical(fan_in_normal(d), None, 'embed', 'mlp'),
+      (2, d, self.hidden),
+    ).astype(self.dtype)
+    down = self.param(
+      'down',
+      logical(fan_in_normal(self.hidden, gain=self.out_gain), 'mlp', 'embed'),
+      (self.hidden, d),
+    ).astype(self.dtype)
+    gate, up = jnp.einsum('bld,gdf->gblf', x_bld, gate_up)
+    return jnp.einsum('blf,fd->bld', nn.silu(gate) * up, down)

@@ -1,0 +1,7 @@
+"""Losses, each a function of (params, batch, rng, nets).
+
+reconstruction  the tokenizer's: pixels, commitment, entropy
+corruption      cross-frame error correction: flipped histories, their targets
+frame_mask      the random frame mask
+bitwise         the transformer's: cross-entropy of bits
+"""

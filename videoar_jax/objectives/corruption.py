@@ -1,0 +1,184 @@
+"""Cross-frame error correction: histories with flipped bits.
+
+At sampling the transformer reads its own mistakes; in training it reads
+histories whose bits were flipped, and predicts the bits that correct them.
+Source: VideoAR Eq. 8 and App. A; Infinity (arXiv:2412.04431) alg. 2.
+"""
+
+import dataclasses
+
+import einops
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from videoar_jax.core import resize
+from videoar_jax.tokenizer.quantizer import Scales, encode_scales
+
+_USELESS = 0.5  # at a flip ratio of one half a bit carries nothing
+
+
+@dataclasses.dataclass(frozen=True)
+class CorruptionConfig:
+  """How many bits of the history are flipped (PAPER §0, §1.2).
+
+  Attributes:
+    flip_min: least ratio at frame 0.
+    flip_max: greatest ratio at frame 0; 0 turns corruption off.
+    time_ramp: δ, added to both for every further latent frame.
+    inherit: draw the first scale of a frame from above the ratio of the last
+      scale of the frame before.
+  """
+
+  flip_min: float = 0.0
+  flip_max: float = 0.25
+  time_ramp: float = 0.01
+  inherit: bool = True
+
+  def __post_init__(self):
+    if not 0.0 <= self.flip_min <= self.flip_max <= _USELESS:
+      raise ValueError(
+        f'flip_min={self.flip_min}, flip_max={self.flip_max}: flip ratios '
+        f'need 0 <= flip_min <= flip_max <= {_USELESS}'
+      )
+    if self.time_ramp < 0.0:
+      raise ValueError(
+        f'time_ramp={self.time_ramp}: the ramp cannot be negative'
+      )
+
+  def bounds(self, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest ratio of each latent frame, capped at one half.
+
+    Raises:
+      ValueError: the cap would bind for more than a third of the frames.
+    """
+    if self.flip_max == 0.0:
+      return np.zeros(num_frames), np.zeros(num_frames)
+    ramp = self.time_ramp * np.arange(num_frames)
+    high = self.flip_max + ramp
+    capped = int(np.sum(high > _USELESS + 1e-9))
+    if 3 * capped > num_frames:
+      raise ValueError(
+        f'time_ramp={self.time_ramp}: flip ratios pass {_USELESS} in {capped} '
+        f'of {num_frames} latent frames; lower time_ramp or flip_max='
+        f'{self.flip_max}'
+      )
+    return (
+      np.minimum(self.flip_min + ramp, _USELESS),
+      np.minimum(high, _USELESS),
+    )
+
+
+@flax.struct.dataclass
+class TransformerBatch:
+  """What the transformer reads and must predict, tokens in plan order.
+
+  Attributes:
+    inputs_blq: features that each token starts from, float32.
+    targets_blq: bits {0, 1}, float32.
+    flipped_blq: which bits of the history were flipped, bool.
+  """
+
+  inputs_blq: jax.Array
+  targets_blq: jax.Array
+  flipped_blq: jax.Array
+
+
+def draw_flip_ratios(
+  rng: jax.Array,
+  config: CorruptionConfig,
+  *,
+  batch: int,
+  num_frames: int,
+  num_scales: int,
+) -> jax.Array:
+  """Draws a flip ratio per example, latent frame and scale (Eq. 8).
+
+  Args:
+    rng: key.
+    config: bounds, ramp and inheritance.
+    batch: examples.
+    num_frames: latent frames.
+    num_scales: scales of a frame.
+
+  Returns:
+    ratio_bts, float32: U(low_t, high_t); with inheritance the first scale of
+    frame t > 0 is U(ratio of the last scale of frame t - 1, high_t).
+  """
+  low, high = (
+    jnp.asarray(bound, jnp.float32)[:, None]
+    for bound in config.bounds(num_frames)
+  )
+  uniform = jax.random.uniform(rng, (batch, num_frames, num_scales))
+  ratio = low + (high - low) * uniform
+  if not config.inherit:
+    return ratio
+
+  def inherit(last_b, frame):
+    ratio_bs, uniform_b, high_1 = frame
+    first_b = last_b + (high_1 - last_b) * uniform_b
+    # With a single scale the first is also the last.
+    ratio_bs = ratio_bs.at[:, 0].set(first_b)
+    return ratio_bs[:, -1], ratio_bs
+
+  frames = (
+    jnp.swapaxes(ratio[:, 1:], 0, 1),
+    uniform[:, 1:, 0].T,
+    jnp.broadcast_to(high[1:], (num_frames - 1, batch)),
+  )
+  _, rest = jax.lax.scan(inherit, ratio[:, 0, -1], frames)
+  return jnp.concatenate([ratio[:, :1], jnp.swapaxes(rest, 0, 1)], axis=1)
+
+
+def corrupt(
+  f_bthwd: jax.Array,
+  ratio_bts: jax.Array,
+  rng: jax.Array,
+  *,
+  scales: Scales,
+) -> TransformerBatch:
+  """Flips bits, requantises what follows, and lays tokens out in plan order.
+
+  Scale k of a frame is coded from what the *flipped* coarser scales left
+  over: that code is the target. The inputs are built from the flipped codes:
+  scale k > 1 from the sum of the frame's coarser scales, the first scale of
+  frame t > 1 from all of frame t - 1 (VideoAR Eq. 6 and §4.2). A ratio of 0
+  gives the clean code.
+
+  Args:
+    f_bthwd: latents.
+    ratio_bts: flip ratios.
+    rng: key of the flips.
+    scales: sizes, coarse to fine.
+
+  Returns:
+    Inputs, targets and flips of a next-scale plan over all frames.
+  """
+  flips = []
+
+  def flip(k: int, bits: jax.Array) -> jax.Array:
+    chance = ratio_bts[:, :, k, None, None, None]
+    key = jax.random.fold_in(rng, k)
+    flips.append(jax.random.bernoulli(key, chance, bits.shape))
+    return jnp.abs(bits - flips[-1])
+
+  codes = encode_scales(jax.lax.stop_gradient(f_bthwd), scales, alter=flip)
+  totals = [code.total_bthwd for code in codes]
+  # Frame t starts from all of frame t - 1; frame 0 from the start token.
+  before = jnp.pad(totals[-1][:, :-1], ((0, 0), (1, 0)) + ((0, 0),) * 3)
+  inputs = [
+    resize.bilinear(total, size)
+    for total, size in zip([before, *totals[:-1]], scales)
+  ]
+  return TransformerBatch(
+    inputs_blq=to_plan_order(inputs),
+    targets_blq=to_plan_order([code.bits_bthwq for code in codes]),
+    flipped_blq=to_plan_order(flips),
+  )
+
+
+def to_plan_order(scales_bthwq: list[jax.Array]) -> jax.Array:
+  """Per-scale arrays to one token sequence, frame by frame, scale by scale."""
+  rows = [einops.rearrange(x, 'b t h w q -> b t (h w) q') for x in scales_bthwq]
+  return einops.rearrange(jnp.concatenate(rows, axis=2), 'b t l q -> b (t l) q')

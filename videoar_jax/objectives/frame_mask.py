@@ -1,0 +1,61 @@
+"""The random frame mask. Source: VideoAR Eq. 9 (PAPER §1.2)."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from videoar_jax.plan.unit import UnitPlan
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameMaskConfig:
+  """Which past frames are hidden in training; off for UCF-101 (PAPER §0).
+
+  Attributes:
+    window: past latent frames that may be seen; 0 means all.
+    probability: chance that a past frame is hidden from all that follow.
+  """
+
+  window: int = 0
+  probability: float = 0.0
+
+  def __post_init__(self):
+    if self.window < 0:
+      raise ValueError(f'window={self.window}: use 0 (all frames) or more')
+    if not 0.0 <= self.probability < 1.0:
+      raise ValueError(
+        f'probability={self.probability}: a chance below 1 is needed'
+      )
+
+  @property
+  def is_on(self) -> bool:
+    return self.window > 0 or self.probability > 0.0
+
+
+def draw_frame_mask(
+  rng: jax.Array, config: FrameMaskConfig, *, plan: UnitPlan, batch: int
+) -> jax.Array:
+  """Draws per example which tokens may see which, by their frames.
+
+  A token of frame t sees its own frame, and frame t' < t if t' >= t - window
+  and t' was not hidden. The plan's own mask still applies.
+
+  Args:
+    rng: key.
+    config: window and chance.
+    plan: order of prediction.
+    batch: examples.
+
+  Returns:
+    Boolean (b, l, l).
+  """
+  frames = jnp.arange(plan.num_frames)
+  kept = jax.random.bernoulli(
+    rng, 1.0 - config.probability, (batch, plan.num_frames)
+  )
+  query, key = frames[:, None], frames[None, :]
+  near = (key >= query - config.window) if config.window else (key <= query)
+  visible = (near[None] & kept[:, None, :]) | (query == key)[None]
+  frame_l = plan.frame_l
+  return visible[:, frame_l][:, :, frame_l]

@@ -1,0 +1,47 @@
+"""Next-scale-in-next-frame: all scales of a frame, then the next frame."""
+
+from videoar_jax.plan.unit import Unit, UnitPlan
+
+
+def check_scales(scales: tuple[tuple[int, int], ...]) -> None:
+  """Raises ValueError unless the sizes grow from coarse to fine."""
+  if not scales:
+    raise ValueError('scales=(): at least one (h, w) is needed')
+  for size in scales:
+    if len(size) != 2 or min(size) < 1:
+      raise ValueError(
+        f'scales holds {size}: sizes are (h, w), each at least 1'
+      )
+  for small, large in zip(scales[:-1], scales[1:]):
+    if not (small[0] <= large[0] and small[1] <= large[1] and small != large):
+      raise ValueError(
+        f'scales has {small} before {large}: order them from coarse to fine'
+      )
+
+
+def next_scale_plan(
+  num_frames: int, scales: tuple[tuple[int, int], ...]
+) -> UnitPlan:
+  """VideoAR's order (Eq. 5): frame by frame, within a frame scale by scale.
+
+  Args:
+    num_frames: latent frames, at least 1.
+    scales: ((h, w), …) of one frame, coarse to fine.
+
+  Returns:
+    The plan; num_frames * len(scales) units.
+
+  Raises:
+    ValueError: no frame, or sizes that do not grow.
+  """
+  check_scales(scales)
+  if num_frames < 1:
+    raise ValueError(
+      f'num_frames={num_frames}: a plan needs at least one frame'
+    )
+  units = tuple(
+    Unit(frame=t, scale=s, size=tuple(size))
+    for t in range(num_frames)
+    for s, size in enumerate(scales)
+  )
+  return UnitPlan(name='next_scale', units=units)

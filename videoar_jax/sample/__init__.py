@@ -1,0 +1,7 @@
+"""Videos from a trained generator.
+
+guidance  strength of classifier-free guidance by frame and scale
+bits      drawing bits from logits, each sample by its own key
+rollout   the only unit-by-unit loop: scan over frames, scales inside
+sampler   a checkpoint as a function from labels and indices to videos
+"""

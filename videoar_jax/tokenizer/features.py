@@ -1,0 +1,75 @@
+"""A trained tokenizer as a function on uint8 clips."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from videoar_jax.core.config import from_section
+from videoar_jax.core.export import Loaded, load_weights, tree_digest
+from videoar_jax.tokenizer.autoencoder import (
+  make_tokenizer,
+  to_float,
+  to_uint8,
+)
+from videoar_jax.tokenizer.config import TokenizerConfig
+from videoar_jax.tokenizer.quantizer import encode_scales
+
+
+def make_encoder(checkpoint: str) -> tuple[str, Callable]:
+  """Loads a tokenizer as an encoder of clips.
+
+  Args:
+    checkpoint: whatever `--checkpoint` accepts, of a tokenizer.
+
+  Returns:
+    The digest of its weights, and encode(video_bTHWc uint8) -> f_bthwd,
+    float32 NumPy.
+
+  Raises:
+    ValueError: not a tokenizer's checkpoint; a clip of another resolution or
+      number of frames than the tokenizer codes.
+  """
+  loaded = load_weights(checkpoint, expect='tokenizer')
+  config = tokenizer_config(loaded)
+  params = loaded.nets['autoencoder']
+  model = make_tokenizer(config)
+
+  @jax.jit
+  def run(params, video):
+    return model.apply({'params': params}, to_float(video), method='encode')
+
+  def encode(video_bTHWc: np.ndarray) -> np.ndarray:
+    config.latent_frames(video_bTHWc.shape[1])
+    config.check_resolution(*video_bTHWc.shape[2:4])
+    return np.asarray(run(params, video_bTHWc))
+
+  return tree_digest(params), encode
+
+
+def make_reconstructor(config: TokenizerConfig) -> Callable:
+  """Builds reconstruct(params, video_bTHWc uint8) -> (uint8, bits per scale).
+
+  Args:
+    config: the tokenizer's shape.
+
+  Returns:
+    A compiled function; the video is what the decoder makes of the bits.
+  """
+  model = make_tokenizer(config)
+
+  @jax.jit
+  def reconstruct(params, video_bTHWc):
+    f = model.apply({'params': params}, to_float(video_bTHWc), method='encode')
+    codes = encode_scales(f, config.scales)
+    video = model.apply(
+      {'params': params}, codes[-1].total_bthwd, method='decode'
+    )
+    return to_uint8(video), [code.bits_bthwq for code in codes]
+
+  return reconstruct
+
+
+def tokenizer_config(loaded: Loaded) -> TokenizerConfig:
+  """The tokenizer's config out of its checkpoint."""
+  return from_section(TokenizerConfig, loaded.config.tokenizer)

@@ -1,0 +1,122 @@
+"""Trains a tokenizer or a generator; rerun the same command to resume.
+
+  python -m videoar_jax.train --config=configs/quickstart.py:tokenizer \
+    --workdir=runs/tokenizer [--config.optimizer.learning_rate=3e-4]
+  python -m videoar_jax.train export --workdir=runs/tokenizer --out=DIR
+"""
+
+import sys
+
+import jax
+from absl import app, flags, logging
+from etils import epath
+from jax.sharding import Mesh
+from ml_collections import config_flags
+
+from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.core.config import check_overrides, from_section
+from videoar_jax.core.export import load_weights, write_loaded
+from videoar_jax.data.config import DataConfig
+from videoar_jax.data.failures import FailureLog
+from videoar_jax.data.pipeline import make_batches, make_source
+from videoar_jax.train import loop
+from videoar_jax.train.generator_recipe import make_generator_recipe
+from videoar_jax.train.recipe import Recipe
+from videoar_jax.train.tokenizer_recipe import make_tokenizer_recipe
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'Config file, with a variant after a colon.'
+)
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run lives.')
+_OUT = flags.DEFINE_string('out', None, 'export: the folder to write.')
+_RAW = flags.DEFINE_bool(
+  'raw', False, 'export: the last parameters instead of their average.'
+)
+
+_RECIPES = {
+  'tokenizer': make_tokenizer_recipe,
+  'generator': make_generator_recipe,
+}
+
+
+def main(argv: list[str]) -> None:
+  try:
+    if argv[1:] == ['export']:
+      export()
+    elif argv[1:]:
+      raise app.UsageError(f'unexpected argument: {argv[1]}')
+    else:
+      train()
+  except ValueError as error:
+    logging.debug('refused', exc_info=True)
+    sys.exit(f'error: {error}')
+
+
+def export() -> None:
+  """Writes a run's weights and config as safetensors and JSON."""
+  for flag in (_WORKDIR, _OUT):
+    if not flag.value:
+      raise app.UsageError(f'--{flag.name} is missing')
+  loaded = load_weights(_WORKDIR.value, ema=not _RAW.value)
+  write_loaded(_OUT.value, loaded)
+  print(f'step {loaded.step} of {_WORKDIR.value} written to {_OUT.value}')
+
+
+def train() -> None:
+  """Runs, or resumes, what the config describes."""
+  for flag in (_CONFIG, _WORKDIR):
+    if not flag.value:
+      raise app.UsageError(f'--{flag.name} is missing')
+  config = _CONFIG.value
+  check_overrides(sys.argv[1:], config)
+  workdir = epath.Path(_WORKDIR.value)
+  workdir.mkdir(parents=True, exist_ok=True)
+  mesh = mesh_lib.make_mesh(from_section(mesh_lib.MeshConfig, config.mesh))
+  recipe = _recipe(config)(config, workdir=workdir, mesh=mesh)
+  run_recipe(recipe, workdir=workdir, mesh=mesh)
+
+
+def _recipe(config):
+  """The builder of the config's recipe."""
+  if config.recipe not in _RECIPES:
+    raise ValueError(
+      f'recipe={config.recipe!r}: use one of {", ".join(_RECIPES)}'
+    )
+  return _RECIPES[config.recipe]
+
+
+def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
+  """Trains a recipe to its end."""
+  config = recipe.config
+  data = from_section(DataConfig, config.data)
+  failures = FailureLog(
+    make_source(data, train=True), max_bad_share=data.max_bad_share
+  )
+
+  def batches_from(step: int):
+    return make_batches(
+      data,
+      train=True,
+      seed=config.seed,
+      start_step=step,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
+
+  loop.run(
+    workdir=workdir,
+    config=config,
+    loop=from_section(loop.LoopConfig, config.train),
+    updates=recipe.updates,
+    batches_from=batches_from,
+    mesh=mesh,
+    seed=config.seed,
+    frozen=recipe.frozen,
+    evaluate=recipe.evaluate,
+    visualise=recipe.visualise,
+    on_batch=lambda batch: failures.update(batch['failed']),
+  )
+
+
+if __name__ == '__main__':
+  app.run(main)

@@ -1,0 +1,81 @@
+"""Whole configs with every key, for config files to override."""
+
+import dataclasses
+
+import ml_collections
+
+from videoar_jax.core.config import section
+from videoar_jax.core.mesh import MeshConfig
+from videoar_jax.data.config import DataConfig
+from videoar_jax.objectives.corruption import CorruptionConfig
+from videoar_jax.objectives.frame_mask import FrameMaskConfig
+from videoar_jax.objectives.reconstruction import TokenizerLossConfig
+from videoar_jax.tokenizer.config import TokenizerConfig
+from videoar_jax.train.loop import LoopConfig
+from videoar_jax.train.optimizer import OptimizerConfig
+from videoar_jax.transformer.config import TransformerConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class PreviewConfig:
+  """How a generator in training samples its pictures.
+
+  Attributes:
+    guidance: see `sample.guidance.parse_guidance`.
+    temperature: of the bits.
+  """
+
+  guidance: str = 'ucf'
+  temperature: float = 1.0
+
+
+def tokenizer_config() -> ml_collections.ConfigDict:
+  """A tokenizer run at paper scale; unlocked."""
+  return _config(
+    recipe='tokenizer',
+    tokenizer=section(TokenizerConfig()),
+    losses=section(TokenizerLossConfig()),
+  )
+
+
+def generator_config() -> ml_collections.ConfigDict:
+  """A generator run at paper scale (L); unlocked.
+
+  `tokenizer` is the path of a trained tokenizer; `classes` is filled in from
+  the data set.
+  """
+  return _config(
+    recipe='generator',
+    tokenizer='',
+    classes=(),
+    transformer=section(TransformerConfig()),
+    corruption=section(CorruptionConfig()),
+    frame_mask=section(FrameMaskConfig()),
+    sampling=section(PreviewConfig()),
+  )
+
+
+def _config(**parts) -> ml_collections.ConfigDict:
+  return ml_collections.ConfigDict(
+    {
+      'seed': 0,
+      'data': section(DataConfig()),
+      'optimizer': section(OptimizerConfig()),
+      'mesh': section(MeshConfig()),
+      'train': section(LoopConfig()),
+      **parts,
+    },
+    convert_dict=False,
+  )
+
+
+def parse_variant(variant: str | None, known: tuple[str, ...]) -> set[str]:
+  """Splits a config's variant, as in `--config=FILE:generator,smoke`.
+
+  Raises:
+    ValueError: a part that is not known.
+  """
+  parts = {part for part in (variant or '').split(',') if part}
+  for part in sorted(parts - set(known)):
+    raise ValueError(f'variant {part!r}: this config knows {", ".join(known)}')
+  return parts

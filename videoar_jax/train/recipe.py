@@ -1,0 +1,62 @@
+"""What a recipe is, and what all of them share."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from videoar_jax.data.config import DataConfig
+from videoar_jax.data.pipeline import make_batches
+from videoar_jax.train.state import TrainState, Update
+
+_HELD_OUT_SEED = 1_000_003
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+  """Everything of a training run that depends on what is trained.
+
+  Attributes:
+    updates: the networks in training.
+    frozen: parameters of networks that are only read.
+    evaluate: held-out metrics of the averaged parameters.
+    visualise: writes pictures of the averaged parameters' work.
+    config: the resolved config, which travels with the checkpoints.
+  """
+
+  updates: tuple[Update, ...]
+  frozen: dict[str, Any]
+  evaluate: Callable[[TrainState], dict[str, float]]
+  visualise: Callable[[TrainState, int], None]
+  config: Any
+
+
+def held_out_batches(
+  data: DataConfig, num_batches: int
+) -> Callable[[], Iterator[dict[str, np.ndarray]]]:
+  """The same few held-out batches at every call, for this process."""
+
+  def batches():
+    stream = make_batches(
+      data,
+      train=False,
+      seed=_HELD_OUT_SEED,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
+    for _, batch in zip(range(num_batches), stream):
+      yield batch
+
+  return batches
+
+
+def picture_path(workdir: epath.Path, name: str) -> epath.Path | None:
+  """Where a picture goes; None on all processes but the first."""
+  if jax.process_index():
+    return None
+  folder = workdir / 'samples'
+  folder.mkdir(parents=True, exist_ok=True)
+  return folder / name

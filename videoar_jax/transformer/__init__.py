@@ -1,0 +1,7 @@
+"""The transformer that predicts bits, unit by unit.
+
+config  TransformerConfig
+block   attention and SwiGLU, pre-norm; scanned over layers, rematerialised
+prefix  tokens before the first unit: the class, or "unconditional"
+model   the VideoAR model: a whole plan at once, or one unit with a KV cache
+"""

@@ -1,0 +1,67 @@
+"""One layer: attention with normed queries and keys, then SwiGLU.
+
+Pre-RMSNorm, per-head RMS norm of queries and keys, rotary positions, SwiGLU of
+hidden width 4D: 16·D² parameters (PAPER §0).
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from videoar_jax.core import rope
+from videoar_jax.core.layers import RMSNorm, SwiGLU, fan_in_normal, logical
+from videoar_jax.core.mesh import constrain
+from videoar_jax.transformer.config import TransformerConfig
+
+# (q, k, v, this layer's cache) -> (attended, new cache)
+Attend = Callable
+
+
+class Block(nn.Module):
+  """x + attention(norm(x)), then x + swiglu(norm(x))."""
+
+  config: TransformerConfig
+  attend: Attend
+
+  @nn.compact
+  def __call__(self, x_bld: jax.Array, angles_lp: jax.Array, cache):
+    """Applies the layer.
+
+    Args:
+      x_bld: tokens.
+      angles_lp: rotary angles of the tokens, (l, k/2) or (b, l, k/2).
+      cache: this layer's keys and values, or None.
+
+    Returns:
+      Tokens, and what `attend` returned as the layer's cache.
+    """
+    config, dtype = self.config, jnp.dtype(self.config.dtype)
+    # Residual branches start small, so that depth does not add up.
+    out_gain = (2 * config.num_layers) ** -0.5
+    h = RMSNorm(name='attention_norm')(x_bld)
+    attended, cache = self._attention(h, angles_lp, cache, out_gain)
+    x_bld = constrain(x_bld + attended, 'batch', None, None)
+    h = RMSNorm(name='mlp_norm')(x_bld)
+    h = SwiGLU(config.hidden, out_gain=out_gain, dtype=dtype, name='mlp')(h)
+    return constrain(x_bld + h, 'batch', None, None), cache
+
+  def _attention(self, x_bld, angles_lp, cache, out_gain):
+    config, dtype = self.config, jnp.dtype(self.config.dtype)
+    d, n, k = config.width, config.num_heads, config.head_width
+    qkv = self.param(
+      'qkv',
+      logical(fan_in_normal(d), None, 'embed', 'heads', None),
+      (3, d, n, k),
+    )
+    out = self.param(
+      'out',
+      logical(fan_in_normal(d, gain=out_gain), 'heads', None, 'embed'),
+      (n, k, d),
+    )
+    q, k_, v = jnp.einsum('bld,sdnk->sblnk', x_bld, qkv.astype(dtype))
+    q = rope.rotate(RMSNorm(name='query_norm')(q), angles_lp)
+    k_ = rope.rotate(RMSNorm(name='key_norm')(k_), angles_lp)
+    attended, cache = self.attend(q, k_, v, cache)
+    return jnp.einsum('blnk,nkd->bld', attended, out.astype(dtype)), cache
