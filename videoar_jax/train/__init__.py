@@ -5,7 +5,9 @@
 - `step`: one jitted step over a list of updates.
 - `metrics`: metrics.jsonl, TensorBoard, the console line.
 - `preemption`: a signal asks the loop to finish its step and save.
-- `loop`: restore, train, evaluate, save; the same call resumes.
+- `runner`: steps, logs, evaluations and saves of a run.
+- `heldout`: held-out metrics from the averaged weights.
+- `loop`: restore or begin, then run; the same call resumes.
 - `recipes`: what the tokenizer's and the generator's updates are.
 - `python -m videoar_jax.train`: the command.
 """

@@ -1,0 +1,178 @@
+"""The step builder: meshes, accumulation, several updates, bad gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+
+from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.train.state import create_state
+from videoar_jax.train.step import due_metrics, make_step
+
+NUM_STEPS = 20
+
+
+def _mesh(data=1, fsdp=1, tensor=1):
+  config = mesh_lib.MeshConfig(data=data, fsdp=fsdp, tensor=tensor)
+  return mesh_lib.make_mesh(config, jax.devices()[: data * fsdp * tensor])
+
+
+def _train(updates, *, mesh, steps=3, accumulate=1, frozen=None, batch_of=None):
+  batch_of = batch_of or toy.make_batch
+  state = create_state(updates, seed=3, num_steps=NUM_STEPS, mesh=mesh)
+  step = make_step(
+    updates, num_steps=NUM_STEPS, mesh=mesh, accumulate=accumulate
+  )
+  history = []
+  for i in range(steps):
+    batch = mesh_lib.shard_batch(batch_of(i), mesh)
+    state, metrics = step(state, batch, frozen or {})
+    history.append(jax.device_get(metrics))  # waits: see JAX on CPU
+  return state, history
+
+
+def _assert_close(a, b, **tolerance):
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, **tolerance),
+    jax.device_get(a),
+    jax.device_get(b),
+  )
+
+
+def _differs(a, b):
+  same = jax.tree.map(lambda x, y: bool((x == y).all()), a, b)
+  return not all(jax.tree.leaves(same))
+
+
+@pytest.mark.parametrize(
+  'shape', [(8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2), (1, 4, 2)]
+)
+def test_sharded_step_equals_single_device(shape):
+  updates = [toy.make_update(net='a'), toy.make_update(net='b', every=2)]
+  one, history_one = _train(updates, mesh=_mesh())
+  many, history_many = _train(updates, mesh=_mesh(*shape))
+  _assert_close(many.nets, one.nets, rtol=2e-4, atol=2e-6)
+  _assert_close(history_many, history_one, rtol=1e-4, atol=1e-6)
+  w_in = many.nets['a'].params['w_in']
+  parts = w_in.size // w_in.addressable_shards[0].data.size
+  assert parts == shape[1] * shape[2]
+
+
+def test_accumulated_parts_equal_the_full_batch():
+  updates = [toy.make_update(noise=0.0)]
+  full, history = _train(updates, mesh=_mesh())
+  for mesh in (_mesh(), _mesh(2, 2, 1)):
+    parts, history_parts = _train(updates, mesh=mesh, accumulate=4)
+    _assert_close(parts.nets, full.nets, rtol=2e-4, atol=2e-6)
+    _assert_close(history_parts, history, rtol=1e-4, atol=1e-6)
+
+
+def test_order_of_updates_changes_nothing():
+  a, b = toy.make_update(net='a'), toy.make_update(net='b')
+  first, _ = _train([a, b], mesh=_mesh())
+  second, _ = _train([b, a], mesh=_mesh())
+  _assert_close(first.nets, second.nets, rtol=1e-6, atol=1e-7)
+  alone, _ = _train([a], mesh=_mesh())
+  assert _differs(alone.nets['a'].params, first.nets['a'].params)
+
+
+def test_every_runs_an_update_only_in_its_turn():
+  updates = [toy.make_update(net='a'), toy.make_update(net='b', every=3)]
+  state, history = _train(updates, mesh=_mesh(), steps=3)
+  once, _ = _train(updates, mesh=_mesh(), steps=1)
+  _assert_close(state.nets['b'], once.nets['b'], rtol=0)
+  assert _differs(state.nets['a'].params, once.nets['a'].params)
+  kept = due_metrics(updates, history[1], step=1)
+  assert 'a/loss' in kept and not any(k.startswith('b/') for k in kept)
+  assert np.isfinite(list(kept.values())).all()
+  assert 'b/loss' in due_metrics(updates, history[0], step=0)
+
+
+def test_frozen_networks_are_seen_and_not_changed():
+  update = toy.make_update()
+  frozen = jax.device_get(update.init(jax.random.key(9)))
+  frozen = mesh_lib.unbox(frozen)
+  mesh = _mesh(2, 2, 2)
+  with_it, _ = _train(
+    [update], mesh=mesh, frozen={'f': mesh_lib.replicate(frozen, mesh)}
+  )
+  without, _ = _train([update], mesh=mesh)
+  assert _differs(with_it.nets['toy'].params, without.nets['toy'].params)
+
+
+def test_non_finite_update_is_not_applied_and_counted():
+  def batch_of(step):
+    batch = toy.make_batch(step)
+    if step == 1:
+      batch['x'][0, 0] = np.nan
+    return batch
+
+  updates = [toy.make_update()]
+  before, _ = _train(updates, mesh=_mesh(), steps=1)
+  after, history = _train(updates, mesh=_mesh(), steps=2, batch_of=batch_of)
+  _assert_close(after.nets, before.nets, rtol=0)
+  assert int(after.step) == 2
+  assert [h['skipped_updates'] for h in history] == [0, 1]
+  later, _ = _train(updates, mesh=_mesh(), steps=3, batch_of=batch_of)
+  assert _differs(later.nets['toy'].params, before.nets['toy'].params)
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(later.nets))
+
+
+def test_ema_follows_its_formula():
+  update = toy.make_update(ema_decay=0.5)
+  ema = None
+  for n in range(3):
+    state, _ = _train([update], mesh=_mesh(), steps=n + 1)
+    start, _ = _train([update], mesh=_mesh(), steps=n)
+    ema = start.nets['toy'].params if ema is None else ema
+    decay = min(0.5, (1 + n) / (10 + n))
+    params = state.nets['toy'].params
+    ema = jax.tree.map(lambda e, p, d=decay: d * e + (1 - d) * p, ema, params)
+    _assert_close(state.nets['toy'].ema, ema, rtol=1e-5, atol=1e-6)
+
+
+def test_weight_decay_touches_matrices_only():
+  decayed = toy.make_update(weight_decay=0.5, warmup_steps=0)
+  plain = toy.make_update(weight_decay=0.0, warmup_steps=0)
+  a, _ = _train([decayed], mesh=_mesh(), steps=1)
+  b, _ = _train([plain], mesh=_mesh(), steps=1)
+  start, _ = _train([plain], mesh=_mesh(), steps=0)
+  rate = decayed.optimizer.learning_rate
+  old = start.nets['toy'].params
+  a, b = a.nets['toy'].params, b.nets['toy'].params
+  np.testing.assert_array_equal(a['gain'], b['gain'])
+  for name in ('w_in', 'w_out'):
+    np.testing.assert_allclose(
+      b[name] - a[name], rate * 0.5 * old[name], rtol=2e-2, atol=1e-6
+    )
+
+
+def test_learning_rate_warms_up_and_decays():
+  update = toy.make_update(warmup_steps=4, end_value=0.1)
+  _, history = _train([update], mesh=_mesh(), steps=NUM_STEPS)
+  rates = np.array([h['learning_rate'] for h in history])
+  peak = update.optimizer.learning_rate
+  np.testing.assert_allclose(
+    rates[:4], peak * np.array([0.25, 0.5, 0.75, 1.0]), rtol=1e-5
+  )
+  assert (np.diff(rates[3:]) < 0).all()
+  assert rates[-1] == pytest.approx(0.1 * peak, rel=1e-4)
+  with pytest.raises(ValueError, match='warmup_steps=30'):
+    _train([toy.make_update(warmup_steps=30)], mesh=_mesh(), steps=1)
+
+
+def test_gradient_is_clipped_to_its_norm():
+  # Adam divides by the gradient's size, so clipping shows in its moments.
+  clipped, history = _train(
+    [toy.make_update(clip_norm=0.1)], mesh=_mesh(), steps=1
+  )
+  moments = jax.tree.leaves(clipped.nets['toy'].opt_state[1][0].mu)
+  norm = np.sqrt(sum(float(jnp.sum(m**2)) for m in moments))
+  assert history[0]['grad_norm'] > 0.1
+  assert norm == pytest.approx(0.1 * (1 - 0.9), rel=1e-4)
+
+
+def test_two_updates_of_one_name_are_refused():
+  with pytest.raises(ValueError, match='distinct'):
+    _train([toy.make_update(), toy.make_update()], mesh=_mesh())

@@ -1,0 +1,72 @@
+"""Held-out metrics from the averaged weights."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.train.state import TrainState, Update, named_key
+from videoar_jax.train.step import metric_prefix
+
+
+def make_heldout(
+  updates: Sequence[Update],
+  *,
+  batches: Callable[[], Iterable[Mapping[str, np.ndarray]]],
+  mesh: Mesh,
+  frozen: Mapping[str, Any] | None = None,
+  seed: int = 0,
+) -> Callable[[TrainState], dict[str, float]]:
+  """Builds `evaluate(state) -> metrics`: means of the updates' objectives.
+
+  Every call draws the same random numbers, so that two checkpoints differ by
+  their weights alone.
+
+  Args:
+    updates: whose objectives are evaluated, all with averaged weights.
+    batches: gives the same finite batches at each call.
+    mesh: where the state lives.
+    frozen: as for the training step.
+    seed: of the random draws.
+  """
+
+  @jax.jit
+  def measure(
+    nets: Mapping[str, Any], batch: Any, index: Any, frozen: Mapping[str, Any]
+  ) -> dict[str, jax.Array]:
+    key = jax.random.fold_in(jax.random.key(seed), index)
+    values = {}
+    for update in updates:
+      others = {name: p for name, p in nets.items() if name != update.net}
+      loss, metrics = update.objective(
+        nets[update.net],
+        batch,
+        named_key(key, update.net),
+        {**frozen, **others},
+      )
+      prefix = metric_prefix(updates, update)
+      for name, value in {**metrics, 'loss': loss}.items():
+        values[f'{prefix}{name}'] = value
+    return values
+
+  def evaluate(state: TrainState) -> dict[str, float]:
+    nets = {name: net.ema for name, net in state.nets.items()}
+    seen = []
+    for index, batch in enumerate(batches()):
+      batch = {k: v for k, v in batch.items() if k != 'failed'}
+      with jax.set_mesh(mesh):
+        values = measure(
+          nets, mesh_lib.shard_batch(batch, mesh), index, frozen or {}
+        )
+      seen.append(jax.device_get(values))
+    if not seen:
+      raise ValueError('no held-out batch; give at least 1 or do not evaluate')
+    return {
+      name: float(np.mean([values[name] for values in seen]))
+      for name in seen[0]
+    }
+
+  return evaluate

@@ -1,0 +1,141 @@
+"""The training loop: restore, step, log, evaluate, save; resumes itself."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import ml_collections
+from etils import epath
+from jax.sharding import Mesh
+
+from videoar_jax.core import config as config_lib
+from videoar_jax.core import export, manifest
+from videoar_jax.core.checkpoint import Checkpoints
+from videoar_jax.train import metrics as metrics_lib
+from videoar_jax.train.preemption import StopRequest
+from videoar_jax.train.runner import Batch, LoopConfig, Runner, say
+from videoar_jax.train.state import (
+  TrainState,
+  Update,
+  abstract_state,
+  create_state,
+)
+
+# What a resumed run may change: how long, how often it reports, and where it
+# runs; not what it computes.
+MAY_CHANGE = (
+  'train.num_steps',
+  'train.log_every',
+  'train.checkpoint_every',
+  'train.checkpoint_every_s',
+  'train.eval_every',
+  'train.eval_batches',
+  'train.sample_every',
+  'train.keep',
+  'train.max_bad_updates',
+  'data.num_workers',
+  'data.max_bad_share',
+  'mesh.',
+)
+
+
+def run(
+  *,
+  workdir: Any,
+  config: ml_collections.ConfigDict,
+  loop: LoopConfig,
+  updates: Sequence[Update],
+  batches_from: Callable[[int], Iterator[Batch]],
+  mesh: Mesh,
+  seed: int = 0,
+  frozen: Mapping[str, Any] | None = None,
+  evaluate: Callable[[TrainState], Mapping[str, float] | None] | None = None,
+  visualise: Callable[[TrainState, int], None] | None = None,
+  on_batch: Callable[[Batch], None] | None = None,
+  best_metric: str = 'loss',
+) -> TrainState:
+  """Trains to `loop.num_steps`; the same call again resumes or returns.
+
+  A SIGTERM or Ctrl-C finishes the step, saves and raises `Stopped`.
+
+  Args:
+    workdir: gets config.json, metrics.jsonl, tensorboard/ and checkpoints/.
+    config: the resolved config, stored beside and inside the checkpoints.
+    loop: the section `train` of it.
+    updates: what is trained.
+    batches_from: `(step) -> iterator` of this process's batches, the first
+      for that step; the position in the data is the step.
+    mesh: where to train.
+    seed: of initial parameters and random draws.
+    frozen: networks that are used and not trained, placed on the mesh.
+    evaluate: held-out metrics of a state (`heldout.make_heldout`).
+    visualise: writes samples or reconstructions of a state after a step.
+    on_batch: sees each batch on the host, before the step; its key `failed`
+      is not passed to the step.
+    best_metric: of `evaluate`; the checkpoint where it is lowest is kept.
+  Raises:
+    ValueError: workdir is of another config, the batch does not fit the mesh.
+    CheckpointError: no checkpoint can be trusted, or the last one could not
+      be written.
+    TrainingError: too many updates in a row were not finite.
+    Stopped: a signal came; everything is saved.
+  """
+  workdir = epath.Path(workdir)
+  checkpoints = Checkpoints(workdir / export.CHECKPOINTS, keep=loop.keep)
+  _check_config(workdir, config)
+  shape = {'seed': seed, 'num_steps': loop.num_steps, 'mesh': mesh}
+  restored = checkpoints.restore(abstract_state(updates, **shape))
+  if restored is None:
+    start, state, best = 0, create_state(updates, **shape), None
+  else:
+    start, state = restored.step, restored.tree
+    best = restored.meta['best']
+    say(f'resumed from checkpoint {start} of {workdir}')
+  if start >= loop.num_steps:
+    say(f'{workdir} is trained already: {start} of {loop.num_steps} steps')
+    return state
+  runner = Runner(
+    config=config,
+    loop=loop,
+    updates=updates,
+    mesh=mesh,
+    frozen=dict(frozen or {}),
+    checkpoints=checkpoints,
+    writer=metrics_lib.MetricWriter(workdir, start_step=start),
+    evaluate=evaluate,
+    visualise=visualise,
+    on_batch=on_batch,
+    best_metric=best_metric,
+    state=state,
+    done=start,
+    best=best,
+  )
+  try:
+    with StopRequest() as request:
+      runner.train(batches_from(start), request)
+  finally:
+    runner.writer.close()
+    checkpoints.close()
+  return runner.state
+
+
+def _check_config(
+  workdir: epath.Path, config: ml_collections.ConfigDict
+) -> None:
+  """Writes config.json, or checks that the one there is of the same run."""
+  path = workdir / export.CONFIG
+  if manifest.list_steps(workdir / export.CHECKPOINTS) and path.exists():
+    differ = config_lib.differences(config_lib.load_config(path), config)
+    fixed = {k: v for k, v in differ.items() if not k.startswith(MAY_CHANGE)}
+    if fixed:
+      lines = ''.join(
+        f'\n  {key}: {old!r} there, {new!r} now'
+        for key, (old, new) in fixed.items()
+      )
+      raise ValueError(
+        f'{workdir} holds a run of another config; use another --workdir, or '
+        f'give these keys their old values:{lines}'
+      )
+  if jax.process_index() == 0:
+    workdir.mkdir(parents=True, exist_ok=True)
+    config_lib.save_config(config, path)

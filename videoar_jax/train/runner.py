@@ -1,0 +1,267 @@
+"""Steps, logs, evaluations and saves of one run, from one step onwards."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from jax.sharding import Mesh
+
+from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.core.checkpoint import Checkpoints
+from videoar_jax.train import metrics as metrics_lib
+from videoar_jax.train.preemption import Stopped, StopRequest, agree
+from videoar_jax.train.state import TrainState, Update
+from videoar_jax.train.step import due_metrics, make_step
+
+Batch = dict[str, np.ndarray]
+
+
+class TrainingError(ValueError):
+  """Training cannot go on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopConfig:
+  """How long to train, and how often to do what; intervals are in steps.
+
+  Attributes:
+    num_steps: of the whole run, also the length of the learning-rate schedule.
+    log_every: between two lines of metrics.
+    checkpoint_every: between two checkpoints; 0: by time alone.
+    checkpoint_every_s: seconds between two checkpoints; 0: by steps alone.
+    eval_every: between two evaluations of held-out data; 0: never.
+    eval_batches: held-out batches in one evaluation.
+    sample_every: between two visualisations; 0: never, not even at the end.
+    keep: latest checkpoints that are kept, besides the best one.
+    accumulate: parts that a batch is cut into to save memory.
+    max_bad_updates: consecutive steps with a loss or gradient that is not
+      finite after which training stops.
+  """
+
+  num_steps: int = 1000
+  log_every: int = 10
+  checkpoint_every: int = 0
+  checkpoint_every_s: float = 300.0
+  eval_every: int = 0
+  eval_batches: int = 4
+  sample_every: int = 0
+  keep: int = 2
+  accumulate: int = 1
+  max_bad_updates: int = 20
+
+  def __post_init__(self):
+    for name in ('num_steps', 'log_every', 'keep', 'max_bad_updates'):
+      if getattr(self, name) < 1:
+        raise ValueError(f'{name}={getattr(self, name)}: wanted at least 1')
+
+
+@dataclasses.dataclass(kw_only=True)
+class Runner:
+  """A run in progress; the arguments are those of `loop.run`.
+
+  Attributes:
+    state: of training, after `done` steps.
+    done: steps done.
+    best: lowest value of the best metric so far.
+  """
+
+  config: ml_collections.ConfigDict
+  loop: LoopConfig
+  updates: Sequence[Update]
+  mesh: Mesh
+  frozen: dict[str, Any]
+  checkpoints: Checkpoints
+  writer: metrics_lib.MetricWriter
+  evaluate: Callable[[TrainState], Mapping[str, float] | None] | None
+  visualise: Callable[[TrainState, int], None] | None
+  on_batch: Callable[[Batch], None] | None
+  best_metric: str
+  state: TrainState
+  done: int
+  best: float | None
+
+  def __post_init__(self):
+    self._step = make_step(
+      self.updates,
+      num_steps=self.loop.num_steps,
+      mesh=self.mesh,
+      accumulate=self.loop.accumulate,
+    )
+    # With several CPU devices, unread steps can pile up and hang in a
+    # collective (jax 0.10.2): there each step is waited for.
+    self._wait = self.mesh.devices.flat[0].platform == 'cpu'
+    self._averages = metrics_lib.Averages()
+    self._start = self.done
+    self._bad = 0
+    self._batch_size = 0
+    self._saved_at = time.monotonic()
+    self._restart_clock()
+
+  def train(self, batches: Iterator[Batch], request: StopRequest) -> None:
+    """Steps to the end, or until a signal, which raises `Stopped`."""
+    batch = self._next(batches)
+    first, unread = self.done + 1, None
+    while self.done < self.loop.num_steps:
+      self.state, metrics = self._step(self.state, batch, self.frozen)
+      self.done += 1
+      if unread is not None:
+        self._read(*unread)
+      unread = (self.done, metrics)
+      if self.done < self.loop.num_steps:
+        # The host makes the next batch while the device computes.
+        batch = self._next(batches)
+      if self._wait or self.done == first or self._pauses():
+        self._read(*unread)
+        unread = None
+      if self.done == first:
+        seconds = time.monotonic() - self._clock
+        say(f'first step, with compilation: {seconds:.1f} s')
+      if self._due(self.loop.log_every):
+        self._log()
+      if self.done == first:
+        self._restart_clock()
+      self._evaluate_and_save(request)
+
+  def save(self, *, wait: bool = False, value: float | None = None) -> None:
+    """Writes a checkpoint of the state as it is."""
+    meta = {'config': self.config.to_dict(), 'best': self.best}
+    self.checkpoints.save(
+      self.done, self.state, meta, best_value=value, wait=wait
+    )
+    self._saved_at = time.monotonic()
+
+  def _next(self, batches: Iterator[Batch]) -> Any:
+    """Fetches, checks and places a batch; saves before it fails."""
+    before = time.monotonic()
+    try:
+      batch = next(batches)
+      if self.on_batch is not None:
+        self.on_batch(batch)
+    except StopIteration as error:
+      self._rescue()
+      raise TrainingError(
+        f'the data ended after {self.done} of {self.loop.num_steps} steps; '
+        'training data must repeat'
+      ) from error
+    except Exception:
+      self._rescue()
+      raise
+    batch = {name: x for name, x in batch.items() if name != 'failed'}
+    self._data_wait_s += time.monotonic() - before
+    rows = len(next(iter(batch.values())))
+    self._batch_size = rows * jax.process_count()
+    mesh_lib.check_batch_size(self._batch_size, self.mesh, self.loop.accumulate)
+    return mesh_lib.shard_batch(batch, self.mesh)
+
+  def _rescue(self) -> None:
+    if self.done > self._start:
+      self.save(wait=True)
+
+  def _read(self, done: int, metrics: Mapping[str, jax.Array]) -> None:
+    """Fetches a step's metrics, which waits for it, and counts bad steps."""
+    values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+    self._averages.add(due_metrics(self.updates, values, step=done - 1))
+    self._bad = self._bad + 1 if values['skipped_updates'] else 0
+    if self._bad >= self.loop.max_bad_updates:
+      raise TrainingError(
+        f'loss or gradient was not finite in {self._bad} steps in a row, the '
+        f'last of them {done}; none of these updates was applied. Look at the '
+        'data and lower optimizer.learning_rate; the same command resumes '
+        'from the newest checkpoint'
+      )
+
+  def _due(self, every: int) -> bool:
+    last = self.done == self.loop.num_steps
+    return every > 0 and (last or self.done % every == 0)
+
+  def _pauses(self) -> bool:
+    """Whether something after this step wants its metrics or its state."""
+    loop = self.loop
+    return any(
+      self._due(every)
+      for every in (
+        loop.log_every,
+        loop.eval_every,
+        loop.sample_every,
+        loop.checkpoint_every,
+      )
+    )
+
+  def _restart_clock(self) -> None:
+    self._clock, self._clock_step = time.monotonic(), self.done
+    self._data_wait_s = 0.0
+
+  def _log(self) -> None:
+    """Writes the means since the last line, and the speed."""
+    steps = self.done - self._clock_step
+    seconds = (time.monotonic() - self._clock) / max(steps, 1)
+    values = self._averages.take()
+    speed = {
+      'clips_per_s': self._batch_size / seconds,
+      'step_s': seconds,
+      'data_wait_s': self._data_wait_s / max(steps, 1),
+    }
+    self.writer.write(self.done, 'train', {**values, **speed})
+    say(
+      metrics_lib.console_line(
+        self.done, self.loop.num_steps, {**values, **speed}
+      )
+    )
+    self._restart_clock()
+
+  def _evaluate_and_save(self, request: StopRequest) -> None:
+    """What comes between two steps; ends training if a signal came."""
+    paused = time.monotonic()
+    value = self._evaluate() if self._due(self.loop.eval_every) else None
+    if self.visualise is not None and self._due(self.loop.sample_every):
+      self.visualise(self.state, self.done)
+    last = self.done == self.loop.num_steps
+    stop, old = self._agreed(request)
+    better = value is not None and (self.best is None or value < self.best)
+    if better:
+      self.best = value
+    every = self.loop.checkpoint_every
+    if last or stop or old or better or self._due(every):
+      self.save(wait=bool(last or stop), value=value)
+    # Evaluating and saving is not the training step's time.
+    self._clock += time.monotonic() - paused
+    if stop:
+      say(f'stopped at step {self.done}, saved; the same command resumes')
+      raise Stopped(stop, self.done)
+
+  def _evaluate(self) -> float | None:
+    """Writes held-out metrics; returns the one that decides on the best."""
+    values = self.evaluate(self.state) if self.evaluate is not None else None
+    if not values:
+      return None
+    if self.best_metric not in values:
+      raise TrainingError(
+        f'best_metric={self.best_metric!r} is not among the held-out metrics '
+        f'{", ".join(sorted(values))}'
+      )
+    self.writer.write(self.done, 'heldout', values)
+    shown = ' '.join(f'{name} {value:.4g}' for name, value in values.items())
+    say(f'step {self.done}/{self.loop.num_steps} heldout {shown}')
+    value = float(values[self.best_metric])
+    return value if np.isfinite(value) else None
+
+  def _agreed(self, request: StopRequest) -> tuple[int, bool]:
+    """(signal or 0, whether the last save is too old), on all processes."""
+    # Processes may see signals and clocks differently: they agree, and so as
+    # not to meet in every step, only where they log.
+    if jax.process_count() > 1 and not self._due(self.loop.log_every):
+      return 0, False
+    age = time.monotonic() - self._saved_at
+    old = 0 < self.loop.checkpoint_every_s <= age
+    stop, old = agree(request.number or 0, int(old))
+    return stop, bool(old)
+
+
+def say(text: str) -> None:
+  """Prints a line, from the first process only."""
+  if jax.process_index() == 0:
+    print(text, flush=True)
