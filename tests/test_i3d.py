@@ -107,6 +107,16 @@ def test_planar_convolutions_equal_the_3d_one(strides, frames):
     np.testing.assert_allclose(native, other, atol=1e-4)
 
 
+@pytest.mark.parametrize('platform,axes', (('cpu', 2), ('cuda', 3), ('tpu', 3)))
+def test_each_platform_gets_its_convolution(platform, axes):
+  x = np.zeros((1, 9, 14, 14, 5), np.float32)
+  kernel = np.zeros((3, 3, 3, 5, 2), np.float32)
+  traced = jax.jit(lambda x, k: i3d._conv(x, k, (1, 1, 1))).trace(x, kernel)
+  text = traced.lower(lowering_platforms=(platform,)).as_text()
+  strides = f'window = {{stride = [{", ".join("1" * axes)}]'
+  assert strides in text
+
+
 @pytest.mark.parametrize(
   'window,strides', (((3, 3, 3), (1, 1, 1)), ((3, 3, 3), (2, 2, 2)))
 )
