@@ -10,5 +10,6 @@ features      a trained tokenizer's features of such videos
 shards        sharded records with a manifest, for the two above
 pipeline      make_source, make_batches: batches as a function of (seed, step)
 failures      what may fail, what is then said, and when it is too much
+work          parallel work in order, with progress and a bound on failures
 prepare       the command that writes array_record and features directories
 """

@@ -1,0 +1,206 @@
+"""Class folders of video files, as UCF-101 comes: `PATH/<Class>/<video>`."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pathlib
+import re
+
+import numpy as np
+from absl import logging
+
+from videoar_jax.data import decode, transforms
+from videoar_jax.data.failures import BadRecordError
+
+SUFFIXES = ('.avi', '.mp4', '.m4v', '.mov', '.mkv', '.webm', '.mpg', '.mpeg')
+
+_HELD_OUT = 20  # one video in so many, without an official split
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+  """The videos of one split.
+
+  Attributes:
+    classes: names of the class folders, sorted.
+    names: paths relative to the root, with forward slashes.
+    labels: index into classes for each name.
+  """
+
+  classes: tuple[str, ...]
+  names: tuple[str, ...]
+  labels: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderSource:
+  """Decodes a random window of a file at each access.
+
+  Attributes:
+    root: folder of class folders.
+    listing: which of its videos.
+    num_frames: T.
+    height: pixels.
+    width: pixels.
+    frame_stride: every how many-th frame.
+  """
+
+  root: str
+  listing: Listing
+  num_frames: int
+  height: int
+  width: int
+  frame_stride: int = 1
+
+  @property
+  def classes(self) -> tuple[str, ...]:
+    return self.listing.classes
+
+  def __len__(self) -> int:
+    return len(self.listing.names)
+
+  def name(self, index: int) -> str:
+    return self.listing.names[index]
+
+  def path(self, index: int) -> str:
+    return str(pathlib.Path(self.root, self.listing.names[index]))
+
+  def load(self, index: int, rng: np.random.Generator) -> dict:
+    """Reads one clip; BadRecordError if the file does not serve."""
+    frames = decode.read_window(
+      self.path(index),
+      rng,
+      num_frames=self.num_frames,
+      stride=self.frame_stride,
+    )
+    return {
+      'video': transforms.fit_frames(frames, self.height, self.width),
+      'label': self.listing.labels[index],
+    }
+
+  def explain(self, index: int) -> str:
+    """Says what is wrong with a file, by decoding all of it."""
+    try:
+      count = sum(1 for _ in decode.iterate_frames(self.path(index)))
+    except BadRecordError as error:
+      return str(error)
+    span = (self.num_frames - 1) * self.frame_stride + 1
+    if count < span:
+      return decode.too_short(count, self.num_frames, self.frame_stride)
+    return 'some windows of it cannot be decoded'
+
+
+def list_videos(root: str, *, train: bool, split_file: str = '') -> Listing:
+  """Lists one split of a folder of class folders, see `list_splits`.
+
+  Raises:
+    ValueError: as `list_splits`, or the split is empty.
+  """
+  chosen = list_splits(root, split_file=split_file)[0 if train else 1]
+  if not chosen.names:
+    side = 'training' if train else 'held-out'
+    mend = 'give another split_file' if split_file else 'add videos'
+    raise ValueError(f'folder:{root}: no {side} videos; {mend}')
+  return chosen
+
+
+def list_splits(root: str, *, split_file: str = '') -> tuple[Listing, Listing]:
+  """Lists the training and the held-out videos of a folder of class folders.
+
+  With a split file the training videos are those it names; a name's suffix
+  does not count, so a list of .avi serves a folder of .mp4. Without one, about
+  5% are held out by the digest of their name, the same on every machine.
+
+  Raises:
+    ValueError: a path is missing, there are no class folders or no videos, a
+      line of the split file cannot be read, or it names no video there is.
+  """
+  classes, names = _scan(pathlib.Path(root))
+  if split_file:
+    listed = _read_split(pathlib.Path(split_file))
+    training = [_stem(name) in listed for name in names]
+    if not any(training):
+      raise ValueError(
+        f'split_file={split_file!r}: names no video under {root}; its lines '
+        f'should look like {_stem(names[0])}.avi 1'
+      )
+  else:
+    order = [_digest(name) for name in names]
+    training = [digest % _HELD_OUT != 0 for digest in order]
+    if all(training) and len(names) > 1:
+      training[int(np.argmin(order))] = False
+  index = {name: i for i, name in enumerate(classes)}
+  splits = []
+  for wanted in (True, False):
+    chosen = tuple(n for n, train in zip(names, training) if train == wanted)
+    labels = tuple(index[name.partition('/')[0]] for name in chosen)
+    splits.append(Listing(classes, chosen, labels))
+  return tuple(splits)
+
+
+def _scan(root: pathlib.Path) -> tuple[tuple[str, ...], list[str]]:
+  """Class names that have videos, and the videos, both sorted."""
+  if not root.is_dir():
+    fault = 'is not a folder' if root.exists() else 'does not exist'
+    raise ValueError(f'folder:{root}: {root} {fault}; give a folder of classes')
+  folders = sorted(
+    x for x in root.iterdir() if x.is_dir() and not x.name.startswith('.')
+  )
+  if not folders:
+    raise ValueError(
+      f'folder:{root}: holds no class folders; wanted <class>/<video>.avi '
+      'below it'
+    )
+  names, others = [], []
+  for folder in folders:
+    for file in sorted(folder.iterdir()):
+      if file.is_file() and not file.name.startswith('.'):
+        known = file.suffix.lower() in SUFFIXES
+        (names if known else others).append(f'{folder.name}/{file.name}')
+  if others:
+    logging.warning(
+      '%s: %d files have no video suffix and are left out: %s%s',
+      root,
+      len(others),
+      ', '.join(others[:10]),
+      ', …' if len(others) > 10 else '',
+    )
+  if not names:
+    raise ValueError(
+      f'folder:{root}: {len(folders)} class folders, but no file ends in '
+      f'{" ".join(SUFFIXES)}'
+    )
+  filled = {name.partition('/')[0] for name in names}
+  empty = [x.name for x in folders if x.name not in filled]
+  if empty:
+    logging.warning('%s: no videos in %s: no class', root, ', '.join(empty))
+  return tuple(sorted(filled)), names
+
+
+def _read_split(path: pathlib.Path) -> set[str]:
+  """The names in an official list, without suffix."""
+  if not path.is_file():
+    raise ValueError(
+      f'split_file={str(path)!r}: no such file; give a list of training videos '
+      'such as trainlist01.txt'
+    )
+  listed = set()
+  for number, line in enumerate(path.read_text().splitlines(), 1):
+    if not line.strip():
+      continue
+    match = re.fullmatch(r'\s*([^/]+/[^/]+?)(\s+\d+)?\s*', line)
+    if not match:
+      raise ValueError(
+        f'{path} line {number}: {line!r}; wanted <class>/<video>.avi <number>'
+      )
+    listed.add(_stem(match[1]))
+  return listed
+
+
+def _stem(name: str) -> str:
+  return str(pathlib.PurePosixPath(name).with_suffix(''))
+
+
+def _digest(name: str) -> int:
+  return int(hashlib.sha256(_stem(name).encode()).hexdigest()[:12], 16)

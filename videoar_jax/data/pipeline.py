@@ -1,0 +1,193 @@
+"""Batches as a function of (seed, step), from any source.
+
+Everything random is keyed by a clip's place in the endless stream, before rows
+are dealt to processes and workers. So a restart is a start at an index, and
+neither the number of workers nor of processes changes what is seen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import grain.python as grain
+import numpy as np
+from absl import flags
+
+from videoar_jax.data import array_record, features, folder, synthetic
+from videoar_jax.data.config import DataConfig, check_config, parse_source
+from videoar_jax.data.failures import BadDataError, BadRecordError, listing
+
+_ATTEMPTS = 20  # substitutes for one row before giving up
+
+
+class Source(Protocol):
+  """Random-access records.
+
+  Attributes:
+    classes: names of the labels.
+  """
+
+  classes: tuple[str, ...]
+
+  def __len__(self) -> int: ...
+
+  def name(self, index: int) -> str:
+    """What a message calls the record."""
+
+  def load(self, index: int, rng: np.random.Generator) -> dict:
+    """Returns {'video' or 'features', 'label'}; raises BadRecordError."""
+
+  def explain(self, index: int) -> str:
+    """Why a record that failed did so."""
+
+
+def make_source(config: DataConfig, *, train: bool) -> Source:
+  """Opens a split of the data set that the config names.
+
+  Args:
+    config: see `DataConfig`.
+    train: the training split, or the held-out one.
+  Raises:
+    ValueError: the config does not fit the source, or a path is missing.
+  """
+  check_config(config)
+  kind, path = parse_source(config.source)
+  size = (config.num_frames, config.height, config.width)
+  if kind == 'synthetic':
+    return synthetic.SyntheticSource(*size, train=train)
+  if kind == 'folder':
+    videos = folder.list_videos(path, train=train, split_file=config.split_file)
+    return folder.FolderSource(path, videos, *size, config.frame_stride)
+  if kind == 'array_record':
+    return array_record.open_source(path, config, train=train)
+  return features.open_source(path, config, train=train)
+
+
+def make_batches(
+  config: DataConfig,
+  *,
+  train: bool,
+  seed: int,
+  start_step: int = 0,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Iterator[dict[str, np.ndarray]]:
+  """Iterates over batches; batch n is a function of (seed, n) alone.
+
+  Each epoch is shuffled anew without replacement, so the first N <= len(source)
+  clips come from N videos. Training never ends. The held-out split is passed
+  once, its last batch filled up from a second pass.
+
+  Args:
+    config: see `DataConfig`; with num_workers > 0 the calling script needs the
+      usual `if __name__ == '__main__'` guard.
+    train: which split.
+    seed: 0 <= seed < 2**32.
+    start_step: the first batch to return.
+    process_index: which of the processes this is.
+    process_count: over how many processes a batch is spread; their rows in
+      process order are the rows of the batch of one process.
+  Yields:
+    `video` uint8 (b, T, H, W, 3), RGB, or `features` bfloat16 (b, t, h, w, d);
+    `label` int32 (b,); `failed` int32 (b,), the index of a record that could
+    not be read and was replaced (see `FailureLog`), else -1.
+  Raises:
+    ValueError: the config does not fit the source, or the processes the batch.
+  """
+  source = make_source(config, train=train)
+  rows = _rows_per_process(
+    config.batch_size, process_index=process_index, process_count=process_count
+  )
+  if start_step < 0:
+    raise ValueError(f'start_step={start_step}: must be 0 or more')
+  load = _LoadClip(source, flip=config.flip and train)
+  clips = (
+    grain.MapDataset.range(len(source))
+    .seed(seed)
+    .shuffle()
+    .repeat(None)
+    .random_map(load)
+  )
+  steps = sys.maxsize // config.batch_size
+  if not train:
+    steps = -(-len(source) // config.batch_size)
+  share = _ProcessRows(clips, config.batch_size, rows, process_index, steps)
+  batches = grain.MapDataset.source(share).batch(rows)[start_step:]
+  if not config.num_workers:
+    return iter(batches.to_iter_dataset(grain.ReadOptions(2, 4)))
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS.mark_as_parsed()  # grain hands flags on to its workers
+  workers = grain.MultiprocessingOptions(config.num_workers, 2)
+  return iter(
+    batches.to_iter_dataset(grain.ReadOptions(1, 2)).mp_prefetch(workers)
+  )
+
+
+def _rows_per_process(
+  batch_size: int, *, process_index: int, process_count: int
+) -> int:
+  if not 0 <= process_index < process_count:
+    raise ValueError(
+      f'process_index={process_index}: wanted 0..{process_count - 1}'
+    )
+  if batch_size % process_count:
+    raise ValueError(
+      f'batch_size={batch_size}: must be a multiple of the {process_count} '
+      'processes'
+    )
+  return batch_size // process_count
+
+
+@dataclasses.dataclass(frozen=True)
+class _LoadClip(grain.RandomMapTransform):
+  """Loads a record; one that fails gives way to a random other."""
+
+  source: Any
+  flip: bool
+
+  def random_map(self, element: int, rng: np.random.Generator) -> dict:
+    entropy = int(rng.integers(2**63))
+    index, failed, reasons = int(element), -1, {}
+    for attempt in range(_ATTEMPTS):
+      # A fresh stream for each attempt: what a failing decoder happened to
+      # draw cannot change the substitute.
+      draw = np.random.default_rng((entropy, attempt))
+      mirrored = self.flip and draw.integers(2) == 1
+      if attempt:
+        index = int(draw.integers(len(self.source)))
+      try:
+        record = self.source.load(index, draw)
+      except BadRecordError as error:
+        reasons[self.source.name(index)] = str(error)
+        failed = index if attempt == 0 else failed
+        continue
+      if mirrored and 'video' in record:
+        record['video'] = np.ascontiguousarray(record['video'][:, :, ::-1])
+      record['label'] = np.int32(record['label'])
+      record['failed'] = np.int32(failed)
+      return record
+    raise BadDataError(
+      f'{_ATTEMPTS} videos in a row cannot be used:\n{listing(reasons)}'
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _ProcessRows:
+  """The rows of each batch that fall to one process, contiguous."""
+
+  clips: Any
+  batch_size: int
+  rows: int
+  process_index: int
+  steps: int
+
+  def __len__(self) -> int:
+    return self.steps * self.rows
+
+  def __getitem__(self, index: int) -> dict:
+    step, row = divmod(index, self.rows)
+    first = step * self.batch_size + self.process_index * self.rows
+    return self.clips[first + row]

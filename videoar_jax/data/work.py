@@ -1,0 +1,129 @@
+"""Long work over many files: in parallel, in order, with progress."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import tqdm
+from absl import logging
+
+from videoar_jax.data.failures import check_share
+
+_LINE_EVERY_S = 10
+
+
+def ordered_map(
+  function: Callable, items: Iterable, num_workers: int
+) -> Iterator:
+  """Yields function(item) in order; with workers, a few items ahead.
+
+  Args:
+    function: picklable where there are workers.
+    items: its arguments.
+    num_workers: processes; 0 works in this one.
+  """
+  if not num_workers:
+    yield from map(function, items)
+    return
+  # Spawned, not forked: the parent may hold threads of JAX.
+  pool = concurrent.futures.ProcessPoolExecutor(
+    num_workers, mp_context=multiprocessing.get_context('spawn')
+  )
+  waiting = collections.deque()
+  try:
+    for item in items:
+      waiting.append(pool.submit(function, item))
+      if len(waiting) >= 4 * num_workers:
+        yield waiting.popleft().result()
+    while waiting:
+      yield waiting.popleft().result()
+  finally:
+    pool.shutdown(cancel_futures=True)
+
+
+class Progress:
+  """A bar with ETA on a terminal, a plain line now and then elsewhere."""
+
+  def __init__(self, total: int, unit: str):
+    self._total, self._unit = total, unit
+    self._done, self._worked = 0, 0
+    self._begin = self._last_line = time.monotonic()
+    self._bar = None
+    if sys.stderr.isatty():
+      self._bar = tqdm.tqdm(total=total, unit=unit, dynamic_ncols=True)
+
+  def add(self, count: int, *, worked: bool = True) -> None:
+    """Notes that `count` more are done; worked: just now, not in a past run."""
+    self._done += count
+    self._worked += count * worked
+    if self._bar is not None:
+      self._bar.update(count)
+      return
+    now = time.monotonic()
+    if now - self._last_line >= _LINE_EVERY_S and self._worked:
+      self._last_line = now
+      left_s = (self._total - self._done) * (now - self._begin) / self._worked
+      logging.info(
+        '%d/%d %ss, %.0f s left', self._done, self._total, self._unit, left_s
+      )
+
+  def close(self) -> None:
+    if self._bar is not None:
+      self._bar.close()
+
+
+class Watch:
+  """Counts results as they come, and stops where too many failed.
+
+  Attributes:
+    failures: name -> reason.
+  """
+
+  def __init__(self, total: int, *, max_bad_share: float):
+    self.failures: dict[str, str] = {}
+    self._total, self._max_bad_share = total, max_bad_share
+    self._progress = Progress(total, 'video')
+
+  def over(self, results: Iterable[tuple]) -> Iterator[tuple]:
+    """Passes on (name, label, payload or None, reason), noting failures.
+
+    Raises:
+      BadDataError: more than the allowed share has failed.
+    """
+    for result in results:
+      name, _, payload, reason = result
+      self._progress.add(1)
+      if payload is None:
+        logging.warning('skipped %s: %s', name, reason)
+        self._fail({name: reason})
+      yield result
+
+  def reuse(self, count: int, failures: dict[str, str]) -> None:
+    """Counts what an earlier run did."""
+    self._progress.add(count, worked=False)
+    self._fail(failures)
+
+  def _fail(self, failures: dict[str, str]) -> None:
+    self.failures.update(failures)
+    try:
+      check_share(self.failures, self._total, self._max_bad_share)
+    except ValueError:
+      self.close()
+      raise
+
+  def close(self) -> None:
+    self._progress.close()
+
+
+def even_ranges(count: int, parts: Sequence) -> list[tuple]:
+  """Deals 0..count to the parts: (part, range), in order, of about one size."""
+  total = len(parts)
+  return [
+    (part, range(count * i // total, count * (i + 1) // total))
+    for i, part in enumerate(parts)
+  ]
