@@ -151,14 +151,8 @@ def logits(
     now = time.monotonic()
     if now - told > 30:
       told, done = now, first + len(batch)
-      rate = done / (now - start)
-      logging.info(
-        'I3D: %d of %d videos, %.2f/s, %.0f s to go',
-        done,
-        num,
-        rate,
-        (num - done) / rate,
-      )
+      eta_s = (num - done) * (now - start) / done
+      logging.info('I3D: %d of %d videos, %.0f s to go', done, num, eta_s)
   return np.concatenate(rows)
 
 
