@@ -54,7 +54,7 @@ def iterate_frames(path: str) -> Iterator[np.ndarray]:
   """
   with _opened(path) as (container, stream):
     packets = _packets(container, stream, path)
-    container.seek(packets[0].dts, stream=stream)
+    _seek(container, stream, packets[0])
     for frame in container.decode(stream):
       yield frame.to_ndarray(format='rgb24')
 
@@ -105,7 +105,8 @@ def _packets(container, stream, path: str) -> list:
   packets = [
     packet
     for packet in container.demux(stream)
-    if packet.dts is not None and not packet.is_discard
+    # The flushing packet at the end has neither time.
+    if (packet.pts, packet.dts) != (None, None) and not packet.is_discard
   ]
   if not packets:
     raise BadRecordError('holds no frames')
@@ -134,7 +135,7 @@ def _decode_from_key_frame(container, stream, packets, places):
     return None
   # Seeking by the decoding time lands on this key frame or one before it:
   # never on a later one, whose leading B-frames would lack their reference.
-  container.seek(keys[-1].dts, stream=stream)
+  _seek(container, stream, keys[-1])
   found, missing = {}, set(wanted)
   for frame in container.decode(stream):
     if frame.pts in missing:
@@ -145,9 +146,15 @@ def _decode_from_key_frame(container, stream, packets, places):
   return None
 
 
+def _seek(container, stream, packet) -> None:
+  # Matroska leaves the first decoding times unset.
+  time = packet.pts if packet.dts is None else packet.dts
+  container.seek(time, stream=stream)
+
+
 def _decode_in_order(container, stream, packets, places) -> list[np.ndarray]:
   """Decodes from the start and counts; converts only the frames wanted."""
-  container.seek(packets[0].dts, stream=stream)
+  _seek(container, stream, packets[0])
   frames, count = [], 0
   for frame in container.decode(stream):
     if count in places:

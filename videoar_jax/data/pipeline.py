@@ -8,7 +8,6 @@ neither the number of workers nor of processes changes what is seen.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -20,6 +19,7 @@ from videoar_jax.data import array_record, features, folder, synthetic
 from videoar_jax.data.config import DataConfig, check_config, parse_source
 from videoar_jax.data.failures import BadDataError, BadRecordError, listing
 
+_ENDLESS = 2**40  # training steps; the index of a clip must fit 63 bits
 _ATTEMPTS = 20  # substitutes for one row before giving up
 
 
@@ -111,7 +111,7 @@ def make_batches(
     .repeat(None)
     .random_map(load)
   )
-  steps = sys.maxsize // config.batch_size
+  steps = _ENDLESS
   if not train:
     steps = -(-len(source) // config.batch_size)
   share = _ProcessRows(clips, config.batch_size, rows, process_index, steps)
@@ -155,7 +155,7 @@ class _LoadClip(grain.RandomMapTransform):
       # A fresh stream for each attempt: what a failing decoder happened to
       # draw cannot change the substitute.
       draw = np.random.default_rng((entropy, attempt))
-      mirrored = self.flip and draw.integers(2) == 1
+      mirrored = draw.integers(2) == 1  # drawn in any case: same windows
       if attempt:
         index = int(draw.integers(len(self.source)))
       try:
@@ -164,7 +164,7 @@ class _LoadClip(grain.RandomMapTransform):
         reasons[self.source.name(index)] = str(error)
         failed = index if attempt == 0 else failed
         continue
-      if mirrored and 'video' in record:
+      if self.flip and mirrored and 'video' in record:
         record['video'] = np.ascontiguousarray(record['video'][:, :, ::-1])
       record['label'] = np.int32(record['label'])
       record['failed'] = np.int32(failed)

@@ -23,7 +23,6 @@ from videoar_jax.data import (
   decode,
   features,
   folder,
-  pipeline,
   shards,
   work,
 )
@@ -163,6 +162,10 @@ def prepare_features(
   Raises:
     ValueError, BadDataError: as `prepare_videos`.
   """
+  # Imported here: Grain is slow to import, and each decoding process of
+  # prepare_videos imports this module.
+  from videoar_jax.data import pipeline
+
   kind, _ = parse_source(config.source)
   _check_features(kind, config, windows, flips)
   sources = [pipeline.make_source(config, train=x) for x in (True, False)]

@@ -266,8 +266,8 @@ class Preparation:
     }
     _write_json(self.out / MANIFEST, manifest)
     shutil.rmtree(self._notes)
-    self.manifest = manifest
-    return manifest
+    self.manifest = read_manifest(str(self.out), self._kind)
+    return self.manifest
 
 
 def summarise(notes: Sequence[dict], classes: Sequence[str]) -> dict:
