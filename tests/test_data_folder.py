@@ -284,3 +284,22 @@ def test_a_vanished_file_fails_alone(tmp_path):
   assert set(failed.tolist()) >= {2, -1}
   assert 'unreadable' in source.explain(2)
   shutil.rmtree(tmp_path / 'dog')
+
+
+def test_the_share_of_failures_is_a_sharp_bound():
+  class Source:
+    def __len__(self):
+      return 40
+
+    def name(self, index):
+      return f'video {index}'
+
+    def explain(self, index):
+      return 'broken'
+
+  log = FailureLog(Source(), max_bad_share=0.05)
+  log.update(np.array([-1, 3, 3, -1], np.int32))
+  log.update(np.array([3, 7], np.int32))
+  assert len(log.failures) == 2  # 5%, and not over it
+  with pytest.raises(BadDataError, match='3 of 40 videos'):
+    log.update(np.array([21], np.int32))
