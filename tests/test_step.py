@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy
+from toy import compile_cache  # noqa: F401
 
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.train.state import create_state

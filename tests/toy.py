@@ -10,6 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from videoar_jax.core.config import from_dict, section
 from videoar_jax.core.mesh import MeshConfig, make_mesh
@@ -18,6 +20,11 @@ from videoar_jax.train.optimizer import OptimizerConfig
 from videoar_jax.train.runner import LoopConfig
 from videoar_jax.train.state import Update
 
+CACHE = {
+  'jax_compilation_cache_dir': None,
+  'jax_persistent_cache_min_compile_time_secs': 0,
+  'jax_persistent_cache_min_entry_size_bytes': -1,
+}
 FEATURES = 8
 HIDDEN = 16
 
@@ -68,6 +75,20 @@ def make_batch(step: int, *, size: int = 16) -> dict[str, np.ndarray]:
   rng = np.random.default_rng(step)
   x = rng.normal(size=(size, FEATURES)).astype(np.float32)
   return {'x': x, 'y': np.stack([x.sum(1), x[:, 0], x[:, 1] ** 2], 1)}
+
+
+@pytest.fixture(scope='module', autouse=True)
+def compile_cache(tmp_path_factory):
+  """Compiles each program once for a module's tests and their processes."""
+  folder = tmp_path_factory.getbasetemp() / 'compiled'
+  before = {name: getattr(jax.config, name) for name in CACHE}
+  for name, value in {**CACHE, 'jax_compilation_cache_dir': folder}.items():
+    jax.config.update(name, str(folder) if value is folder else value)
+  compilation_cache.reset_cache()
+  yield folder
+  for name, value in before.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
 
 
 def make_batches(step: int, *, size: int = 16):

@@ -6,6 +6,8 @@ and a digest of itself). Orbax commits both at once. A step is trusted when
 it is committed, its manifest is whole and its arrays match their digests.
 """
 
+import errno
+import shutil
 import time
 from collections.abc import Callable
 from typing import Any
@@ -154,6 +156,7 @@ class Checkpoints:
         ocp.CompositeCheckpointHandler('arrays', 'manifest')
       )
     self.directory.mkdir(parents=True, exist_ok=True)
+    _check_space(self.directory, arrays)
     self._writer.save(
       self.directory / str(step),
       args=ocp.args.Composite(
@@ -219,7 +222,8 @@ class Checkpoints:
 
   def _clear_partial(self) -> None:
     for path in manifest_lib.children(self.directory):
-      if manifest_lib.PARTIAL in path.name:
+      unfinished = path.name.isdigit() and not manifest_lib.is_step(path)
+      if manifest_lib.PARTIAL in path.name or unfinished:
         logging.warning(
           'checkpoint %s was never completed (stopped or failed while '
           'writing): removed',
@@ -241,6 +245,23 @@ class Checkpoints:
   def _describe_steps(self) -> str:
     steps = manifest_lib.list_steps(self.directory)
     return ', '.join(map(str, steps)) or 'none'
+
+
+def _check_space(directory: epath.Path, arrays: dict[str, Any]) -> None:
+  """Raises an OSError if a local disk lacks room for the arrays.
+
+  Orbax would find out, too, but half-way and in many words.
+  """
+  if '://' in str(directory) or jax.process_count() > 1:
+    return
+  wanted = sum(x.nbytes for x in arrays.values())
+  free = shutil.disk_usage(directory).free
+  if free < wanted:
+    raise OSError(
+      errno.ENOSPC,
+      f'the disk is full: the checkpoint takes {wanted / 1e6:.1f} MB and '
+      f'{free / 1e6:.1f} MB are free',
+    )
 
 
 def _agree(read: Callable[[], Any]) -> tuple[Any, str]:

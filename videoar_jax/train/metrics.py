@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import tensorboardX
+from absl import logging
 from etils import epath
 
 FILE = 'metrics.jsonl'
@@ -25,10 +26,14 @@ class MetricWriter:
     """
     self._path = epath.Path(workdir) / FILE
     self._board = None
+    self._failed = False
     if jax.process_index() == 0:
       _cut(self._path, start_step)
       self._board = tensorboardX.SummaryWriter(
-        str(epath.Path(workdir) / 'tensorboard'), purge_step=start_step + 1
+        str(epath.Path(workdir) / 'tensorboard'),
+        purge_step=start_step + 1,
+        # A full disk ends its thread; a bounded queue would then block.
+        max_queue=10**6,
       )
 
   def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
@@ -38,21 +43,39 @@ class MetricWriter:
       step: steps done.
       kind: 'train' or 'heldout'; TensorBoard's names begin with it.
       values: numbers; what is not finite becomes null.
+
+    A full disk is logged and stops nothing.
     """
     if self._board is None:
       return
+    values = {name: float(value) for name, value in values.items()}
     line = {'step': step, 'kind': kind}
     for name, value in values.items():
-      value = float(value)
       line[name] = value if math.isfinite(value) else None
+    try:
+      with self._path.open('a') as file:
+        # After a line that was cut short, begin a new one.
+        file.write('\n' * self._failed + json.dumps(line) + '\n')
+      self._failed = False
+    except OSError as error:
+      self._failed = True
+      logging.error(
+        'metrics of step %d are not in %s: %s. Training goes on',
+        step,
+        self._path,
+        error,
+      )
+      return
+    for name, value in values.items():
       self._board.add_scalar(f'{kind}/{name}', value, step)
-    with self._path.open('a') as file:
-      file.write(json.dumps(line) + '\n')
 
   def close(self) -> None:
     """Flushes and closes the files."""
-    if self._board is not None:
-      self._board.close()
+    try:
+      if self._board is not None:
+        self._board.close()
+    except OSError as error:
+      logging.error("TensorBoard's file is incomplete: %s", error)
 
 
 def read_metrics(workdir: Any) -> list[dict[str, Any]]:
