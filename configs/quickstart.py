@@ -25,8 +25,7 @@ def get_config(variant: str = ''):
   )
   config.train.update(log_every=20, eval_batches=4)
   if 'smoke' in parts:
-    config.train.update(num_steps=4, log_every=1, eval_every=2, eval_batches=1)
-    config.optimizer.warmup_steps = 1
+    defaults.make_smoke(config)
   return config.lock()
 
 

@@ -40,6 +40,8 @@ _RECIPES = {
 
 
 def main(argv: list[str]) -> None:
+  if not flags.FLAGS['verbosity'].present:
+    logging.set_verbosity(logging.WARNING)  # Orbax tells much
   try:
     if argv[1:] == ['export']:
       export()

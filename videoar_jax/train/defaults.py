@@ -55,6 +55,12 @@ def generator_config() -> ml_collections.ConfigDict:
   )
 
 
+def make_smoke(config: ml_collections.ConfigDict) -> None:
+  """Cuts a run down to a few steps that touch every part of it."""
+  config.train.update(num_steps=4, log_every=1, eval_every=2, eval_batches=1)
+  config.optimizer.warmup_steps = 1
+
+
 def _config(**parts) -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(
     {

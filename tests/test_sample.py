@@ -1,0 +1,177 @@
+"""Sampling: the rollout is the model's own, sample by sample its own."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from videoar_jax.core import resize
+from videoar_jax.objectives.corruption import corrupt, to_plan_order
+from videoar_jax.plan.next_scale import next_scale_plan
+from videoar_jax.sample.bits import check_temperature, draw_bits, sample_keys
+from videoar_jax.sample.guidance import parse_guidance
+from videoar_jax.sample.rollout import rollout
+from videoar_jax.sample.sampler import SamplingConfig, label_of
+from videoar_jax.tokenizer.quantizer import accumulate, decode_scales
+
+PLAN = next_scale_plan(3, tiny.SCALES)
+LABEL = jnp.asarray([4, 0, 2])
+
+
+@pytest.fixture(scope='module')
+def params():
+  return tiny.transformer_params()
+
+
+@functools.partial(jax.jit, static_argnames=('guided', 'temperature', 'plan'))
+def sample(params, label, index, gamma, *, guided, temperature, plan=PLAN):
+  return rollout(
+    tiny.transformer(),
+    params,
+    plan=plan,
+    label_b=label,
+    key_b=sample_keys(11, index),
+    gamma_ts=gamma,
+    guided=guided,
+    temperature=temperature,
+  )
+
+
+def teacher_forced(params, bits, label):
+  """Logits of a whole forward pass over the inputs that the bits imply."""
+  last = tiny.SCALES[-1]
+  zero = jnp.zeros((len(label), PLAN.num_frames, *last, tiny.NUM_BITS))
+  totals = [zero]
+  for scale in bits:
+    totals.append(accumulate(totals[-1], scale))
+  before = jnp.pad(totals[-1][:, :-1], ((0, 0), (1, 0)) + ((0, 0),) * 3)
+  inputs = [
+    resize.bilinear(total, size)
+    for total, size in zip([before, *totals[1:-1]], tiny.SCALES)
+  ]
+  return tiny.transformer().apply(
+    {'params': params}, to_plan_order(inputs), label, plan=PLAN
+  )
+
+
+def test_greedy_rollout_takes_the_likelier_bits_of_the_forward_pass(params):
+  gamma = np.ones((3, 4), np.float32)
+  out = sample(
+    params, LABEL, jnp.arange(3), gamma, guided=False, temperature=0.0
+  )
+  logits = jax.jit(teacher_forced)(params, out.bits, LABEL)
+  margin = logits[..., 1] - logits[..., 0]
+  bits = to_plan_order(list(out.bits))
+  clear = jnp.abs(margin) > 1e-4
+  assert clear.mean() > 0.99 and 0.1 < bits.mean() < 0.9
+  np.testing.assert_array_equal((margin > 0)[clear], bits[clear] > 0.5)
+
+
+def test_guided_rollout_mixes_both_passes(params):
+  gamma = np.asarray(
+    parse_guidance('1:3:5', num_frames=3, num_scales=4), np.float32
+  )
+  out = sample(
+    params, LABEL, jnp.arange(3), gamma, guided=True, temperature=0.0
+  )
+  forward = jax.jit(teacher_forced)
+  with_class = forward(params, out.bits, LABEL)
+  without = forward(params, out.bits, jnp.full(3, 5))
+  gamma_l = jnp.asarray(gamma)[PLAN.frame_l, PLAN.scale_l][None, :, None, None]
+  mixed = gamma_l * with_class + (1 - gamma_l) * without
+  margin = mixed[..., 1] - mixed[..., 0]
+  clear = jnp.abs(margin) > 1e-3
+  bits = to_plan_order(list(out.bits))
+  np.testing.assert_array_equal((margin > 0)[clear], bits[clear] > 0.5)
+  plain = (with_class[..., 1] > with_class[..., 0]) != (bits > 0.5)
+  assert plain.sum() > 0  # guidance did decide some bits
+
+
+def test_sampled_bits_stand_for_the_features_that_were_fed(params):
+  gamma = np.ones((3, 4), np.float32)
+  out = sample(
+    params, LABEL, jnp.arange(3), gamma, guided=False, temperature=1.0
+  )
+  np.testing.assert_array_equal(
+    out.f_bthwd, decode_scales(out.bits, tiny.SCALES)
+  )
+
+
+def test_a_sample_depends_on_its_own_seed_and_index_alone(params):
+  gamma = np.full((3, 4), 2.0, np.float32)
+  run = functools.partial(sample, guided=True, temperature=1.0)
+  three = run(params, LABEL, jnp.asarray([5, 6, 7]), gamma)
+  alone = run(params, LABEL[1:2], jnp.asarray([6]), gamma)
+  for many, one in zip(three.bits, alone.bits):
+    np.testing.assert_array_equal(many[1:2], one)
+  other = run(params, LABEL[1:2], jnp.asarray([8]), gamma)
+  assert any((a != b).any() for a, b in zip(alone.bits, other.bits))
+
+
+def test_bits_are_drawn_with_their_probability():
+  margin = jnp.asarray([-2.0, 0.0, 1.0, 3.0])
+  logits = jnp.stack([jnp.zeros(4), margin], -1)[None, None]
+  keys = sample_keys(0, jnp.arange(20_000))
+  logits = jnp.broadcast_to(logits, (20_000, 1, 4, 2))
+  for temperature in (1.0, 0.5):
+    share = draw_bits(logits, keys, temperature=temperature).mean((0, 1))
+    expected = jax.nn.sigmoid(margin / temperature)
+    np.testing.assert_allclose(share, expected, atol=0.015)
+  greedy = draw_bits(logits, keys, temperature=0.0)[0, 0]
+  np.testing.assert_array_equal(greedy, [0, 0, 1, 1])
+
+
+def test_guidance_schedules_of_the_paper():
+  ucf = parse_guidance('ucf', num_frames=5, num_scales=6)
+  np.testing.assert_allclose(ucf[:, 0], [1, 2, 3, 4, 5])
+  np.testing.assert_allclose(ucf[:, -1], 10.0)
+  assert (np.diff(ucf, axis=1) > 0).all()
+  text = parse_guidance('text', num_frames=2, num_scales=3)
+  np.testing.assert_allclose(text.ravel(), [5, 4.6, 4.2, 3.8, 3.4, 3], 1e-5)
+  np.testing.assert_allclose(
+    parse_guidance('3', num_frames=2, num_scales=2), np.full((2, 2), 3.0)
+  )
+  single = parse_guidance('1:5:10', num_frames=1, num_scales=1)
+  np.testing.assert_allclose(single, [[10.0]])
+
+
+@pytest.mark.parametrize('text', ['', 'fast', '1:2', '-1', 'nan', '1:5:inf'])
+def test_malformed_guidance_is_refused(text):
+  with pytest.raises(ValueError, match='guidance='):
+    parse_guidance(text, num_frames=2, num_scales=2)
+
+
+def test_bad_sampling_options_are_refused():
+  with pytest.raises(ValueError, match='temperature=-1'):
+    check_temperature(-1.0)
+  with pytest.raises(ValueError, match='batch_size=0'):
+    SamplingConfig(num_frames=5, batch_size=0)
+  with pytest.raises(ValueError, match="'Archry' .* mean Archery"):
+    label_of('Archry', ('Archery', 'Basketball'))
+
+
+def test_corruption_and_rollout_agree_on_what_a_token_starts_from(params):
+  """Clean training inputs are those the rollout would feed."""
+  f = jax.random.normal(jax.random.key(3), (3, 3, 3, 5, tiny.NUM_BITS))
+  ratio = jnp.zeros((3, 3, len(tiny.SCALES)))
+  batch = corrupt(f, ratio, jax.random.key(0), scales=tiny.SCALES)
+  bits, start = [], 0
+  for h, w in tiny.SCALES:
+    rows = [
+      batch.targets_blq[:, t * 24 + start : t * 24 + start + h * w].reshape(
+        3, 1, h, w, -1
+      )
+      for t in range(3)
+    ]
+    bits.append(jnp.concatenate(rows, axis=1))
+    start += h * w
+  assert start == 24
+  logits = tiny.transformer().apply(
+    {'params': params}, batch.inputs_blq, LABEL, plan=PLAN
+  )
+  np.testing.assert_allclose(
+    logits, teacher_forced(params, bits, LABEL), atol=1e-4
+  )

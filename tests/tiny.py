@@ -1,0 +1,51 @@
+"""A tiny tokenizer shape and transformer, shared by the model tests."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from videoar_jax.core.mesh import unbox
+from videoar_jax.plan.next_scale import next_scale_plan
+from videoar_jax.transformer.config import TransformerConfig
+from videoar_jax.transformer.model import make_transformer
+
+SCALES = ((1, 1), (2, 1), (2, 3), (3, 5))
+NUM_BITS = 7
+TRANSFORMER = TransformerConfig(
+  num_layers=2,
+  width=24,
+  num_heads=2,
+  num_classes=5,
+  prefix_length=2,
+  hidden_ratio=2.0,
+  remat='none',
+  dtype='float32',
+)
+
+
+def transformer(**changes):
+  """The tiny transformer with some fields of its config changed."""
+  return make_transformer(
+    dataclasses.replace(TRANSFORMER, **changes),
+    num_bits=NUM_BITS,
+    num_scales=len(SCALES),
+  )
+
+
+def transformer_params(seed=0, *, plan=None):
+  """Random parameters, all of them away from where they are initialised."""
+  plan = plan or next_scale_plan(1, SCALES)
+  model = transformer()
+  inputs = jnp.zeros((1, plan.num_tokens, NUM_BITS))
+
+  @jax.jit
+  def init(key):
+    label = jnp.zeros((1,), jnp.int32)
+    params = unbox(model.init(key, inputs, label, plan=plan)['params'])
+    return jax.tree.map(
+      lambda x: x + 0.2 * jax.random.normal(jax.random.key(x.size), x.shape),
+      params,
+    )
+
+  return init(jax.random.key(seed))
