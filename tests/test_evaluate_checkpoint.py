@@ -1,0 +1,403 @@
+"""Evaluating checkpoints: windows, pairing, labels, baselines, errors."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from videoar_jax import media
+from videoar_jax.core.config import from_section
+from videoar_jax.core.export import load_weights, write_export
+from videoar_jax.core.mesh import unbox
+from videoar_jax.data import synthetic
+from videoar_jax.data.config import DataConfig
+from videoar_jax.evaluate import (
+  baselines,
+  checkpoint,
+  compare,
+  i3d,
+  protocols,
+  reconstruction,
+  windows,
+)
+from videoar_jax.evaluate.request import Request
+from videoar_jax.plan.next_scale import next_scale_plan
+from videoar_jax.sample import sampler
+from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_uint8
+from videoar_jax.tokenizer.config import TokenizerConfig
+from videoar_jax.tokenizer.features import make_reconstructor
+from videoar_jax.tokenizer.quantizer import decode_scales
+from videoar_jax.train import defaults
+from videoar_jax.transformer.config import TransformerConfig
+from videoar_jax.transformer.model import make_transformer
+
+_SIDE, _FRAMES = 16, 9
+_CLASSES = synthetic.CLASSES
+_SIZE = {'num_frames': _FRAMES, 'height': _SIDE, 'width': _SIDE}
+
+
+def _config(make):
+  config = make()
+  config.data.update(source='synthetic', batch_size=4, **_SIZE)
+  return config
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+  """Exports of a tokenizer and a generator with random weights."""
+  root = tmp_path_factory.mktemp('runs')
+  config = _config(defaults.tokenizer_config)
+  config.tokenizer.update(
+    base_width=8,
+    multipliers=(1, 1, 1),
+    encoder_blocks=1,
+    decoder_blocks=1,
+    latent_width=6,
+    scales=((1, 1), (2, 2), (4, 4)),
+    norm_groups=4,
+    dtype='float32',
+  )
+  tokenizer = from_section(TokenizerConfig, config.tokenizer)
+  model = make_tokenizer(tokenizer)
+  blank = jnp.zeros((1, 1, _SIDE, _SIDE, 3))
+  params = jax.jit(model.init)(jax.random.key(0), blank)['params']
+  nets = {'autoencoder': unbox(params)}
+  write_export(root / 'tokenizer', nets, config, step=7)
+
+  config = _config(defaults.generator_config)
+  config.transformer.update(
+    num_layers=2, width=16, num_heads=2, num_classes=8, dtype='float32'
+  )
+  config.sampling.guidance = '1'
+  config.classes = _CLASSES
+  plan = next_scale_plan(tokenizer.latent_frames(_FRAMES), tokenizer.scales)
+  transformer = make_transformer(
+    from_section(TransformerConfig, config.transformer),
+    num_bits=tokenizer.latent_width,
+    num_scales=len(tokenizer.scales),
+  )
+  init = jax.jit(lambda key, *args: transformer.init(key, *args, plan=plan))
+  inputs = jnp.zeros((1, plan.num_tokens, tokenizer.latent_width))
+  params = init(jax.random.key(1), inputs, jnp.zeros(1, jnp.int32))['params']
+  write_export(
+    root / 'generator',
+    {'transformer': unbox(params)},
+    config,
+    step=9,
+    tokenizer=load_weights(root / 'tokenizer'),
+  )
+  return root
+
+
+@pytest.fixture
+def stub_i3d(monkeypatch):
+  """A projection in place of I3D; returns the sets that it was shown."""
+  seen = []
+  matrix = np.random.default_rng(0).standard_normal((27, 5)) / 100
+
+  def logits(model, videos, *, batch_size=None):
+    seen.append(videos)
+    x = np.asarray(videos, np.float64)[:, :: _FRAMES // 3, 3::5, 3::5]
+    return x.mean(2).reshape(len(videos), -1)[:, :27] @ matrix
+
+  monkeypatch.setattr(i3d, 'logits', logits)
+  model = types.SimpleNamespace(sha256='0' * 64)
+  monkeypatch.setattr(i3d, 'load_i3d', lambda config, path=None: model)
+  return seen
+
+
+def _evaluate(path, **options) -> dict:
+  return checkpoint.evaluate_checkpoint(
+    Request(checkpoint=str(path), **options)
+  )
+
+
+def _data(**options) -> DataConfig:
+  return DataConfig(**{'batch_size': 4, **_SIZE, **options})
+
+
+def test_tokenizer_is_measured_by_its_reconstructions(runs, tmp_path):
+  result = _evaluate(
+    runs / 'tokenizer', num_videos=6, batch_size=4, fvd=False, save=tmp_path
+  )
+  saved = np.load(tmp_path / 'videos.npz')
+  real = windows.draw_windows(_data(), num_videos=6, train=True, seed=0)
+  np.testing.assert_array_equal(saved['real'], real.videos_nTHWc)
+  np.testing.assert_array_equal(saved['labels'], real.labels_n)
+  loaded = load_weights(runs / 'tokenizer')
+  config = from_section(TokenizerConfig, loaded.config.tokenizer)
+  videos, bits = make_reconstructor(config)(
+    loaded.nets['autoencoder'], saved['real']
+  )
+  # Another batch size may round a pixel the other way.
+  gap = saved['reconstructed'].astype(int) - np.asarray(videos)
+  assert np.mean(np.abs(gap)) < 0.01
+  psnr = reconstruction.psnr(saved['real'], saved['reconstructed']).mean()
+  assert result['psnr'] == pytest.approx(float(psnr))
+  assert 0 < result['ssim'] < 1 and result['identical_frames'] == 0
+  assert result['bits_per_clip'] == sum(x[0].size for x in bits)
+  assert result['bits_per_pixel'] == result['bits_per_clip'] / (9 * 16 * 16)
+  for entropy, scale in zip(result['bit_entropy'], bits):
+    share = np.asarray(scale).mean((0, 1, 2, 3)).clip(1e-9, 1 - 1e-9)
+    wanted = -share * np.log2(share) - (1 - share) * np.log2(1 - share)
+    assert entropy == pytest.approx(wanted.mean(), abs=0.02)
+  assert result['fvd_skipped'] and result['rfvd'] is None
+  assert result['fvd'] is result['fvd_inf'] is result['kvd'] is None
+  assert result['class_accuracy_real'] > 0.7 > result['class_accuracy']
+  assert result['step'] == 7 and result['digest'] == loaded.digest
+  assert result['tokenizer_digest'] == loaded.digests['autoencoder']
+  assert (result['num_real'], result['frames']) == (6, 9)
+  assert result['videos_repeated'] == 0 and result['paired']
+  assert {'real clips', 'reconstruction'} <= set(result['seconds'])
+  assert (tmp_path / 'contact_sheet.png').stat().st_size > 1000
+  compare.write_json(tmp_path / 'result.json', result)
+
+
+def test_baselines_share_the_real_features(runs, stub_i3d):
+  num = 8
+  result = _evaluate(
+    runs / 'tokenizer', num_videos=num, batch_size=8, baselines=True
+  )
+  real, decoded, second, still, noise = stub_i3d
+  other = windows.draw_windows(_data(), num_videos=num, train=True, seed=1)
+  np.testing.assert_array_equal(second, other.videos_nTHWc)
+  np.testing.assert_array_equal(still[:, 5], real[:, 0])
+  assert not np.array_equal(noise, decoded)
+
+  def features(videos):
+    return i3d.logits(None, videos)
+
+  for videos, paired, figures in (
+    (decoded, True, result),
+    (second, False, result['baselines']['real against real']),
+    (still, True, result['baselines']['first frame']),
+    (noise, False, result['baselines']['random bits']),
+  ):
+    wanted = compare.compare_features(
+      features(real), features(videos), paired=paired
+    )
+    assert figures['paired'] == paired
+    assert {key: figures[key] for key in wanted} == wanted
+    half = compare.compare_features(features(real[:4]), features(videos[4:]))
+    assert figures['halves']['kvd'] == half['kvd']
+    assert figures['halves']['num_videos'] == 4
+  assert result['rfvd'] == result['fvd'] and 'gfvd' not in result
+  assert result['seeds']['second real draw'] == 1
+  assert not result['fvd_skipped']
+
+
+def test_generator_samples_the_labels_of_the_windows(runs, stub_i3d, tmp_path):
+  path = runs / 'generator'
+  options = {'seed': 3, 'split': 'validation', 'temperature': 0.5}
+  result = _evaluate(
+    path, num_videos=5, batch_size=4, baselines=True, save=tmp_path, **options
+  )
+  real = windows.draw_windows(_data(), num_videos=5, train=False, seed=3)
+  generator = sampler.Generator.of(load_weights(path))
+  sampling = generator.sampling(seed=3, temperature=0.5, batch_size=4)
+  wanted = sampler.sample_videos(
+    generator.program(sampling),
+    generator.nets,
+    real.labels_n,
+    sampling=sampling,
+  )
+  np.testing.assert_array_equal(stub_i3d[0], real.videos_nTHWc)
+  np.testing.assert_array_equal(stub_i3d[1], np.stack(list(wanted)))
+  saved = np.load(tmp_path / 'videos.npz')
+  np.testing.assert_array_equal(saved['generated'], stub_i3d[1])
+  assert result['gfvd'] == result['fvd'] and not result['paired']
+  assert set(result['baselines']) == {'real against real', 'first frame'}
+  assert result['temperature'] == 0.5 and result['guidance'] == '1'
+  assert result['split'] == 'validation' and result['step'] == 9
+  assert result['videos_in_split'] == synthetic.HELD_OUT_CLIPS
+  assert result['seeds']['samples'] == 3 and 'psnr' not in result
+  assert set(result['class_accuracy_by_class']) == set(_CLASSES)
+
+
+def test_protocol_decides_number_and_labels(runs, stub_i3d, monkeypatch):
+  protocol = dataclasses.replace(
+    protocols.get_protocol('synthetic_256_17f_32'),
+    name='tiny',
+    num_videos=10,
+    num_frames=_FRAMES,
+    resolution=_SIDE,
+  )
+  monkeypatch.setitem(protocols.PROTOCOLS, 'tiny', protocol)
+  asked = []
+  monkeypatch.setattr(
+    sampler,
+    'sample_videos',
+    lambda program, nets, labels, sampling: (
+      asked.append(list(labels)) or np.zeros((10, 9, 16, 16, 3), np.uint8)
+    ),
+  )
+  result = _evaluate(runs / 'generator', protocol='tiny')
+  assert asked == [[0, 1, 2, 3, 4, 5, 6, 7, 0, 1]]
+  assert result['num_real'] == 10 and result['protocol'] == 'tiny'
+  assert result['rules']['labels'] == 'uniform over classes'
+  with pytest.raises(ValueError, match='split.*tiny draws from train'):
+    _evaluate(runs / 'generator', protocol='tiny', split='validation')
+  with pytest.raises(ValueError, match='num_frames=13.*tiny wants 9'):
+    _evaluate(runs / 'generator', protocol='tiny', num_frames=13)
+  centre = dataclasses.replace(protocol, window=protocols.Window.CENTER)
+  monkeypatch.setitem(protocols.PROTOCOLS, 'tiny', centre)
+  with pytest.raises(ValueError, match='center windows'):
+    _evaluate(runs / 'generator', protocol='tiny')
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """Six training videos of two classes and their list, and one held out."""
+  root = tmp_path_factory.mktemp('videos')
+  rng = np.random.default_rng(0)
+  names = [f'{name}/{i}.mp4' for name in ('swim', 'run') for i in range(3)]
+  for name in [*names, 'run/held_out.mp4', 'run/other.mp4']:
+    (root / 'set' / name).parent.mkdir(parents=True, exist_ok=True)
+    colour = rng.integers(0, 256, (1, 1, 1, 3), np.uint8)
+    video = np.broadcast_to(colour, (12, _SIDE, _SIDE, 3))
+    media.write_mp4(root / 'set' / name, video)
+  (root / 'list.txt').write_text('\n'.join(names))
+  return root
+
+
+def test_windows_come_from_different_videos_first(folder):
+  data = _data(
+    source=f'folder:{folder}/set', split_file=str(folder / 'list.txt')
+  )
+  draw = windows.draw_windows(data, num_videos=8, train=True, seed=2)
+  assert draw.videos_in_split == 6 and draw.videos_repeated == 2
+  colours = {tuple(video[0, 0, 0]) for video in draw.videos_nTHWc[:6]}
+  assert len(colours) == 6
+  small = dataclasses.replace(data, batch_size=3)
+  few = windows.draw_windows(small, num_videos=5, train=True, seed=2)
+  assert few.videos_repeated == 0
+  np.testing.assert_array_equal(few.videos_nTHWc, draw.videos_nTHWc[:5])
+  held_out = windows.draw_windows(data, num_videos=5, train=False, seed=2)
+  assert held_out.videos_in_split == 2 and held_out.videos_repeated == 3
+  first = held_out.videos_nTHWc[:, 0, 0, 0]
+  assert len(np.unique(first[:2], axis=0)) == 2
+  assert len(np.unique(first[2:4], axis=0)) == 2
+
+
+def test_real_folder_needs_no_synthetic_classes(runs, folder):
+  result = _evaluate(
+    runs / 'tokenizer',
+    data=f'folder:{folder}/set',
+    split_file=str(folder / 'list.txt'),
+    num_videos=7,
+    fvd=False,
+  )
+  assert result['videos_repeated'] == 1 and result['psnr'] > 0
+  assert 'class_accuracy' not in result
+  with pytest.raises(ValueError, match=r'run, swim.*trained on left, right'):
+    _evaluate(runs / 'generator', data=f'folder:{folder}/set', fvd=False)
+
+
+@pytest.mark.parametrize(
+  'run,options,words',
+  (
+    ('absent', {}, 'absent.*no such checkpoint'),
+    ('tokenizer', {'num_frames': 16}, r'num_frames=16.*use 17'),
+    ('tokenizer', {'num_frames': 5}, '5.*at least 9.*nofvd'),
+    ('tokenizer', {'num_videos': 1}, 'num_videos=1.*at least 2'),
+    ('tokenizer', {'num_videos': 10_001}, '10001.*train.*10000'),
+    ('tokenizer', {'guidance': '2'}, 'guidance=2.*tokenizer'),
+    ('tokenizer', {'data': 'features:x'}, 'features.*--data=folder'),
+    ('tokenizer', {'data': 'folder:/absent'}, '/absent does not exist'),
+    ('generator', {'data': 'film'}, 'film'),
+    ('generator', {'temperature': -1.0}, 'temperature=-1'),
+    ('tokenizer', {'protocol': 'synthetic_256_17f_64'}, '64×64.*16×16'),
+    ('tokenizer', {'protocol': 'tats_2048_16f_128'}, 'tats.*num_frames=16'),
+    ('tokenizer', {'protocol': 'tats'}, "protocol='tats': unknown"),
+    ('tokenizer', {'protocol': 'a', 'num_videos': 9}, 'do not compare'),
+    ('tokenizer', {'baselines': True, 'fvd': False}, 'leave out one'),
+    ('tokenizer', {'split': 'test'}, 'train or validation'),
+    ('tokenizer', {'seed': -1}, 'seed=-1'),
+    ('tokenizer', {'batch_size': 0}, 'batch_size=0'),
+  ),
+)
+def test_what_does_not_fit_is_refused(runs, run, options, words):
+  with pytest.raises(ValueError, match=words):
+    _evaluate(runs / run, **options)
+
+
+def test_random_bits_have_the_frequencies_of_the_clips():
+  rng = np.random.default_rng(0)
+  config = TokenizerConfig(
+    latent_width=3, scales=((1, 1), (5, 2)), base_width=32
+  )
+  share_q = np.array([0.1, 0.5, 1.0])
+  counts = baselines.BitCounts()
+  for batch in (5, 2):
+    shapes = [(batch, 2, *scale, 3) for scale in config.scales]
+    bits = [(rng.uniform(size=x) < share_q).astype('f4') for x in shapes]
+    counts.add(bits)
+    if batch == 5:
+      first = bits
+  both = np.concatenate([first[1], bits[1]]).mean((0, 1, 2, 3))
+  np.testing.assert_allclose(counts.marginals()[1], both)
+  drawn = baselines.draw_bits(
+    [share_q[::-1], share_q],
+    np.arange(100),
+    4,
+    config=config,
+    latent_frames=7,
+  )
+  assert drawn[1].shape == (100, 7, 5, 2, 3)
+  np.testing.assert_allclose(drawn[1].mean((0, 1, 2, 3)), share_q, atol=0.02)
+  np.testing.assert_allclose(
+    drawn[0].mean((0, 1, 2, 3)), share_q[::-1], atol=0.06
+  )
+  again = baselines.draw_bits(
+    [share_q[::-1], share_q], np.array([42]), 4, config=config, latent_frames=7
+  )
+  np.testing.assert_array_equal(again[1][0], drawn[1][42])
+
+
+def test_random_decoder_decodes_what_is_certain(runs):
+  loaded = load_weights(runs / 'tokenizer')
+  config = from_section(TokenizerConfig, loaded.config.tokenizer)
+  params = loaded.nets['autoencoder']
+  certain = [np.float32([0, 1, 1, 0, 1, k % 2]) for k in range(3)]
+  decode = baselines.make_random_decoder(config, latent_frames=3)
+  (video,) = baselines.random_bits(
+    decode, params, certain, num_videos=2, batch_size=8, seed=0
+  )
+  assert video.shape == (2, _FRAMES, _SIDE, _SIDE, 3)
+  bits = [
+    jnp.broadcast_to(share_q, (2, 3, *scale, 6))
+    for share_q, scale in zip(certain, config.scales)
+  ]
+  f_bthwd = decode_scales(bits, config.scales)
+  wanted = make_tokenizer(config).apply(
+    {'params': params}, f_bthwd, method='decode'
+  )
+  gap = np.asarray(to_uint8(wanted), int) - video
+  assert np.abs(gap).max() <= 1
+
+
+def test_command_measures_a_checkpoint_or_two_sets(runs, tmp_path):
+  out = tmp_path / 'result.json'
+  command = [
+    sys.executable,
+    '-m',
+    'videoar_jax.evaluate',
+    f'--checkpoint={runs}/tokenizer',
+    f'--out={out}',
+    '--num_videos=2',
+    '--nofvd',
+  ]
+  done = subprocess.run(command, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  assert 'psnr' in done.stdout
+  result = json.loads(out.read_text())
+  assert result['fvd'] is None and result['num_real'] == 2
+  done = subprocess.run([*command, '--real=x'], capture_output=True, text=True)
+  assert done.returncode != 0 and '--real' in done.stdout + done.stderr
+  assert 'Traceback' not in done.stderr

@@ -1,0 +1,170 @@
+"""What a figure is to be held against, at the same number of videos.
+
+`real against real`  a second draw of real clips: the least there is to reach
+`first frame`        the first frame of each real clip, repeated: no motion
+`random bits`        a tokenizer's decoder on bits drawn one by one with the
+                     frequencies they have in real clips: no structure
+
+FVD depends on the number of videos, and paired sets lie nearer than
+independent ones. So each entry says whether it is paired, and carries under
+`halves` the kernel distance of the first half of the real clips from the
+second half of the other set, which is unpaired for all.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from videoar_jax.evaluate import compare, frechet
+from videoar_jax.sample.bits import sample_keys
+from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_uint8
+from videoar_jax.tokenizer.config import TokenizerConfig
+from videoar_jax.tokenizer.quantizer import decode_scales
+
+REAL = 'real against real'
+FIRST_FRAME = 'first frame'
+RANDOM_BITS = 'random bits'
+
+
+def distances(
+  real_nd: np.ndarray,
+  other_nd: np.ndarray,
+  *,
+  paired: bool,
+  covariance: frechet.Covariance,
+  seed: int,
+) -> dict:
+  """The distances of `compare.compare_features`, and between halves.
+
+  Returns:
+    Its entries, `paired`, and `halves`: `kvd`, `kvd_stderr`, `num_videos` of
+    the first half of one set against the second half of the other; None below
+    four videos.
+  """
+  result = compare.compare_features(
+    real_nd, other_nd, covariance=covariance, paired=paired, seed=seed
+  )
+  half = len(real_nd) // 2
+  halves = None
+  if half >= 2:
+    kernel = frechet.kvd(real_nd[:half], other_nd[half : 2 * half])
+    halves = {
+      'kvd': kernel.value,
+      'kvd_stderr': kernel.stderr,
+      'num_videos': half,
+    }
+  return {**result, 'paired': paired, 'halves': halves}
+
+
+def repeat_first_frame(videos_nTHWc: np.ndarray) -> np.ndarray:
+  """The first frame of each clip in place of all its frames; a view."""
+  return np.broadcast_to(videos_nTHWc[:, :1], videos_nTHWc.shape)
+
+
+class BitCounts:
+  """How often each bit of a token is one, by scale, over all places."""
+
+  def __init__(self):
+    self._ones: list[np.ndarray] | None = None
+    self._tokens: list[int] = []
+
+  def add(self, bits: Sequence[np.ndarray]) -> None:
+    """Takes the bits of some clips: per scale (b, t, h_k, w_k, q), {0, 1}."""
+    if self._ones is None:
+      self._ones = [np.zeros(x.shape[-1]) for x in bits]
+      self._tokens = [0] * len(bits)
+    for k, bits_bthwq in enumerate(bits):
+      self._ones[k] += np.sum(bits_bthwq, axis=(0, 1, 2, 3), dtype=np.float64)
+      self._tokens[k] += int(np.prod(bits_bthwq.shape[:-1]))
+
+  def marginals(self) -> list[np.ndarray]:
+    """Share of ones per scale, float64 (q,), 0..1."""
+    return [ones / n for ones, n in zip(self._ones, self._tokens)]
+
+  def entropies(self) -> list[float]:
+    """Entropy of the marginals per scale, the mean over bits; bits, 0..1."""
+    return [float(_entropy(share_q).mean()) for share_q in self.marginals()]
+
+
+def draw_bits(
+  marginals: Sequence[jax.Array],
+  index_b: jax.Array,
+  seed: jax.Array | int,
+  *,
+  config: TokenizerConfig,
+  latent_frames: int,
+) -> list[jax.Array]:
+  """Draws every bit alone, a one with the share that its marginal gives.
+
+  Args:
+    marginals: per scale (q,), 0..1.
+    index_b: index of each video, which with the seed decides it.
+    seed: of all.
+    config: the tokenizer's shape.
+    latent_frames: t.
+  Returns:
+    Per scale (b, t, h_k, w_k, q), {0, 1}, float32.
+  """
+  key_b, bits = sample_keys(seed, index_b), []
+  for k, share_q in enumerate(marginals):
+    shape = (latent_frames, *config.scales[k], len(share_q))
+    keys = jax.vmap(jax.random.fold_in, (0, None))(key_b, k)
+    draw = functools.partial(jax.random.uniform, shape=shape)
+    bits.append((jax.vmap(draw)(keys) < share_q).astype(jnp.float32))
+  return bits
+
+
+def make_random_decoder(
+  config: TokenizerConfig, *, latent_frames: int
+) -> Callable:
+  """Builds decode(params, marginals, index_b, seed) -> video_bTHWc uint8.
+
+  The decoder's video of the bits of `draw_bits`.
+  """
+  model = make_tokenizer(config)
+
+  @jax.jit
+  def decode(params, marginals, index_b, seed) -> jax.Array:
+    bits = draw_bits(
+      marginals, index_b, seed, config=config, latent_frames=latent_frames
+    )
+    f_bthwd = decode_scales(bits, config.scales)
+    return to_uint8(model.apply({'params': params}, f_bthwd, method='decode'))
+
+  return decode
+
+
+def random_bits(
+  decode: Callable,
+  params: Any,
+  marginals: Sequence[np.ndarray],
+  *,
+  num_videos: int,
+  batch_size: int,
+  seed: int,
+) -> Iterator[np.ndarray]:
+  """Yields videos of random bits, uint8 (b, T, H, W, 3), batch by batch.
+
+  Args:
+    decode: from `make_random_decoder`.
+    params: of the autoencoder.
+    marginals: from `BitCounts`.
+    num_videos: in all; the last batch is cut to it.
+    batch_size: videos at a time; has no influence on what a video is.
+    seed: with its index it decides a video.
+  """
+  marginals = [np.float32(share_q) for share_q in marginals]
+  for start in range(0, num_videos, batch_size):
+    index_b = np.arange(start, start + batch_size, dtype=np.uint32)
+    video = decode(params, marginals, index_b, np.uint32(seed))
+    yield np.asarray(video)[: num_videos - start]
+
+
+def _entropy(share_q: np.ndarray) -> np.ndarray:
+  both = np.stack([share_q, 1 - share_q])
+  logs = np.log2(both, out=np.zeros_like(both), where=both > 0)
+  return -(both * logs).sum(0)

@@ -1,0 +1,357 @@
+"""A checkpoint to one dictionary of metrics.
+
+A tokenizer is measured by its reconstructions of real clips (rFVD, PSNR,
+SSIM), a generator by its samples (gFVD); on the built-in moving shapes both
+also by the motion that the videos show. Averaged weights are measured.
+"""
+
+import os
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from videoar_jax import media
+from videoar_jax.data import synthetic
+from videoar_jax.evaluate import (
+  baselines,
+  compare,
+  i3d,
+  motion,
+  protocols,
+  provenance,
+)
+from videoar_jax.evaluate.request import Request, Task, resolve
+from videoar_jax.evaluate.stages import Stages
+from videoar_jax.evaluate.weights import MissingWeightsError
+from videoar_jax.evaluate.windows import Windows, draw_windows
+from videoar_jax.sample import sampler as sampler_lib
+from videoar_jax.tokenizer.features import make_reconstructor
+
+_SHEET_VIDEOS = 16  # more rows do not fit a picture
+_MOTION_FRAMES = 3  # fewer show no motion
+
+
+def evaluate_checkpoint(request: Request) -> dict:
+  """Measures a checkpoint.
+
+  Returns:
+    Plain values, for JSON. `fvd`, `fvd_inf`, `kvd`, `kvd_stderr`, `halves`
+    (see `baselines.distances`; all null without I3D), the first also as
+    `rfvd` or `gfvd`. Of a tokenizer: `psnr`, `ssim`, `identical_frames`,
+    `bits_per_clip`, `bits_per_pixel`, `bit_entropy` by scale. Of moving
+    shapes: `class_accuracy` and `class_accuracy_real`, each also by class.
+    `baselines` by name; then what they were computed from and with.
+  Raises:
+    ValueError: no such checkpoint; protocol, frames, data and checkpoint do
+      not fit; the split is too small; the weights of I3D are missing.
+  """
+  stages = Stages()
+  with stages.timed('load'):
+    task = resolve(request)
+    model = _load_i3d(request, task)
+    save = _made_folder(request.save)
+  real = _draw(task, stages, seed=request.seed, name='real clips')
+  labels_n, counts = real.labels_n, None
+  if task.paired:
+    videos, counts = _reconstruct(task, real, stages)
+  else:
+    labels_n = _labels(task, real)
+    videos = _sample(task, labels_n, stages)
+  result = _named(task, dict.fromkeys(_DISTANCES))
+  if model is not None:
+    measure = _make_measure(request, task, model, real, stages)
+    result = _named(task, measure('generated', videos, paired=task.paired))
+    if request.baselines:
+      result['baselines'] = _baselines(
+        request, task, real, counts, measure, stages
+      )
+  if task.paired:
+    with stages.timed('pairs'):
+      result |= compare.compare_pairs(real.videos_nTHWc, videos)
+    result |= _code_facts(task, counts)
+  if task.synthetic and videos.shape[1] >= _MOTION_FRAMES:
+    with stages.timed('class accuracy'):
+      result |= class_accuracy(videos, labels_n)
+      result |= class_accuracy(real.videos_nTHWc, real.labels_n, suffix='_real')
+  if save is not None:
+    with stages.timed('save'):
+      _save(save, real, videos, labels_n, paired=task.paired)
+  result |= _facts(request, task, model, real)
+  return {**result, 'seconds': stages.seconds}
+
+
+_DISTANCES = ('fvd', 'fvd_inf', 'kvd', 'kvd_stderr', 'paired', 'halves')
+
+
+def class_accuracy(
+  videos_nTHWc: np.ndarray, labels_n: np.ndarray, *, suffix: str = ''
+) -> dict:
+  """Share of moving-shape videos that show the motion of their label.
+
+  Args:
+    videos_nTHWc: as `motion.classify` takes them.
+    labels_n: indices into `synthetic.CLASSES`.
+    suffix: of the names.
+  Returns:
+    `class_accuracy`, 0..1, and `class_accuracy_by_class`: name -> share, None
+    where no video has that label.
+  """
+  right_n = np.array([motion.classify(video) for video in videos_nTHWc])
+  right_n = right_n == labels_n
+  shares = {}
+  for label, name in enumerate(synthetic.CLASSES):
+    own = right_n[labels_n == label]
+    shares[name] = float(own.mean()) if len(own) else None
+  return {
+    f'class_accuracy{suffix}': float(right_n.mean()),
+    f'class_accuracy{suffix}_by_class': shares,
+  }
+
+
+def _load_i3d(request: Request, task: Task) -> i3d.I3D | None:
+  if not request.fvd:
+    return None
+  try:
+    return i3d.load_i3d(task.rules.i3d, path=request.i3d_weights)
+  except MissingWeightsError as error:
+    raise ValueError(f'{error}; or pass --nofvd') from error
+
+
+def _made_folder(path: str | os.PathLike | None) -> pathlib.Path | None:
+  if path is None:
+    return None
+  folder = pathlib.Path(path)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ValueError(f'save={folder}: {error}; give a folder') from error
+  return folder
+
+
+def _draw(task: Task, stages: Stages, *, seed: int, name: str) -> Windows:
+  with stages.counted(name, task.num_videos) as progress:
+    return draw_windows(
+      task.data,
+      num_videos=task.num_videos,
+      train=task.train,
+      seed=seed,
+      progress=progress,
+    )
+
+
+def _labels(task: Task, real: Windows) -> np.ndarray:
+  """Which class each sample is of; uniform means that classes take turns."""
+  if task.protocol and task.protocol.labels is protocols.Labels.UNIFORM:
+    turns = np.arange(task.num_videos) % len(task.generator.classes)
+    return turns.astype(np.int32)
+  return real.labels_n
+
+
+def _sample(task: Task, labels_n: np.ndarray, stages: Stages) -> np.ndarray:
+  """One sample for each label, uint8 nTHWc."""
+  program = task.generator.program(task.sampling)
+  videos_nTHWc = _empty(task)
+  with stages.counted('sampling', len(labels_n)) as progress:
+    stream = sampler_lib.sample_videos(
+      program, task.generator.nets, labels_n, sampling=task.sampling
+    )
+    for i, video in enumerate(stream):
+      videos_nTHWc[i] = video
+      progress.add(1)
+  return videos_nTHWc
+
+
+def _reconstruct(
+  task: Task, real: Windows, stages: Stages
+) -> tuple[np.ndarray, baselines.BitCounts]:
+  """Real clips through the tokenizer, uint8 nTHWc, and their bits counted."""
+  reconstruct = make_reconstructor(task.tokenizer)
+  params = jax.device_put(task.loaded.nets['autoencoder'])
+  size = min(task.data.batch_size, task.num_videos)
+  videos_nTHWc, counts = _empty(task), baselines.BitCounts()
+  with stages.counted('reconstruction', task.num_videos) as progress:
+    for start in range(0, task.num_videos, size):
+      batch = real.videos_nTHWc[start : start + size]
+      count = len(batch)
+      # The last batch is filled up, so that one program serves all.
+      batch = np.concatenate([batch, np.repeat(batch[-1:], size - count, 0)])
+      video, bits = jax.device_get(reconstruct(params, batch))
+      videos_nTHWc[start : start + count] = video[:count]
+      counts.add([scale[:count] for scale in bits])
+      progress.add(count)
+  return videos_nTHWc, counts
+
+
+def _empty(task: Task) -> np.ndarray:
+  data = task.data
+  shape = (task.num_videos, data.num_frames, data.height, data.width, 3)
+  return np.empty(shape, np.uint8)
+
+
+def _named(task: Task, distances: dict) -> dict:
+  """The main figures, FVD under its own name as well."""
+  name = 'rfvd' if task.paired else 'gfvd'
+  return {**distances, 'paired': task.paired, name: distances['fvd']}
+
+
+def _make_measure(
+  request: Request, task: Task, model, real: Windows, stages: Stages
+) -> Callable[..., dict]:
+  """Builds measure(name, videos, paired): distances from the real clips.
+
+  I3D sees the real clips once.
+  """
+
+  def features(name: str, videos_nTHWc: np.ndarray) -> np.ndarray:
+    with stages.timed(f'I3D: {name}'):
+      return i3d.logits(model, videos_nTHWc)
+
+  real_nd = features('real clips', real.videos_nTHWc)
+
+  def measure(name: str, videos_nTHWc: np.ndarray, *, paired: bool) -> dict:
+    compare.check_sets(
+      real.videos_nTHWc, videos_nTHWc, protocol=task.protocol, paired=paired
+    )
+    return baselines.distances(
+      real_nd,
+      features(name, videos_nTHWc),
+      paired=paired,
+      covariance=task.rules.covariance,
+      seed=request.seed,
+    )
+
+  return measure
+
+
+def _baselines(
+  request: Request, task: Task, real: Windows, counts, measure, stages: Stages
+) -> dict:
+  """Distances of each baseline, by its name."""
+  names = baselines
+  second = _draw(
+    task, stages, seed=request.seed + 1, name='second draw of real clips'
+  )
+  found = {
+    names.REAL: measure(names.REAL, second.videos_nTHWc, paired=False),
+    names.FIRST_FRAME: measure(
+      names.FIRST_FRAME,
+      baselines.repeat_first_frame(real.videos_nTHWc),
+      paired=True,
+    ),
+  }
+  if counts is not None:
+    videos = _random_bits(request, task, counts, stages)
+    found[names.RANDOM_BITS] = measure(names.RANDOM_BITS, videos, paired=False)
+  return found
+
+
+def _random_bits(
+  request: Request, task: Task, counts: baselines.BitCounts, stages: Stages
+) -> np.ndarray:
+  """Decoded random bits with the frequencies of the real clips' bits."""
+  latent_frames = task.tokenizer.latent_frames(task.data.num_frames)
+  decode = baselines.make_random_decoder(
+    task.tokenizer, latent_frames=latent_frames
+  )
+  videos_nTHWc, done = _empty(task), 0
+  with stages.counted('decoding random bits', task.num_videos) as progress:
+    for batch in baselines.random_bits(
+      decode,
+      jax.device_put(task.loaded.nets['autoencoder']),
+      counts.marginals(),
+      num_videos=task.num_videos,
+      batch_size=min(task.data.batch_size, task.num_videos),
+      seed=request.seed,
+    ):
+      videos_nTHWc[done : done + len(batch)] = batch
+      done += len(batch)
+      progress.add(len(batch))
+  return videos_nTHWc
+
+
+def _code_facts(task: Task, counts: baselines.BitCounts) -> dict:
+  config, data = task.tokenizer, task.data
+  tokens = sum(h * w for h, w in config.scales)
+  latent_frames = config.latent_frames(data.num_frames)
+  bits = latent_frames * tokens * config.latent_width
+  pixels = data.num_frames * data.height * data.width
+  return {
+    'bits_per_clip': bits,
+    'bits_per_pixel': bits / pixels,
+    'bit_entropy': counts.entropies(),
+    'scales': [list(scale) for scale in config.scales],
+  }
+
+
+def _save(
+  folder: pathlib.Path, real: Windows, videos_nTHWc, labels_n, *, paired: bool
+) -> None:
+  """Writes videos.npz and contact_sheet.png; originals only beside copies."""
+  name = 'reconstructed' if paired else 'generated'
+  np.savez(
+    folder / 'videos.npz',
+    real=real.videos_nTHWc,
+    labels=labels_n,
+    real_labels=real.labels_n,
+    classes=np.asarray(real.classes),
+    **{name: videos_nTHWc},
+  )
+  shown, texts = [], []
+  for i in range(min(len(videos_nTHWc), _SHEET_VIDEOS)):
+    text = real.classes[labels_n[i]]
+    if paired:
+      shown.append(real.videos_nTHWc[i])
+      texts.append(f'{text}, original')
+    shown.append(videos_nTHWc[i])
+    texts.append(f'{text}, {name}')
+  media.write_contact_sheet(folder / 'contact_sheet.png', shown, labels=texts)
+
+
+def _facts(
+  request: Request, task: Task, model: i3d.I3D | None, real: Windows
+) -> dict:
+  """What the figures were computed from and with."""
+  loaded, protocol = task.loaded, task.protocol
+  rules = protocols.describe(task.rules)
+  own = {key: rules[key] for key in ('i3d', 'covariance')}
+  tokenizer = loaded if task.paired else loaded.tokenizer
+  seed = request.seed
+  seeds = {'real': seed, 'fvd_inf': seed}
+  if not task.paired:
+    seeds['samples'] = seed
+  if request.baselines:
+    seeds['second real draw'] = seed + 1
+    if task.paired:
+      seeds[baselines.RANDOM_BITS] = seed
+  return {
+    'fvd_skipped': model is None,
+    'protocol': protocol.name
+    if protocol
+    else f'none: feature rules of {task.rules.name}',
+    'rules': rules if protocol else own,
+    'num_real': task.num_videos,
+    'num_generated': task.num_videos,
+    'frames': task.data.num_frames,
+    'resolution': [task.data.height, task.data.width],
+    'source': task.data.source,
+    'split_file': task.data.split_file or None,
+    'split': task.split,
+    'videos_in_split': real.videos_in_split,
+    'videos_repeated': real.videos_repeated,
+    'videos_substituted': real.substituted,
+    'checkpoint': str(request.checkpoint),
+    'recipe': loaded.config.recipe,
+    'step': loaded.step,
+    'digest': loaded.digest,
+    'tokenizer_digest': tokenizer.digests['autoencoder'],
+    'guidance': task.sampling and task.sampling.guidance,
+    'temperature': task.sampling and task.sampling.temperature,
+    'batch_size': task.data.batch_size,
+    'weights_sha256': model and model.sha256,
+    'seeds': seeds,
+    'device': jax.devices()[0].device_kind,
+    'num_devices': jax.device_count(),
+    'versions': provenance.versions(),
+  }

@@ -1,0 +1,280 @@
+"""What of a checkpoint is to be measured, resolved and checked beforehand."""
+
+import dataclasses
+import os
+
+from videoar_jax.core.config import from_section
+from videoar_jax.core.export import Loaded, load_weights
+from videoar_jax.data.config import DataConfig, parse_source
+from videoar_jax.evaluate import i3d, protocols
+from videoar_jax.evaluate.windows import check_split
+from videoar_jax.sample import sampler as sampler_lib
+from videoar_jax.tokenizer.config import TokenizerConfig
+from videoar_jax.tokenizer.features import tokenizer_config
+
+SPLITS = ('train', 'validation')
+NUM_VIDEOS = 256
+_SEEDS = 2**32 - 1  # the second draw of real clips takes the next seed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+  """What is to be measured, and how.
+
+  Attributes:
+    checkpoint: whatever `--checkpoint` takes, of a tokenizer or a generator.
+    data: source of the real clips as in `DataConfig`, no `features:`; None
+      takes the checkpoint's own.
+    split_file: official list of training videos of a folder; '' takes the
+      checkpoint's own where the source is its own.
+    protocol: name of the rules; None takes the default protocol's feature
+      rules, and the counts below.
+    num_videos: N, of each set; None for 256. A protocol brings its own.
+    num_frames: frames of a video; None takes the protocol's or the config's.
+    split: 'train' or 'validation'; None takes the protocol's, or train.
+    seed: of windows, samples and sub-samples; 0 <= seed < 2**32 - 1.
+    guidance: of a generator; None takes its config's.
+    temperature: of a generator; None takes its config's.
+    batch_size: videos at a time; has no influence on what a video is.
+    fvd: False leaves out I3D, and so every distance between sets.
+    baselines: adds the distances of `baselines`.
+    i3d_weights: an I3D weight file instead of the package's.
+    save: folder for the videos and a contact sheet of them; None saves none.
+  """
+
+  checkpoint: str
+  data: str | None = None
+  split_file: str = ''
+  protocol: str | None = None
+  num_videos: int | None = None
+  num_frames: int | None = None
+  split: str | None = None
+  seed: int = 0
+  guidance: str | None = None
+  temperature: float | None = None
+  batch_size: int = 8
+  fvd: bool = True
+  baselines: bool = False
+  i3d_weights: str | None = None
+  save: str | os.PathLike | None = None
+
+  def __post_init__(self):
+    if self.protocol is not None and self.num_videos is not None:
+      raise ValueError(
+        f'num_videos={self.num_videos} with protocol={self.protocol}: figures '
+        'of different N do not compare, so the protocol decides; leave out one'
+      )
+    if self.split not in (None, *SPLITS):
+      raise ValueError(f'split={self.split!r}: use {" or ".join(SPLITS)}')
+    if not 0 <= self.seed < _SEEDS:
+      raise ValueError(f'seed={self.seed}: wanted 0 to {_SEEDS - 1}')
+    if self.batch_size < 1:
+      raise ValueError(f'batch_size={self.batch_size}: wanted at least 1')
+    if self.baselines and not self.fvd:
+      raise ValueError(
+        'baselines=True with fvd=False: baselines are distances between I3D '
+        'features; leave out one'
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """A request, resolved against its checkpoint and checked.
+
+  Attributes:
+    loaded: the checkpoint.
+    tokenizer: shape of its tokenizer, a generator's own.
+    protocol: the named rules, or None.
+    rules: the protocol, or the default one for its feature rules.
+    data: source and size of the real clips.
+    num_videos: N.
+    split: one of `SPLITS`.
+    generator: for a generator's checkpoint.
+    sampling: the same.
+  """
+
+  loaded: Loaded
+  tokenizer: TokenizerConfig
+  protocol: protocols.Protocol | None
+  rules: protocols.Protocol
+  data: DataConfig
+  num_videos: int
+  split: str
+  generator: sampler_lib.Generator | None = None
+  sampling: sampler_lib.SamplingConfig | None = None
+
+  @property
+  def paired(self) -> bool:
+    """Videos are reconstructions of the real clips, one of each."""
+    return self.generator is None
+
+  @property
+  def train(self) -> bool:
+    return self.split == 'train'
+
+  @property
+  def synthetic(self) -> bool:
+    return parse_source(self.data.source)[0] == 'synthetic'
+
+
+def resolve(request: Request) -> Task:
+  """Loads the checkpoint and works out what is compared with what.
+
+  Raises:
+    ValueError: no such checkpoint, or its tokenizer, the data, the protocol
+      and the request do not fit each other.
+  """
+  loaded = load_weights(request.checkpoint)
+  recipe = loaded.config.get('recipe')
+  if recipe not in ('tokenizer', 'generator'):
+    raise ValueError(
+      f'{request.checkpoint} is a checkpoint of recipe {recipe!r}; wanted a '
+      'tokenizer or a generator'
+    )
+  generator = None
+  if recipe == 'generator':
+    generator = sampler_lib.Generator.of(loaded)
+    tokenizer = generator.tokenizer
+  else:
+    tokenizer = tokenizer_config(loaded)
+    _check_no_sampling(request)
+  protocol = (
+    protocols.get_protocol(request.protocol) if request.protocol else None
+  )
+  frames = _frames(request, loaded, tokenizer, protocol)
+  sampling = None
+  if generator is not None:
+    sampling = generator.sampling(
+      num_frames=frames,
+      guidance=request.guidance,
+      temperature=request.temperature,
+      seed=request.seed,
+      batch_size=request.batch_size,
+    )
+  task = Task(
+    loaded=loaded,
+    tokenizer=tokenizer,
+    protocol=protocol,
+    rules=protocol or protocols.get_protocol(protocols.DEFAULT),
+    data=_data(request, loaded, tokenizer, protocol, frames=frames),
+    num_videos=_num_videos(request, protocol),
+    split=_split(request, protocol),
+    generator=generator,
+    sampling=sampling,
+  )
+  _check_classes(task)
+  return task
+
+
+def _num_videos(request: Request, protocol) -> int:
+  if protocol is not None:
+    return protocol.num_videos
+  return NUM_VIDEOS if request.num_videos is None else request.num_videos
+
+
+def _check_no_sampling(request: Request) -> None:
+  for name in ('guidance', 'temperature'):
+    value = getattr(request, name)
+    if value is not None:
+      raise ValueError(
+        f'{name}={value}: {request.checkpoint} is a tokenizer, which samples '
+        f'nothing; leave {name} out, or give a generator'
+      )
+
+
+def _frames(request: Request, loaded, tokenizer, protocol) -> int:
+  """Frames of a video, checked against tokenizer, protocol and I3D."""
+  frames, of = request.num_frames, ''
+  if protocol is not None:
+    if frames not in (None, protocol.num_frames):
+      raise ValueError(
+        f'num_frames={frames}: protocol {protocol.name} wants '
+        f'{protocol.num_frames}; leave one out'
+      )
+    frames, of = protocol.num_frames, f'protocol {protocol.name}: '
+  if frames is None:
+    frames = loaded.config.data.num_frames
+  try:
+    tokenizer.latent_frames(frames)
+  except ValueError as error:
+    raise ValueError(f'{of}{error}') from None
+  if request.fvd and frames < i3d.MIN_FRAMES:
+    raise ValueError(
+      f'num_frames={frames}: I3D, and so FVD, needs at least '
+      f'{i3d.MIN_FRAMES}; use more, or --nofvd'
+    )
+  return frames
+
+
+def _split(request: Request, protocol) -> str:
+  if protocol is None:
+    return request.split or SPLITS[0]
+  if protocol.split is not protocols.Split.TRAIN:
+    raise ValueError(
+      f'protocol {protocol.name} draws from {protocol.split.value}, here one '
+      'split is drawn; write both sets yourself and compare them with --real '
+      'and --generated'
+    )
+  if request.split not in (None, SPLITS[0]):
+    raise ValueError(
+      f'split={request.split!r}: protocol {protocol.name} draws from '
+      f'{SPLITS[0]}; leave one out'
+    )
+  return SPLITS[0]
+
+
+def _data(
+  request: Request, loaded, tokenizer, protocol, *, frames: int
+) -> DataConfig:
+  """Source and size of the real clips; clips are never mirrored."""
+  own = from_section(DataConfig, loaded.config.data)
+  source = own.source if request.data is None else request.data
+  kind, _ = parse_source(source)
+  if kind == 'features':
+    raise ValueError(
+      f'data={source!r} holds features, not videos; pass --data=folder:PATH '
+      'or --data=array_record:PATH with the videos they were made of'
+    )
+  side = [n * tokenizer.space_factor for n in tokenizer.scales[-1]]
+  stride = own.frame_stride if kind != 'synthetic' else 1
+  if protocol is not None:
+    if [protocol.resolution] * 2 != side:
+      raise ValueError(
+        f'protocol {protocol.name} wants {protocol.resolution}×'
+        f'{protocol.resolution} pixels, the tokenizer codes {side[0]}×'
+        f'{side[1]}; take another protocol, or none'
+      )
+    if protocol.window is not protocols.Window.RANDOM:
+      raise ValueError(
+        f'protocol {protocol.name} takes {protocol.window.value} windows, here '
+        'random ones are drawn; write both sets yourself and compare them '
+        'with --real and --generated'
+      )
+    stride = protocol.frame_stride
+  return DataConfig(
+    source=source,
+    split_file=request.split_file
+    or (own.split_file if source == own.source else ''),
+    batch_size=request.batch_size,
+    num_frames=frames,
+    height=side[0],
+    width=side[1],
+    frame_stride=stride,
+    max_bad_share=own.max_bad_share,
+  )
+
+
+def _check_classes(task: Task) -> None:
+  """The split is large enough, and a generator knows its classes."""
+  classes = check_split(task.data, num_videos=task.num_videos, train=task.train)
+  if task.generator is None or classes == task.generator.classes:
+    return
+  raise ValueError(
+    f'{task.data.source} has the classes {_some(classes)}; the generator was '
+    f'trained on {_some(task.generator.classes)}; pass --data with those'
+  )
+
+
+def _some(names: tuple[str, ...]) -> str:
+  more = f', … ({len(names)} in all)' if len(names) > 8 else ''
+  return ', '.join(names[:8]) + more

@@ -1,0 +1,41 @@
+"""The stages of an evaluation: seconds spent, and progress."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from absl import logging
+
+from videoar_jax.data.work import Progress
+
+
+class Stages:
+  """Times named stages.
+
+  Attributes:
+    seconds: name -> wall-clock seconds, in the order the stages began.
+  """
+
+  def __init__(self):
+    self.seconds: dict[str, float] = {}
+
+  @contextlib.contextmanager
+  def timed(self, name: str) -> Iterator[None]:
+    """Adds the time until the block ends to the stage."""
+    logging.info('%s', name)
+    begin = time.monotonic()
+    try:
+      yield
+    finally:
+      spent = time.monotonic() - begin
+      self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
+
+  @contextlib.contextmanager
+  def counted(self, name: str, total: int) -> Iterator[Progress]:
+    """As `timed`, with a progress bar (or lines) with ETA over videos."""
+    with self.timed(name):
+      progress = Progress(total, 'video')
+      try:
+        yield progress
+      finally:
+        progress.close()

@@ -1,0 +1,118 @@
+"""The real clips that an evaluation compares with."""
+
+import dataclasses
+
+import numpy as np
+
+from videoar_jax.data.config import DataConfig, parse_source
+from videoar_jax.data.failures import FailureLog
+from videoar_jax.data.pipeline import make_batches, make_source
+from videoar_jax.data.work import Progress
+
+_NEXT_PASS = 7919  # between the seeds of passes over a held-out split
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+  """Clips of a split, each a random window of its video.
+
+  Attributes:
+    videos_nTHWc: uint8.
+    labels_n: int32, indices into `classes`.
+    classes: names of the labels.
+    videos_in_split: how many videos the split holds.
+    substituted: clips whose video could not be read, so that another one took
+      its place.
+  """
+
+  videos_nTHWc: np.ndarray
+  labels_n: np.ndarray
+  classes: tuple[str, ...]
+  videos_in_split: int
+  substituted: int
+
+  @property
+  def videos_repeated(self) -> int:
+    """How many clips are further windows of a video that was drawn before."""
+    return max(0, len(self.labels_n) - self.videos_in_split)
+
+
+def check_split(
+  config: DataConfig, *, num_videos: int, train: bool
+) -> tuple[str, ...]:
+  """The classes of a split; raises where it cannot give so many clips.
+
+  Raises:
+    ValueError: the source is missing or does not fit the config; fewer than
+      two videos; or rendered clips, of which each is always the same, would
+      have to repeat.
+  """
+  source = make_source(config, train=train)
+  name = 'train' if train else 'validation'
+  if num_videos < 2:
+    raise ValueError(f'num_videos={num_videos}: a set needs at least 2')
+  if len(source) < 2:
+    raise ValueError(
+      f'{config.source}: {len(source)} video in the {name} split; a set needs '
+      'at least 2: add videos, or take the other --split'
+    )
+  rendered = parse_source(config.source)[0] == 'synthetic'
+  if rendered and num_videos > len(source):
+    raise ValueError(
+      f'num_videos={num_videos}: the {name} split of {config.source} has '
+      f'{len(source)}; use at most that'
+    )
+  return tuple(source.classes)
+
+
+def draw_windows(
+  config: DataConfig,
+  *,
+  num_videos: int,
+  train: bool,
+  seed: int,
+  progress: Progress | None = None,
+) -> Windows:
+  """Draws clips, from different videos as far as there are enough.
+
+  The first clips are the same whatever `num_videos` and the batch size.
+
+  Args:
+    config: the source and the size of a clip.
+    num_videos: how many clips.
+    train: which split.
+    seed: of the order and of the windows.
+    progress: is told of every clip.
+  Raises:
+    ValueError: see `check_split`; BadDataError: too many unreadable videos.
+  """
+  classes = check_split(config, num_videos=num_videos, train=train)
+  config = dataclasses.replace(
+    config, batch_size=min(config.batch_size, num_videos)
+  )
+  source = make_source(config, train=train)
+  failures = FailureLog(source, max_bad_share=config.max_bad_share)
+  size = (config.num_frames, config.height, config.width, 3)
+  videos_nTHWc = np.empty((num_videos, *size), np.uint8)
+  labels_n = np.empty(num_videos, np.int32)
+  done = substituted = passes = 0
+  while done < num_videos:
+    # The held-out split ends after one pass, so further ones are begun anew.
+    left = num_videos - done
+    end = done + (left if train else min(left, len(source)))
+    batches = make_batches(
+      config, train=train, seed=(seed + passes * _NEXT_PASS) % 2**32
+    )
+    passes += 1
+    for batch in batches:
+      count = min(len(batch['label']), end - done)
+      videos_nTHWc[done : done + count] = batch['video'][:count]
+      labels_n[done : done + count] = batch['label'][:count]
+      failures.update(batch['failed'][:count])
+      substituted += int((batch['failed'][:count] >= 0).sum())
+      done += count
+      if progress is not None:
+        progress.add(count)
+      if done == end:
+        break
+  return Windows(videos_nTHWc, labels_n, classes, len(source), substituted)
