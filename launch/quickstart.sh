@@ -14,6 +14,7 @@ trap 'echo; echo "stopped; the same command goes on from here" >&2; exit 130' \
   INT
 
 NUM_VIDEOS=64
+NUM_MEASURED=256
 STAGES=6
 RUN_NAME=quickstart
 VARIANT=
@@ -23,6 +24,7 @@ case ${1:-} in
     RUN_NAME=quickstart-smoke
     VARIANT=,smoke
     NUM_VIDEOS=16
+    NUM_MEASURED=16
     ;;
   *)
     echo "usage: bash launch/quickstart.sh [--smoke]" >&2
@@ -87,7 +89,7 @@ evaluate() {
     echo "$run/$1.json is up to date"
   else
     videoar evaluate --checkpoint="$run/$1" --data=synthetic --nofvd \
-      --out="$run/$1.json"
+      --split=validation --num_videos="$NUM_MEASURED" --out="$run/$1.json"
   fi
 }
 

@@ -1,0 +1,197 @@
+"""The report is complete, stands alone, and says what is missing."""
+
+import base64
+import html.parser
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from videoar_jax import chart, media, report
+
+CLASSES = ('<script>alert(1)</script>', 'a & "b"')
+VOID = ('meta', 'img', 'br', 'path')
+
+
+class Page(html.parser.HTMLParser):
+  """Collects text and links; fails on tags that do not nest."""
+
+  def __init__(self, text: str):
+    super().__init__()
+    self.open, self.links, self.text, self.tags = [], [], '', []
+    self.feed(text)
+    assert not self.open
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.append(tag)
+    self.links += [v for k, v in attrs if k in ('src', 'href')]
+    if tag not in VOID:
+      self.open.append(tag)
+
+  def handle_startendtag(self, tag, attrs):
+    self.tags.append(tag)
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    if 'style' not in self.open:
+      self.text += data
+
+
+@pytest.fixture
+def run(tmp_path):
+  """A small run with everything in it."""
+  rng = np.random.default_rng(0)
+  for half, extra in (('tokenizer', 'psnr'), ('generator', 'bit_accuracy')):
+    workdir = tmp_path / half
+    (workdir / 'samples').mkdir(parents=True)
+    config = {'recipe': half, 'note': CLASSES[0]}
+    (workdir / 'config.json').write_text(json.dumps(config))
+    lines = []
+    for step in range(10, 60, 10):
+      values = {'loss': 100.0 / step, extra: step / 60, 'step_s': 0.25}
+      values |= {f'bit_accuracy/scale{k}': 0.5 for k in range(11)}
+      lines.append({'step': step, 'kind': 'train', **values})
+    lines.append({'step': 50, 'kind': 'heldout', 'loss': 3.25, extra: None})
+    text = ''.join(json.dumps(line) + '\n' for line in lines)
+    (workdir / 'metrics.jsonl').write_text(text + '{"step": 60, "ki')
+    result = {'psnr': 23.4567, 'ssim': None, 'resolution': [11, 13]}
+    (tmp_path / f'{half}.json').write_text(json.dumps(result))
+  videos = rng.integers(0, 256, (7, 3, 11, 13, 3), dtype=np.uint8)
+  for step in (5, 50):
+    path = tmp_path / f'tokenizer/samples/reconstructions_{step:07d}.png'
+    media.write_contact_sheet(path, videos[: 1 + step // 50])
+  (tmp_path / 'samples').mkdir()
+  np.savez(
+    tmp_path / 'samples/samples.npz',
+    videos=videos,
+    labels=np.array([0, 1, 0, 1, 0, 1, 0]),
+    classes=np.asarray(CLASSES),
+  )
+  return tmp_path
+
+
+def pictures(page: Page) -> list[Image.Image]:
+  data = [link.split('base64,')[1] for link in page.links]
+  return [Image.open(io.BytesIO(base64.b64decode(x))) for x in data]
+
+
+def test_the_page_needs_nothing_outside_it(run):
+  text = report.make_report(run)
+  page = Page(text)
+  assert page.links
+  assert all(link.startswith('data:image/') for link in page.links)
+  assert not re.search(r'url\(|@import|https?://|<script|<link', text)
+
+
+def test_a_complete_run_lacks_nothing(run):
+  text = report.make_report(run)
+  assert 'Missing' not in text
+  assert '23.46' in text and '11×13' in text
+  assert text.count('<svg') == 2 * 3
+  assert 'held out 3.25' in text
+  assert '50 steps, 0.25 s each' in text
+
+
+def test_pictures_are_the_newest_reconstructions_and_each_class(run):
+  first, *animations = pictures(Page(report.make_report(run)))
+  newest = Image.open(run / 'tokenizer/samples/reconstructions_0000050.png')
+  assert np.array_equal(first, newest)
+  assert [x.n_frames for x in animations] == [3, 3]
+  wide = [x.width for x in animations]
+  assert wide[0] == report.VIDEOS_OF_A_CLASS * (13 + 2) == wide[1]
+
+
+def test_names_from_the_run_are_escaped(run):
+  page = Page(report.make_report(run))
+  assert 'script' not in page.tags
+  for name in CLASSES:
+    assert f'{name}: ' in page.text
+
+
+@pytest.mark.parametrize(
+  ('path', 'named'),
+  [
+    ('tokenizer.json', 'tokenizer.json'),
+    ('generator.json', 'generator.json'),
+    ('samples/samples.npz', 'samples/samples.npz'),
+    ('tokenizer/samples/reconstructions_*.png', 'reconstructions'),
+    ('generator/metrics.jsonl', 'its metrics'),
+    ('generator/config.json', "generator's config.json"),
+  ],
+)
+def test_a_missing_part_is_named(run, path, named):
+  for file in list(run.glob(path)):
+    file.unlink()
+  missing = re.findall(r'Missing: ([^.]*\.?\w*)', report.make_report(run))
+  assert any(named in html.unescape(text) for text in missing)
+
+
+def test_a_workdir_alone_makes_a_report(run):
+  text = report.make_report(run / 'tokenizer')
+  assert 'Held-out clips' in text
+  assert text.count('<svg') == 3
+
+
+@pytest.mark.parametrize('content', [b'', b'no archive', b'PK\x03\x04cut'])
+def test_unreadable_samples_are_named(run, content):
+  (run / 'samples/samples.npz').write_bytes(content)
+  with pytest.raises(ValueError, match='samples.npz: unreadable'):
+    report.make_report(run)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+  with pytest.raises(ValueError, match='no run in it'):
+    report.make_report(tmp_path)
+  with pytest.raises(ValueError, match='no such folder'):
+    report.make_report(tmp_path / 'absent')
+
+
+def drawn(svg: str) -> list[np.ndarray]:
+  """Points of each line, (n, 2)."""
+  lines = re.findall(r'<polyline points="([^"]*)"', svg)
+  return [
+    np.array([p.split(',') for p in line.split()], float) for line in lines
+  ]
+
+
+@pytest.mark.parametrize('log', [False, True])
+@pytest.mark.parametrize(
+  'values', [[1e-7, 3e5], [-3, 4], [0.7], [2, 2], [5, 5.0001], [1, 7]]
+)
+def test_lines_lie_within_their_chart(values, log):
+  series = [chart.Series('a', list(enumerate(values, 1)))]
+  svg = chart.line_chart(series, title='t', y_label='y', log=log)
+  _, _, wide, tall = map(float, re.search('viewBox="([^"]*)', svg)[1].split())
+  (points,) = drawn(svg)
+  assert len(points) == len(values)
+  assert (points >= 0).all() and (points <= [wide, tall]).all()
+  assert 'nan' not in svg
+  rises = np.diff(values) > 0
+  assert (np.diff(points[:, 1])[rises] < 0).all()
+
+
+def test_equal_ratios_are_equal_steps_on_a_logarithmic_axis():
+  series = [chart.Series('a', [(0, 1.0), (1, 10.0), (2, 100.0)])]
+  up_log, up = (
+    np.diff(
+      drawn(chart.line_chart(series, title='', y_label='', log=log))[0][:, 1]
+    )
+    for log in (True, False)
+  )
+  assert up_log[0] == pytest.approx(up_log[1], abs=0.2)
+  assert up[1] == pytest.approx(10 * up[0], rel=0.02)
+
+
+def test_a_point_lies_where_the_ticks_say():
+  series = [chart.Series('a', [(0, 0.0), (30, 4.0), (100, 8.0)])]
+  svg = chart.line_chart(series, title='t', y_label='y')
+  (points,) = drawn(svg)
+  labels = re.findall(r'x="([\d.]+)" y="([\d.]+)"[^>]*>([\d.]+)</text>', svg)
+  where = {text: (float(x), float(y)) for x, y, text in labels}
+  assert where['4'][1] - 4 == pytest.approx(points[1][1], abs=0.2)
+  assert where['100'][0] == pytest.approx(points[2][0], abs=0.2)

@@ -1,0 +1,112 @@
+"""Line charts over training steps, as inline SVG.
+
+Colours are the CSS variables --a to --f of the page around.
+"""
+
+import dataclasses
+import html
+import math
+from collections.abc import Sequence
+
+MAX_SERIES = 6
+LOG_SPAN = 5
+# Of a chart, in units of its drawing.
+_LEFT, _TOP, _WIDE, _HIGH = 62, 30, 420, 220
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+  """A line of a chart.
+
+  Attributes:
+    name: for the legend.
+    points: (step, value) in the order of steps, at least one, all finite.
+  """
+
+  name: str
+  points: Sequence[tuple[float, float]]
+
+
+def line_chart(
+  series: Sequence[Series], *, title: str, y_label: str, log: bool = False
+) -> str:
+  """Draws lines over training steps as inline SVG.
+
+  Args:
+    series: at least one line, at most `MAX_SERIES`.
+    title: above the chart.
+    y_label: of the vertical axis.
+    log: a logarithmic vertical axis, if the values are positive and span a
+      factor of `LOG_SPAN`.
+  """
+  points = [point for line in series for point in line.points]
+  values = [y for _, y in points]
+  log = log and 0 < LOG_SPAN * min(values) <= max(values)
+  scale = math.log10 if log else float
+  x_ticks = _ticks(0, max(x for x, _ in points))
+  y_ticks = (_log_ticks if log else _ticks)(min(values), max(values))
+  low, high = scale(y_ticks[0]), scale(y_ticks[-1])
+
+  def at(x: float, y: float) -> tuple[float, float]:
+    up = (scale(y) - low) / (high - low)
+    return _LEFT + x / x_ticks[-1] * _WIDE, _TOP + (1 - up) * _HIGH
+
+  parts = [_label(title, _LEFT, 16, anchor='start', kind='title')]
+  for y in y_ticks:
+    y0 = at(0, y)[1]
+    parts.append(f'<path class="axis" d="M{_LEFT} {y0:.1f}h{_WIDE}"/>')
+    parts.append(_label(f'{y:.6g}', _LEFT - 6, y0 + 4, anchor='end'))
+  for x in x_ticks:
+    parts.append(_label(f'{x:.6g}', at(x, y_ticks[0])[0], _TOP + _HIGH + 18))
+  parts.append(_label('step', _LEFT + _WIDE / 2, _TOP + _HIGH + 36))
+  turned = f'transform="rotate(-90 14 {_TOP + _HIGH / 2})"'
+  y_label += ' (log)' if log else ''
+  parts.append(_label(y_label, 14, _TOP + _HIGH / 2, more=turned))
+  for i, line in enumerate(series):
+    ink = f'var(--{"abcdef"[i]})'
+    path = ' '.join(
+      f'{x:.1f},{y:.1f}' for x, y in (at(*p) for p in line.points)
+    )
+    x0, y0 = _LEFT + 150 * (i % 3), _TOP + _HIGH + 58 + 18 * (i // 3)
+    # Round ends make a single point visible.
+    parts.append(f'<polyline points="{path}" style="stroke: {ink}"/>')
+    parts.append(f'<path d="M{x0} {y0 - 4}h18" style="stroke: {ink}"/>')
+    text = f'{line.name} {line.points[-1][1]:.4g}'
+    parts.append(_label(text, x0 + 24, y0, anchor='start'))
+  tall = _TOP + _HIGH + 66 + 18 * ((len(series) - 1) // 3)
+  return (
+    f'<svg viewBox="0 0 {_LEFT + _WIDE + 20} {tall}" role="img" '
+    f'aria-label="{html.escape(title)}">{"".join(parts)}</svg>'
+  )
+
+
+def _label(
+  text: str, x: float, y: float, *, anchor='middle', kind='', more=''
+) -> str:
+  return (
+    f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" '
+    f'{more}>{html.escape(text)}</text>'
+  )
+
+
+def _ticks(low: float, high: float) -> list[float]:
+  """Four to seven round numbers of which the ends enclose low and high."""
+  if low == high:
+    low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+  raw = (high - low) / 4
+  unit = 10 ** math.floor(math.log10(raw))
+  step = next(unit * m for m in (1, 2, 2.5, 5, 10) if unit * m >= raw * 0.999)
+  first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+  return [i * step for i in range(first, last + 1)]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+  """1, 2 and 5 times powers of ten (powers alone over a wide range)."""
+  decades = range(
+    math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2
+  )
+  factors = (1, 2, 5) if high / low < 1000 else (1,)
+  marks = [m * 10.0**d for d in decades for m in factors]
+  first = max(i for i, mark in enumerate(marks) if mark <= low)
+  last = min(i for i, mark in enumerate(marks) if mark > high)
+  return marks[first : last + 1]
