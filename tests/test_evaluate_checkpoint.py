@@ -298,6 +298,8 @@ def test_windows_come_from_different_videos_first(folder):
   np.testing.assert_array_equal(few.videos_nTHWc, draw.videos_nTHWc[:5])
   held_out = windows.draw_windows(data, num_videos=5, train=False, seed=2)
   assert held_out.videos_in_split == 2 and held_out.videos_repeated == 3
+  other = windows.draw_windows(small, num_videos=5, train=False, seed=2)
+  np.testing.assert_array_equal(other.videos_nTHWc, held_out.videos_nTHWc)
   first = held_out.videos_nTHWc[:, 0, 0, 0]
   assert len(np.unique(first[:2], axis=0)) == 2
   assert len(np.unique(first[2:4], axis=0)) == 2
