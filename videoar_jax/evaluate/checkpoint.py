@@ -29,6 +29,7 @@ from videoar_jax.evaluate.windows import Windows, draw_windows
 from videoar_jax.sample import sampler as sampler_lib
 from videoar_jax.tokenizer.features import make_reconstructor
 
+_DISTANCES = ('fvd', 'fvd_inf', 'kvd', 'kvd_stderr', 'paired', 'halves')
 _SHEET_VIDEOS = 16  # more rows do not fit a picture
 _MOTION_FRAMES = 3  # fewer show no motion
 
@@ -59,6 +60,9 @@ def evaluate_checkpoint(request: Request) -> dict:
   else:
     labels_n = _labels(task, real)
     videos = _sample(task, labels_n, stages)
+  if save is not None:
+    with stages.timed('save'):
+      _save(save, real, videos, labels_n, paired=task.paired)
   result = _named(task, dict.fromkeys(_DISTANCES))
   if model is not None:
     measure = _make_measure(request, task, model, real, stages)
@@ -75,14 +79,8 @@ def evaluate_checkpoint(request: Request) -> dict:
     with stages.timed('class accuracy'):
       result |= class_accuracy(videos, labels_n)
       result |= class_accuracy(real.videos_nTHWc, real.labels_n, suffix='_real')
-  if save is not None:
-    with stages.timed('save'):
-      _save(save, real, videos, labels_n, paired=task.paired)
   result |= _facts(request, task, model, real)
   return {**result, 'seconds': stages.seconds}
-
-
-_DISTANCES = ('fvd', 'fvd_inf', 'kvd', 'kvd_stderr', 'paired', 'halves')
 
 
 def class_accuracy(
