@@ -62,8 +62,9 @@ videoar() {
   shift
   "$PYTHON" -m "videoar_jax.$command" "$@" --verbosity=-1 || code=$?
   if ((code)); then
-    # 130: Ctrl-C, which needs no explanation.
-    ((code == 130)) || echo "videoar_jax.$command failed ($code)" >&2
+    # Ctrl-C and SIGTERM need no explanation.
+    ((code == 130 || code == 143)) ||
+      echo "error: videoar_jax.$command failed ($code), see above" >&2
     exit "$code"
   fi
 }
