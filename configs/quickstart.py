@@ -20,10 +20,8 @@ def get_config(variant: str = ''):
   if len(parts & {'tokenizer', 'generator'}) != 1:
     raise ValueError(f'variant {variant!r}: use :tokenizer or :generator')
   config = _generator() if 'generator' in parts else _tokenizer()
-  config.data.update(
-    source='synthetic', batch_size=16, num_frames=9, height=32, width=32
-  )
-  config.train.update(log_every=20, eval_batches=4)
+  config.data.update(source='synthetic', height=32, width=32)
+  config.train.update(log_every=50, eval_batches=8)
   if 'smoke' in parts:
     defaults.make_smoke(config)
   return config.lock()
@@ -31,26 +29,29 @@ def get_config(variant: str = ''):
 
 def _tokenizer():
   config = defaults.tokenizer_config()
+  config.data.update(batch_size=4, num_frames=5)
   config.tokenizer.update(
-    base_width=16,
-    multipliers=(1, 2, 4, 4),
+    base_width=8,
+    multipliers=(1, 2, 4, 8),
     num_time_levels=2,
     encoder_blocks=1,
     decoder_blocks=1,
-    latent_width=12,
+    latent_width=16,
     scales=_SCALES,
-    norm_groups=8,
+    norm_groups=1,
     dtype='float32',
   )
   config.optimizer.update(
-    learning_rate=3e-3, warmup_steps=20, ema_decay=0.98, weight_decay=0.01
+    learning_rate=2e-3, warmup_steps=50, ema_decay=0.99, weight_decay=0.01
   )
-  config.train.update(num_steps=400, eval_every=200, sample_every=200)
+  config.losses.residual = 0.01
+  config.train.update(num_steps=2000, eval_every=500, sample_every=500)
   return config
 
 
 def _generator():
   config = defaults.generator_config()
+  config.data.update(batch_size=16, num_frames=9)
   config.transformer.update(
     num_layers=4,
     width=128,

@@ -48,10 +48,10 @@ def _tokenizer():
     decoder_blocks=1,
     latent_width=16,
     scales=_SCALES,
-    norm_groups=4,
+    norm_groups=1,
     dtype='float32',
   )
-  config.losses.residual = 0.1
+  config.losses.residual = 0.01
   config.optimizer.update(
     learning_rate=2e-3, warmup_steps=50, ema_decay=0.99, weight_decay=0.01
   )

@@ -81,18 +81,6 @@ def test_int_becomes_the_float_of_its_field():
   assert rate == 1.0 and isinstance(rate, float)
 
 
-def test_flag_with_unknown_key_names_the_nearest():
-  config = config_lib.from_dict({'optimizer': {'learning_rate': 1.0}, 'a': 1})
-  config_lib.check_overrides(
-    ['prog', '--config=x.py', '--config.optimizer.learning_rate=2', '--v=1'],
-    config,
-  )
-  with pytest.raises(ValueError, match='did you mean learning_rate'):
-    config_lib.check_overrides(['--config.optimizer.lerning_rate=2'], config)
-  with pytest.raises(ValueError, match='did you mean optimizer'):
-    config_lib.check_overrides(['--config.optimiser.learning_rate=2'], config)
-
-
 def test_json_is_never_evaluated():
   with pytest.raises(ValueError):
     config_lib.from_json('__import__("os").getcwd()')

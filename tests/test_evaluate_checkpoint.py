@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_runs import CLASSES, FRAMES, SIDE, SIZE, runs  # noqa: F401
 from toy import compile_cache  # noqa: F401
 
 from videoar_jax import media
 from videoar_jax.core.config import from_section
-from videoar_jax.core.export import load_weights, write_export
-from videoar_jax.core.mesh import unbox
+from videoar_jax.core.export import load_weights
 from videoar_jax.data import synthetic
 from videoar_jax.data.config import DataConfig
 from videoar_jax.evaluate import (
@@ -30,85 +30,11 @@ from videoar_jax.evaluate import (
   windows,
 )
 from videoar_jax.evaluate.request import Request
-from videoar_jax.plan.next_scale import next_scale_plan
 from videoar_jax.sample import sampler
 from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_uint8
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.features import make_reconstructor
 from videoar_jax.tokenizer.quantizer import decode_scales
-from videoar_jax.train import defaults
-from videoar_jax.transformer.config import TransformerConfig
-from videoar_jax.transformer.model import make_transformer
-
-_SIDE, _FRAMES = 16, 9
-_CLASSES = synthetic.CLASSES
-_SIZE = {'num_frames': _FRAMES, 'height': _SIDE, 'width': _SIDE}
-
-
-def _config(make):
-  config = make()
-  config.data.update(source='synthetic', batch_size=4, **_SIZE)
-  return config
-
-
-def _random_params(init, *args):
-  """Parameters of the right shapes, without compiling an initialiser."""
-  rng = np.random.default_rng(0)
-  shapes = jax.eval_shape(init, jax.random.key(0), *args)['params']
-
-  def draw(x):
-    if x.ndim < 2:  # gains and offsets
-      return rng.uniform(0.5, 1.5, x.shape).astype(np.float32)
-    scale = np.prod(x.shape[:-1]) ** -0.5
-    return (scale * rng.standard_normal(x.shape)).astype(np.float32)
-
-  return jax.tree.map(draw, unbox(shapes))
-
-
-@pytest.fixture(scope='module')
-def runs(tmp_path_factory):
-  """Exports of a tokenizer and a generator with random weights."""
-  root = tmp_path_factory.mktemp('runs')
-  config = _config(defaults.tokenizer_config)
-  config.tokenizer.update(
-    base_width=8,
-    multipliers=(1, 1, 1),
-    encoder_blocks=1,
-    decoder_blocks=1,
-    latent_width=6,
-    scales=((1, 1), (2, 2), (4, 4)),
-    norm_groups=4,
-    dtype='float32',
-  )
-  tokenizer = from_section(TokenizerConfig, config.tokenizer)
-  model = make_tokenizer(tokenizer)
-  blank = jnp.zeros((1, 1, _SIDE, _SIDE, 3))
-  nets = {'autoencoder': _random_params(model.init, blank)}
-  write_export(root / 'tokenizer', nets, config, step=7)
-
-  config = _config(defaults.generator_config)
-  config.transformer.update(
-    num_layers=2, width=16, num_heads=2, num_classes=8, dtype='float32'
-  )
-  config.sampling.guidance = '1'
-  config.classes = _CLASSES
-  plan = next_scale_plan(tokenizer.latent_frames(_FRAMES), tokenizer.scales)
-  transformer = make_transformer(
-    from_section(TransformerConfig, config.transformer),
-    num_bits=tokenizer.latent_width,
-    num_scales=len(tokenizer.scales),
-  )
-  init = functools.partial(transformer.init, plan=plan)
-  inputs = jnp.zeros((1, plan.num_tokens, tokenizer.latent_width))
-  params = _random_params(init, inputs, jnp.zeros(1, jnp.int32))
-  write_export(
-    root / 'generator',
-    {'transformer': params},
-    config,
-    step=9,
-    tokenizer=load_weights(root / 'tokenizer'),
-  )
-  return root
 
 
 @pytest.fixture
@@ -119,7 +45,7 @@ def stub_i3d(monkeypatch):
 
   def logits(model, videos, *, batch_size=None):
     seen.append(videos)
-    x = np.asarray(videos, np.float64)[:, :: _FRAMES // 3, 3::5, 3::5]
+    x = np.asarray(videos, np.float64)[:, :: FRAMES // 3, 3::5, 3::5]
     return x.mean(2).reshape(len(videos), -1)[:, :27] @ matrix
 
   monkeypatch.setattr(i3d, 'logits', logits)
@@ -135,7 +61,7 @@ def _evaluate(path, **options) -> dict:
 
 
 def _data(**options) -> DataConfig:
-  return DataConfig(**{'batch_size': 4, **_SIZE, **options})
+  return DataConfig(**{'batch_size': 4, **SIZE, **options})
 
 
 def test_tokenizer_is_measured_by_its_reconstructions(runs, tmp_path):
@@ -235,7 +161,7 @@ def test_generator_samples_the_labels_of_the_windows(runs, stub_i3d, tmp_path):
   assert result['split'] == 'validation' and result['step'] == 9
   assert result['videos_in_split'] == synthetic.HELD_OUT_CLIPS
   assert result['seeds']['samples'] == 3 and 'psnr' not in result
-  assert set(result['class_accuracy_by_class']) == set(_CLASSES)
+  assert set(result['class_accuracy_by_class']) == set(CLASSES)
 
 
 def test_protocol_decides_number_and_labels(runs, stub_i3d, monkeypatch):
@@ -243,8 +169,8 @@ def test_protocol_decides_number_and_labels(runs, stub_i3d, monkeypatch):
     protocols.get_protocol('synthetic_256_17f_32'),
     name='tiny',
     num_videos=10,
-    num_frames=_FRAMES,
-    resolution=_SIDE,
+    num_frames=FRAMES,
+    resolution=SIDE,
   )
   monkeypatch.setitem(protocols.PROTOCOLS, 'tiny', protocol)
   asked = []
@@ -278,7 +204,7 @@ def folder(tmp_path_factory):
   for name in [*names, 'run/held_out.mp4', 'run/other.mp4']:
     (root / 'set' / name).parent.mkdir(parents=True, exist_ok=True)
     colour = rng.integers(0, 256, (1, 1, 1, 3), np.uint8)
-    video = np.broadcast_to(colour, (12, _SIDE, _SIDE, 3))
+    video = np.broadcast_to(colour, (12, SIDE, SIDE, 3))
     media.write_mp4(root / 'set' / name, video)
   (root / 'list.txt').write_text('\n'.join(names))
   return root
@@ -390,7 +316,7 @@ def test_random_decoder_decodes_what_is_certain(runs):
   (video,) = baselines.random_bits(
     decode, params, certain, num_videos=2, batch_size=4, seed=0
   )
-  assert video.shape == (2, _FRAMES, _SIDE, _SIDE, 3)
+  assert video.shape == (2, FRAMES, SIDE, SIDE, 3)
   bits = [
     jnp.broadcast_to(share_q, (2, 3, *scale, 6))
     for share_q, scale in zip(certain, config.scales)

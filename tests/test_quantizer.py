@@ -62,7 +62,8 @@ def test_codes_have_length_one_and_coded_codes_come_back():
 def test_latent_frames_are_coded_alone(features):
   together = code_features(features)[-1].total_bthwd
   alone = code_features(features[:, 1:2])[-1].total_bthwd
-  np.testing.assert_array_equal(together[:, 1:2], alone)
+  # Another batch shape sums the resize in another order.
+  np.testing.assert_allclose(together[:, 1:2], alone, atol=1e-6)
 
 
 def test_zero_is_coded_as_bit_zero_with_finite_gradients():

@@ -2,6 +2,8 @@
 
 config      dataclass configs <-> ml_collections <-> JSON
 mesh        the device mesh, logical axis rules, sharding (the only such file)
+digest      per-array checksums that no mesh and no file format changes
+manifest    what is trusted of a checkpoint folder, and reading it
 checkpoint  verified Orbax checkpoints: per-array digests, commit, fall-back
 export      safetensors + JSON weights, and `load_weights` for any checkpoint
 shapes      the glossary of array-axis letters

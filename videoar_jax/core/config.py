@@ -77,28 +77,6 @@ def check_keys(
     raise ValueError(f'{where}: unknown key {key}; {fix}')
 
 
-def check_overrides(argv: Iterable[str], config: Any) -> None:
-  """Raises a ValueError for a `--config.a.b=…` flag with an unknown key.
-
-  Absl reports such a flag without saying what was meant; call this first.
-
-  Args:
-    argv: command-line arguments.
-    config: the config that the flags override.
-  """
-  for argument in argv:
-    name = argument.split('=', 1)[0].lstrip('-').removeprefix('no')
-    if argument.startswith('-') and name.startswith('config.'):
-      values, path = config, name.removeprefix('config.').split('.')
-      for depth, key in enumerate(path):
-        # An index into a tuple (`sizes[0]`) is the flags' own business.
-        key = key.split('[', 1)[0]
-        where = '.'.join(['--config', *path[:depth]])
-        known = list(values) if hasattr(values, 'keys') else []
-        check_keys([key], known, where=where)
-        values = values[key]
-
-
 def to_json(config: ml_collections.ConfigDict) -> str:
   """Writes a config as JSON text; tuples become lists."""
   return json.dumps(config.to_dict(), indent=2, allow_nan=False) + '\n'

@@ -8,6 +8,9 @@
 - `runner`: steps, logs, evaluations and saves of a run.
 - `heldout`: held-out metrics from the averaged weights.
 - `loop`: restore or begin, then run; the same call resumes.
-- `recipes`: what the tokenizer's and the generator's updates are.
+- `defaults`: whole configs with every key.
+- `recipe`: what a recipe is.
+- `tokenizer_recipe`: trains the autoencoder.
+- `generator_recipe`: trains the transformer over a frozen tokenizer.
 - `python -m videoar_jax.train`: the command.
 """

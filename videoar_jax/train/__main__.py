@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import config_flags
 
 from videoar_jax.core import mesh as mesh_lib
-from videoar_jax.core.config import check_overrides, from_section
+from videoar_jax.core.config import from_section
 from videoar_jax.core.export import load_weights, write_loaded
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import FailureLog
@@ -70,21 +70,19 @@ def train() -> None:
     if not flag.value:
       raise app.UsageError(f'--{flag.name} is missing')
   config = _CONFIG.value
-  check_overrides(sys.argv[1:], config)
+  try:
+    recipe_name = config.recipe
+  except OSError as error:  # config_flags reports a bad file on first use
+    raise ValueError(f'--config: {error}') from error
+  if recipe_name not in _RECIPES:
+    raise ValueError(
+      f'recipe={recipe_name!r}: use one of {", ".join(_RECIPES)}'
+    )
   workdir = epath.Path(_WORKDIR.value)
   workdir.mkdir(parents=True, exist_ok=True)
   mesh = mesh_lib.make_mesh(from_section(mesh_lib.MeshConfig, config.mesh))
-  recipe = _recipe(config)(config, workdir=workdir, mesh=mesh)
+  recipe = _RECIPES[recipe_name](config, workdir=workdir, mesh=mesh)
   run_recipe(recipe, workdir=workdir, mesh=mesh)
-
-
-def _recipe(config):
-  """The builder of the config's recipe."""
-  if config.recipe not in _RECIPES:
-    raise ValueError(
-      f'recipe={config.recipe!r}: use one of {", ".join(_RECIPES)}'
-    )
-  return _RECIPES[config.recipe]
 
 
 def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
@@ -120,5 +118,14 @@ def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
   )
 
 
+def parse_flags(argv: list[str]) -> list[str]:
+  """Parses flags; a config that cannot be built is an error, no traceback."""
+  try:
+    return app.parse_flags_with_usage(argv)
+  except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    reason = ' '.join(str(error).replace("'", '').replace('\\', ' ').split())
+    sys.exit(f'error: --config: {reason}')
+
+
 if __name__ == '__main__':
-  app.run(main)
+  app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,208 @@
+"""The commands as a user types them: the whole path, and bad input."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from videoar_jax.data import synthetic
+
+ROOT = pathlib.Path(__file__).parents[1]
+TINY = [
+  '--config.tokenizer.base_width=4',
+  '--config.tokenizer.multipliers=(1,1,1)',
+  '--config.tokenizer.scales=((1,1),(4,4))',
+  '--config.tokenizer.latent_width=4',
+  '--config.data.height=16',
+  '--config.data.width=16',
+]
+SMALL = [
+  '--config.transformer.num_layers=1',
+  '--config.transformer.width=16',
+  '--config.data.height=16',
+  '--config.data.width=16',
+  '--config.data.batch_size=4',
+]
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  """run(command, *arguments) -> completed process, in one cache folder."""
+  cache = tmp_path_factory.mktemp('cache')
+  environment = {
+    **os.environ,
+    'JAX_COMPILATION_CACHE_DIR': str(cache),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+  }
+
+  def run(command, *arguments):
+    return subprocess.run(
+      [sys.executable, '-m', f'videoar_jax.{command}', *map(str, arguments)],
+      cwd=ROOT,
+      env=environment,
+      capture_output=True,
+      text=True,
+      timeout=300,
+    )
+
+  return run
+
+
+@pytest.fixture(scope='module')
+def trained(run, tmp_path_factory):
+  """Workdirs of a tokenizer and of a generator over cached features."""
+  root = tmp_path_factory.mktemp('trained')
+  tokenizer, features = root / 'tokenizer', root / 'features'
+  generator = root / 'generator'
+  steps = [
+    (
+      'train',
+      '--config=configs/quickstart.py:tokenizer,smoke',
+      f'--workdir={tokenizer}',
+      *TINY,
+    ),
+    (
+      'data.prepare',
+      '--features',
+      '--source=synthetic',
+      '--num_clips=40',
+      '--num_frames=9',
+      '--height=16',
+      '--width=16',
+      f'--checkpoint={tokenizer}',
+      f'--out={features}',
+    ),
+    (
+      'train',
+      '--config=configs/quickstart.py:generator,smoke',
+      f'--workdir={generator}',
+      f'--config.tokenizer={tokenizer}',
+      f'--config.data.source=features:{features}',
+      *SMALL,
+    ),
+  ]
+  for step in steps:
+    done = run(*step)
+    assert done.returncode == 0, done.stderr[-3000:]
+  return {'tokenizer': tokenizer, 'generator': generator, 'root': root}
+
+
+def test_training_leaves_what_a_workdir_holds(trained):
+  for name in ('tokenizer', 'generator'):
+    workdir = trained[name]
+    assert (workdir / 'config.json').exists()
+    assert (workdir / 'checkpoints' / '4').is_dir()
+    assert list((workdir / 'samples').glob('*.png'))
+    lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+    kinds = {json.loads(line)['kind'] for line in lines}
+    assert kinds == {'train', 'heldout'}
+  config = json.loads((trained['generator'] / 'config.json').read_text())
+  assert tuple(config['classes']) == synthetic.CLASSES
+
+
+def test_samples_of_an_export_equal_those_of_the_workdir(run, trained):
+  root, export = trained['root'], trained['root'] / 'export'
+  done = run(
+    'train', 'export', f'--workdir={trained["generator"]}', f'--out={export}'
+  )
+  assert done.returncode == 0, done.stderr[-3000:]
+  videos = []
+  for name, checkpoint, batch in (
+    ('a', trained['generator'], 2),
+    ('b', export, 3),
+  ):
+    done = run(
+      'sample',
+      f'--checkpoint={checkpoint}',
+      '--class=all',
+      '--num_videos=3',
+      '--num_frames=5',
+      '--guidance=ucf',
+      '--seed=7',
+      f'--batch_size={batch}',
+      f'--out={root / name}',
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = {path.suffix for path in (root / name).iterdir()}
+    assert {'.mp4', '.npz', '.gif', '.webp', '.png'} <= made
+    with np.load(root / name / 'samples.npz') as file:
+      videos.append(file['videos'])
+      assert file['labels'].tolist() == [0, 1, 2]
+  assert videos[0].shape == (3, 5, 16, 16, 3)
+  np.testing.assert_array_equal(*videos)
+
+
+def test_the_same_command_resumes_and_another_config_is_refused(run, trained):
+  command = (
+    'train',
+    '--config=configs/quickstart.py:tokenizer,smoke',
+    f'--workdir={trained["tokenizer"]}',
+    *TINY,
+  )
+  again = run(*command)
+  assert again.returncode == 0 and 'trained already' in again.stdout
+  other = run(*command, '--config.optimizer.learning_rate=0.5')
+  assert other.returncode != 0
+  assert 'optimizer.learning_rate' in other.stderr
+
+
+BAD_TRAINING = [
+  (['--config.optimizer.learning_rat=1'], 'learning_rate'),
+  (['--config.data.num_frames=16'], 'use 17'),
+  (['--config.data.source=folder:/no/such/place'], '/no/such/place'),
+  (['--config.data.height=40'], '40×32'),
+]
+
+
+@pytest.mark.parametrize(('options', 'words'), BAD_TRAINING)
+def test_bad_training_options_are_refused(run, tmp_path, options, words):
+  done = run(
+    'train',
+    '--config=configs/quickstart.py:tokenizer,smoke',
+    f'--workdir={tmp_path}',
+    *options,
+  )
+  assert done.returncode not in (0, None)
+  assert words in done.stderr and 'Traceback' not in done.stderr
+
+
+BAD_SAMPLING = [
+  (['--class=lefty'], 'did you mean left'),
+  (['--num_frames=16'], 'use 17'),
+  (['--guidance=strong'], "guidance='strong'"),
+  (['--temperature=-1'], 'temperature=-1'),
+  (['--num_videos=0'], 'num_videos=0'),
+]
+
+
+@pytest.mark.parametrize(('options', 'words'), BAD_SAMPLING)
+def test_bad_sampling_options_are_refused(
+  run, trained, tmp_path, options, words
+):
+  done = run(
+    'sample',
+    f'--checkpoint={trained["generator"]}',
+    f'--out={tmp_path}',
+    *options,
+  )
+  assert done.returncode not in (0, None)
+  assert words in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_checkpoints_of_the_wrong_kind_are_refused(run, trained, tmp_path):
+  done = run(
+    'sample', f'--checkpoint={trained["tokenizer"]}', f'--out={tmp_path}'
+  )
+  assert done.returncode != 0 and 'wanted a generator' in done.stderr
+  done = run(
+    'train',
+    '--config=configs/quickstart.py:generator,smoke',
+    f'--workdir={tmp_path}',
+    f'--config.tokenizer={trained["generator"]}',
+    *SMALL,
+  )
+  assert done.returncode != 0 and 'wanted a tokenizer' in done.stderr
