@@ -2,9 +2,13 @@
 
   python -m videoar_jax.train --config=configs/quickstart.py:tokenizer \
     --workdir=runs/quickstart/tokenizer
+  python -m videoar_jax.data.prepare --features --source=synthetic \
+    --num_clips=4000 --num_frames=9 --height=32 --width=32 \
+    --checkpoint=runs/quickstart/tokenizer --out=runs/quickstart/features
   python -m videoar_jax.train --config=configs/quickstart.py:generator \
-    --workdir=runs/quickstart/generator \
-    --config.tokenizer=runs/quickstart/tokenizer
+    --config.data.source=features:runs/quickstart/features \
+    --config.tokenizer=runs/quickstart/tokenizer \
+    --workdir=runs/quickstart/generator
 
 `bash launch/quickstart.sh` runs both, samples, evaluates and writes a report.
 Variants: tokenizer, generator, and smoke (a few steps of either).
@@ -42,10 +46,10 @@ def _tokenizer():
     dtype='float32',
   )
   config.optimizer.update(
-    learning_rate=2e-3, warmup_steps=50, ema_decay=0.99, weight_decay=0.01
+    learning_rate=6e-4, warmup_steps=100, ema_decay=0.99, weight_decay=0.01
   )
   config.losses.residual = 0.01
-  config.train.update(num_steps=2000, eval_every=500, sample_every=500)
+  config.train.update(num_steps=2500, eval_every=500, sample_every=500)
   return config
 
 

@@ -15,7 +15,8 @@ trap 'echo; echo "stopped; the same command goes on from here" >&2; exit 130' \
 
 NUM_VIDEOS=64
 NUM_MEASURED=256
-STAGES=6
+NUM_CLIPS=4000
+STAGES=7
 RUN_NAME=quickstart
 VARIANT=
 case ${1:-} in
@@ -25,6 +26,7 @@ case ${1:-} in
     VARIANT=,smoke
     NUM_VIDEOS=16
     NUM_MEASURED=16
+    NUM_CLIPS=64
     ;;
   *)
     echo "usage: bash launch/quickstart.sh [--smoke]" >&2
@@ -100,8 +102,14 @@ make_environment
 stage 'training the tokenizer'
 train tokenizer
 
+stage 'caching features of the tokenizer'
+videoar data.prepare --features --source=synthetic --num_clips="$NUM_CLIPS" \
+  --num_frames=9 --height=32 --width=32 --checkpoint="$run/tokenizer" \
+  --out="$run/features"
+
 stage 'training the generator'
-train generator --config.tokenizer="$run/tokenizer"
+train generator --config.tokenizer="$run/tokenizer" \
+  --config.data.source="features:$run/features"
 
 stage "sampling $NUM_VIDEOS videos"
 # The contact sheet is what sampling writes last.
