@@ -30,9 +30,6 @@ from videoar_jax.chart import MAX_SERIES, Series, line_chart
 from videoar_jax.evaluate import provenance
 from videoar_jax.train.metrics import read_metrics
 
-_RUN = flags.DEFINE_string('run', None, 'The folder of the run.')
-_OUT = flags.DEFINE_string('out', None, 'The HTML file to write.')
-
 HALVES = ('tokenizer', 'generator')
 VIDEOS_OF_A_CLASS = 8
 CLASSES_SHOWN = 20
@@ -86,19 +83,19 @@ td.number { font-variant-numeric: tabular-nums; } pre { background: var(--tint);
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'unexpected argument: {argv[1]}')
-  for flag in (_RUN, _OUT):
+  for flag in (flags.FLAGS['run'], flags.FLAGS['out']):
     if not flag.value:
       raise app.UsageError(f'--{flag.name} is missing')
   try:
-    page = make_report(_RUN.value)
-    out = pathlib.Path(_OUT.value)
+    page = make_report(flags.FLAGS.run)
+    out = pathlib.Path(flags.FLAGS.out)
     if not out.parent.is_dir():
       raise ValueError(f'--out={out}: no folder {out.parent}; make it first')
     out.write_text(page, encoding='utf-8')
   except ValueError as error:
     logging.debug('refused', exc_info=True)
     sys.exit(f'error: {error}')
-  print(f'written to {_OUT.value}')
+  print(f'written to {flags.FLAGS.out}')
 
 
 def make_report(run: str | pathlib.Path) -> str:
@@ -347,4 +344,7 @@ def _read_json(path: pathlib.Path) -> dict | None:
 
 
 if __name__ == '__main__':
+  # Here and not above: a library that imports this module has flags of its own.
+  flags.DEFINE_string('run', None, 'The folder of the run.')
+  flags.DEFINE_string('out', None, 'The HTML file to write.')
   app.run(main)
