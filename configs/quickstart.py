@@ -16,7 +16,7 @@ Variants: tokenizer, generator, and smoke (a few steps of either).
 
 from videoar_jax.train import defaults
 
-_SCALES = ((1, 1), (2, 2), (4, 4))
+_SCALES = ((1, 1), (2, 2), (4, 4), (8, 8))
 
 
 def get_config(variant: str = ''):
@@ -36,20 +36,20 @@ def _tokenizer():
   config.data.update(batch_size=4, num_frames=5)
   config.tokenizer.update(
     base_width=8,
-    multipliers=(1, 2, 4, 8),
+    multipliers=(1, 2, 4),
     num_time_levels=2,
     encoder_blocks=1,
     decoder_blocks=1,
-    latent_width=16,
+    latent_width=12,
     scales=_SCALES,
     norm_groups=1,
     dtype='float32',
   )
   config.optimizer.update(
-    learning_rate=6e-4, warmup_steps=100, ema_decay=0.99, weight_decay=0.01
+    learning_rate=3e-4, warmup_steps=50, ema_decay=0.99, weight_decay=0.01
   )
   config.losses.residual = 0.01
-  config.train.update(num_steps=2500, eval_every=500, sample_every=500)
+  config.train.update(num_steps=2400, eval_every=500, sample_every=500)
   return config
 
 
@@ -66,5 +66,5 @@ def _generator():
   )
   config.optimizer.update(learning_rate=2e-3, warmup_steps=50, ema_decay=0.99)
   config.sampling.guidance = '2'
-  config.train.update(num_steps=2000, eval_every=500, sample_every=1000)
+  config.train.update(num_steps=450, eval_every=150, sample_every=450)
   return config

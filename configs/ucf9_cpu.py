@@ -53,7 +53,7 @@ def _tokenizer():
   )
   config.losses.residual = 0.01
   config.optimizer.update(
-    learning_rate=6e-4, warmup_steps=50, ema_decay=0.99, weight_decay=0.01
+    learning_rate=3e-4, warmup_steps=50, ema_decay=0.99, weight_decay=0.01
   )
   config.train.update(num_steps=1000, eval_every=200, sample_every=200)
   return config

@@ -78,6 +78,22 @@ def conv3d(
   return einops.rearrange(total, '(b t) h w c -> b t h w c', b=b)
 
 
+def last_slice_normal(*, gain: float = 1.0):
+  """Initialises a (kt, kh, kw, in, out) kernel in its last time slice alone.
+
+  The network starts as an image network on each frame, which learns what a
+  frame looks like far sooner, and takes up the past from there: the paper's
+  inflation (VideoAR App. A, with zeros elsewhere) of an untrained image model.
+  """
+
+  def init(key, shape, dtype=jnp.float32):
+    _, kh, kw, width_in, _ = shape
+    normal = fan_in_normal(kh * kw * width_in, gain=gain)
+    return jnp.zeros(shape, dtype).at[-1].set(normal(key, shape[1:], dtype))
+
+  return init
+
+
 class CausalConv3d(nn.Module):
   """3D convolution that sees no later frame; zeros before the first.
 
@@ -108,7 +124,7 @@ class CausalConv3d(nn.Module):
     kernel = self.param(
       'kernel',
       logical(
-        fan_in_normal(kt * kh * kw * width_in, gain=self.gain),
+        last_slice_normal(gain=self.gain),
         *('taps', 'taps', 'taps', 'conv_in', 'conv_out'),
       ),
       (kt, kh, kw, width_in, self.width),
