@@ -3,7 +3,7 @@
 # data: trains a tokenizer and a generator on moving shapes, samples each
 # class, evaluates, and writes runs/quickstart/report.html.
 #
-#   bash launch/quickstart.sh            # about ten minutes on two cores
+#   bash launch/quickstart.sh            # the whole run
 #   bash launch/quickstart.sh --smoke    # a few steps of everything
 #
 # Run again, it resumes or reuses what is finished. Ctrl-C stops it; training
