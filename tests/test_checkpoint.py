@@ -139,6 +139,15 @@ def test_arrays_may_be_donated_after_save(tmp_path):
   np.testing.assert_array_equal(restored.tree['x'], np.arange(100_000.0))
 
 
+def test_a_relative_folder_is_saved_restored_and_loaded(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  tree = _tree()
+  _save('run/checkpoints', 3)
+  restored = Checkpoints('run/checkpoints').restore(_abstract(tree))
+  assert restored.step == 3
+  assert manifest.load_arrays('run/checkpoints').step == 3
+
+
 def test_nothing_saved_restores_none(tmp_path):
   assert Checkpoints(tmp_path / 'none').restore(_abstract(_tree())) is None
 

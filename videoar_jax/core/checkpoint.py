@@ -43,7 +43,7 @@ class Checkpoints:
     """
     if keep < 1:
       raise ValueError(f'keep={keep}: wanted at least 1 checkpoint')
-    self.directory = epath.Path(directory)
+    self.directory = manifest_lib.absolute(directory)
     self.failed_saves = 0
     self._keep = keep
     self._best_values: dict[int, float | None] = {}

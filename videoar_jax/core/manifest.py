@@ -1,6 +1,7 @@
 """One checkpoint on disk: its manifest, its arrays, and whether they agree."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -56,6 +57,12 @@ def make_manifest(
   return {**body, 'digest': digest_lib.text_digest(body)}
 
 
+def absolute(path: Any) -> epath.Path:
+  """The path from the root, which Orbax insists on; a URL stays as it is."""
+  text = str(path)
+  return epath.Path(text if '://' in text else os.path.abspath(text))
+
+
 def children(directory: Any) -> list[epath.Path]:
   """What a folder holds; nothing if it does not exist."""
   directory = epath.Path(directory)
@@ -86,7 +93,7 @@ def read_manifest(path: Any) -> dict[str, Any]:
   try:
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
       manifest = reader.restore(
-        epath.Path(path),
+        absolute(path),
         args=ocp.args.Composite(manifest=ocp.args.JsonRestore()),
       )['manifest']
     body = {key: value for key, value in manifest.items() if key != 'digest'}
@@ -180,7 +187,7 @@ def read_arrays(
     args = ocp.checkpoint_utils.construct_restore_args(nested)
   with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
     arrays = reader.restore(
-      epath.Path(path),
+      absolute(path),
       args=ocp.args.Composite(
         arrays=ocp.args.PyTreeRestore(
           nested, restore_args=args, partial_restore=True
