@@ -31,9 +31,8 @@ def token_weights(plan: UnitPlan) -> np.ndarray:
   Returns:
     float32 (l,).
   """
-  areas = np.asarray([unit.num_tokens for unit in plan.units], np.float64)
-  counts = [unit.num_tokens for unit in plan.units]
-  weights = np.repeat(np.sqrt(areas.max() / areas), counts)
+  areas = np.asarray([unit.num_tokens for unit in plan.units])
+  weights = np.repeat(np.sqrt(areas.max() / areas), areas)
   return (weights / weights.sum()).astype(np.float32)
 
 

@@ -17,6 +17,7 @@ from videoar_jax.sample.guidance import parse_guidance
 from videoar_jax.sample.rollout import Rollout, rollout
 from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_uint8
 from videoar_jax.tokenizer.config import TokenizerConfig
+from videoar_jax.tokenizer.features import tokenizer_config
 from videoar_jax.transformer.config import TransformerConfig
 from videoar_jax.transformer.model import make_transformer
 
@@ -83,9 +84,7 @@ class Generator:
     }
     return cls(
       config=loaded.config,
-      tokenizer=from_section(
-        TokenizerConfig, loaded.tokenizer.config.tokenizer
-      ),
+      tokenizer=tokenizer_config(loaded.tokenizer),
       transformer=from_section(TransformerConfig, loaded.config.transformer),
       classes=tuple(loaded.config.classes),
       nets=jax.device_put(nets),
