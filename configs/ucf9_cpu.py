@@ -62,17 +62,17 @@ def _tokenizer():
 def _generator():
   config = defaults.generator_config()
   config.data.update(
-    source='features:data_cache/ucf9_features', batch_size=16, num_frames=17
+    source='features:data_cache/ucf9_features', batch_size=8, num_frames=17
   )
   config.transformer.update(
-    num_layers=6,
-    width=192,
-    num_heads=6,
+    num_layers=4,
+    width=128,
+    num_heads=4,
     num_classes=9,
     remat='none',
     dtype='float32',
   )
   config.optimizer.update(learning_rate=1e-3, warmup_steps=50, ema_decay=0.99)
   config.sampling.guidance = '2'
-  config.train.update(num_steps=1200, eval_every=200, sample_every=400)
+  config.train.update(num_steps=2000, eval_every=400, sample_every=500)
   return config

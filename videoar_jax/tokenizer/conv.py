@@ -34,15 +34,17 @@ def conv3d(
   x_bthwc: jax.Array,
   kernel: jax.Array,
   *,
+  zeros: int = 0,
   strides: tuple[int, int, int],
   space_padding: tuple[tuple[int, int], tuple[int, int]],
   conv: str,
 ) -> jax.Array:
-  """3D convolution, not padded in time.
+  """3D convolution with zero frames before the first one and none after.
 
   Args:
-    x_bthwc: input, padded in time already.
+    x_bthwc: input.
     kernel: (kt, kh, kw, in, out).
+    zeros: frames of zeros before x, fewer than kt.
     strides: (t, h, w).
     space_padding: zeros before and after, for height and for width.
     conv: 'native', 'taps' (sum over the kernel's time steps of 2D
@@ -58,15 +60,21 @@ def conv3d(
       x_bthwc,
       kernel,
       strides,
-      [(0, 0), *space_padding],
+      [(zeros, 0), *space_padding],
       dimension_numbers=('NDHWC', 'DHWIO', 'NDHWC'),
     )
   b, t = x_bthwc.shape[:2]
-  kt = kernel.shape[0]
-  t_out = (t - kt) // strides[0] + 1
+  kt, stride = kernel.shape[0], strides[0]
+  t_out = (zeros + t - kt) // stride + 1
   total = None
-  for i in range(kt):
-    tap = x_bthwc[:, i : i + (t_out - 1) * strides[0] + 1 : strides[0]]
+  for i in reversed(range(kt)):
+    # Output j reads frame j * stride + i - zeros: earlier taps meet nothing
+    # but zeros in the first outputs, and leave those out.
+    first = max(0, -((i - zeros) // stride))
+    if first >= t_out:
+      break
+    begin = first * stride + i - zeros
+    tap = x_bthwc[:, begin : begin + (t_out - first - 1) * stride + 1 : stride]
     out = jax.lax.conv_general_dilated(
       einops.rearrange(tap, 'b t h w c -> (b t) h w c'),
       kernel[i],
@@ -74,8 +82,9 @@ def conv3d(
       space_padding,
       dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
     )
-    total = out if total is None else total + out
-  return einops.rearrange(total, '(b t) h w c -> b t h w c', b=b)
+    out = einops.rearrange(out, '(b t) h w c -> b t h w c', b=b)
+    total = out if total is None else total.at[:, first:].add(out)
+  return total
 
 
 def last_slice_normal(*, gain: float = 1.0):
@@ -135,12 +144,13 @@ class CausalConv3d(nn.Module):
     x = x_bthwc.astype(self.dtype)
     if self.double_time:
       x = jnp.repeat(x, 2, axis=1)
-    x = self._with_past(x, stream)
+    x, zeros = self._with_past(x, stream)
     halves = self.strides[1] == 2
     padding = [(0, 1) if halves else ((k - 1) // 2, k // 2) for k in (kh, kw)]
     out = conv3d(
       x,
       kernel.astype(self.dtype),
+      zeros=zeros,
       strides=self.strides,
       space_padding=tuple(padding),
       conv=self.conv,
@@ -148,21 +158,21 @@ class CausalConv3d(nn.Module):
     return out + bias.astype(self.dtype)
 
   def _with_past(self, x_bthwc, stream):
-    """Prepends zeros at the start of a clip, else the stream's frames."""
+    """Prepends the stream's frames; at a clip's start counts zeros instead."""
     kt = self.kernel[0]
-    past = kt - self.strides[0]
     if kt == 1:
-      return x_bthwc
+      return x_bthwc, 0
     name = '/'.join(self.path)
     if stream is None or stream.old is None:
       # A doubled frame brings one frame of its own: T becomes 2T - 1.
-      zeros = kt - 1 - int(self.double_time)
-      x = jnp.pad(x_bthwc, ((0, 0), (zeros, 0), (0, 0), (0, 0), (0, 0)))
+      x, zeros = x_bthwc, kt - 1 - int(self.double_time)
     else:
-      x = jnp.concatenate([stream.old[name], x_bthwc], axis=1)
+      x, zeros = jnp.concatenate([stream.old[name], x_bthwc], axis=1), 0
     if stream is not None:
-      stream.new[name] = x[:, x.shape[1] - past :]
-    return x
+      past = kt - self.strides[0]
+      padded = jnp.pad(x, ((0, 0), (zeros, 0), (0, 0), (0, 0), (0, 0)))
+      stream.new[name] = padded[:, padded.shape[1] - past :]
+    return x, zeros
 
 
 class FrameNorm(nn.Module):
