@@ -21,24 +21,20 @@ Figures: docs/results.md. Variants: tokenizer, generator, and smoke.
 from videoar_jax.train import defaults
 
 _SCALES = tuple((n, n) for n in (1, 2, 3, 4, 6, 8))
+_DATA = {'height': 64, 'width': 64, 'flip': True}
+_TRAIN = {'log_every': 20, 'eval_batches': 8}
 
 
 def get_config(variant: str = ''):
-  parts = defaults.parse_variant(variant, ('tokenizer', 'generator', 'smoke'))
-  if len(parts & {'tokenizer', 'generator'}) != 1:
-    raise ValueError(f'variant {variant!r}: use :tokenizer or :generator')
-  config = _generator() if 'generator' in parts else _tokenizer()
-  config.data.update(height=64, width=64, flip=True)
-  config.train.update(log_every=20, eval_batches=8)
-  if 'smoke' in parts:
-    defaults.make_smoke(config)
-  return config.lock()
+  return defaults.build_variant(
+    variant, {'tokenizer': _tokenizer, 'generator': _generator}
+  ).lock()
 
 
 def _tokenizer():
   config = defaults.tokenizer_config()
   config.data.update(
-    source='array_record:data_cache/ucf9_64', batch_size=8, num_frames=5
+    _DATA, source='array_record:data_cache/ucf9_64', batch_size=8, num_frames=5
   )
   config.tokenizer.update(
     base_width=8,
@@ -55,14 +51,17 @@ def _tokenizer():
   config.optimizer.update(
     learning_rate=3e-4, warmup_steps=50, ema_decay=0.99, weight_decay=0.01
   )
-  config.train.update(num_steps=1000, eval_every=200, sample_every=200)
+  config.train.update(_TRAIN, num_steps=1000, eval_every=200, sample_every=200)
   return config
 
 
 def _generator():
   config = defaults.generator_config()
   config.data.update(
-    source='features:data_cache/ucf9_features', batch_size=8, num_frames=17
+    _DATA,
+    source='features:data_cache/ucf9_features',
+    batch_size=8,
+    num_frames=17,
   )
   config.transformer.update(
     num_layers=4,
@@ -74,5 +73,5 @@ def _generator():
   )
   config.optimizer.update(learning_rate=1e-3, warmup_steps=50, ema_decay=0.99)
   config.sampling.guidance = '2'
-  config.train.update(num_steps=2000, eval_every=400, sample_every=500)
+  config.train.update(_TRAIN, num_steps=2000, eval_every=400, sample_every=500)
   return config

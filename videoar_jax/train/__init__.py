@@ -7,6 +7,7 @@
 - `preemption`: a signal asks the loop to finish its step and save.
 - `runner`: steps, logs, evaluations and saves of a run.
 - `heldout`: held-out metrics from the averaged weights.
+- `initial`: a run that starts from the weights of another.
 - `loop`: restore or begin, then run; the same call resumes.
 - `defaults`: whole configs with every key.
 - `recipe`: what a recipe is.

@@ -1,8 +1,9 @@
 """Whole configs with every key, for config files to override."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 
-import ml_collections
+from ml_collections import ConfigDict
 
 from videoar_jax.core.config import section
 from videoar_jax.core.mesh import MeshConfig
@@ -14,6 +15,8 @@ from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.train.loop import LoopConfig
 from videoar_jax.train.optimizer import OptimizerConfig
 from videoar_jax.transformer.config import TransformerConfig
+
+_SMOKE = 'smoke'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +32,7 @@ class PreviewConfig:
   temperature: float = 1.0
 
 
-def tokenizer_config() -> ml_collections.ConfigDict:
+def tokenizer_config() -> ConfigDict:
   """A tokenizer run at paper scale; unlocked."""
   return _config(
     recipe='tokenizer',
@@ -38,7 +41,7 @@ def tokenizer_config() -> ml_collections.ConfigDict:
   )
 
 
-def generator_config() -> ml_collections.ConfigDict:
+def generator_config() -> ConfigDict:
   """A generator run at paper scale (L); unlocked.
 
   `tokenizer` is the path of a trained tokenizer; `classes` is filled in from
@@ -55,16 +58,17 @@ def generator_config() -> ml_collections.ConfigDict:
   )
 
 
-def make_smoke(config: ml_collections.ConfigDict) -> None:
+def make_smoke(config: ConfigDict) -> None:
   """Cuts a run down to a few steps that touch every part of it."""
   config.train.update(num_steps=4, log_every=1, eval_every=2, eval_batches=1)
   config.optimizer.warmup_steps = 1
 
 
-def _config(**parts) -> ml_collections.ConfigDict:
-  return ml_collections.ConfigDict(
+def _config(**parts) -> ConfigDict:
+  return ConfigDict(
     {
       'seed': 0,
+      'init_from': '',
       'data': section(DataConfig()),
       'optimizer': section(OptimizerConfig()),
       'mesh': section(MeshConfig()),
@@ -75,13 +79,26 @@ def _config(**parts) -> ml_collections.ConfigDict:
   )
 
 
-def parse_variant(variant: str | None, known: tuple[str, ...]) -> set[str]:
-  """Splits a config's variant, as in `--config=FILE:generator,smoke`.
+def build_variant(
+  variant: str | None, makers: Mapping[str, Callable[[], ConfigDict]]
+) -> ConfigDict:
+  """Builds a config file's variant, as in `--config=FILE:generator,smoke`.
+
+  Args:
+    variant: one of the makers' names; with `smoke`, a few steps of it.
+    makers: name -> what makes the config of that half.
 
   Raises:
-    ValueError: a part that is not known.
+    ValueError: a part that is not known, not one half, or two.
   """
-  parts = {part for part in (variant or '').split(',') if part}
-  for part in sorted(parts - set(known)):
-    raise ValueError(f'variant {part!r}: this config knows {", ".join(known)}')
-  return parts
+  parts = [part for part in (variant or '').split(',') if part]
+  names = [part for part in parts if part != _SMOKE]
+  if len(names) != 1 or names[0] not in makers:
+    raise ValueError(
+      f'variant {variant!r}: use one of {", ".join(f":{m}" for m in makers)}; '
+      f'add ,{_SMOKE} for a few steps'
+    )
+  config = makers[names[0]]()
+  if _SMOKE in parts:
+    make_smoke(config)
+  return config

@@ -12,6 +12,7 @@ from videoar_jax.core import config as config_lib
 from videoar_jax.core import export, manifest
 from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.train import metrics as metrics_lib
+from videoar_jax.train.initial import start_from
 from videoar_jax.train.preemption import StopRequest
 from videoar_jax.train.runner import Batch, LoopConfig, Runner, say
 from videoar_jax.train.state import (
@@ -60,7 +61,9 @@ def run(
 
   Args:
     workdir: gets config.json, metrics.jsonl, tensorboard/ and checkpoints/.
-    config: the resolved config, stored beside and inside the checkpoints.
+    config: the resolved config, stored beside and inside the checkpoints;
+      its `init_from`, where given, names the weights that a new run starts
+      from.
     loop: the section `train` of it.
     updates: what is trained.
     batches_from: `(step) -> iterator` of this process's batches, the first
@@ -75,8 +78,8 @@ def run(
     best_metric: of `evaluate`; the checkpoint where it is lowest is kept.
   Raises:
     ValueError: workdir is of another config, the batch does not fit the mesh.
-    CheckpointError: no checkpoint can be trusted, or the last one could not
-      be written.
+    CheckpointError: no checkpoint can be trusted (here or in `init_from`), or
+      the last one could not be written.
     TrainingError: too many updates in a row were not finite.
     Stopped: a signal came; everything is saved.
   """
@@ -87,6 +90,9 @@ def run(
   restored = checkpoints.restore(abstract_state(updates, **shape))
   if restored is None:
     start, state, best = 0, create_state(updates, **shape), None
+    if config.get('init_from'):
+      state = start_from(state, config.init_from, recipe=config.recipe)
+      say(f'starting from the weights of {config.init_from}')
   else:
     start, state = restored.step, restored.tree
     best = restored.meta['best']

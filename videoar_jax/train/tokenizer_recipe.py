@@ -76,11 +76,7 @@ def make_tokenizer_recipe(
     clips, decoded = mesh_lib.to_host((clips, decoded))
     path = picture_path(workdir, f'reconstructions_{step:07d}.png')
     if path is not None:
-      pairs = [
-        video for pair in zip(clips[:_SHOWN_CLIPS], decoded) for video in pair
-      ]
-      labels = ['original', 'decoded'] * (len(pairs) // 2)
-      media.write_contact_sheet(path, pairs, labels=labels)
+      media.write_contact_sheet(path, **_side_by_side(clips, decoded))
 
   return Recipe(
     updates=(update,),
@@ -89,3 +85,18 @@ def make_tokenizer_recipe(
     visualise=visualise,
     config=config,
   )
+
+
+def _side_by_side(clips_bTHWc, decoded_bTHWc) -> dict[str, list]:
+  """Rows of a contact sheet: a clip and its decoding, or single frames."""
+  if clips_bTHWc.shape[1] == 1:
+    return {
+      'videos': [clips_bTHWc[:, 0], decoded_bTHWc[:, 0]],
+      'labels': ['original', 'decoded'],
+    }
+  pairs = zip(clips_bTHWc[:_SHOWN_CLIPS], decoded_bTHWc)
+  videos = [video for pair in pairs for video in pair]
+  return {
+    'videos': videos,
+    'labels': ['original', 'decoded'] * (len(videos) // 2),
+  }
