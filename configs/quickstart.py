@@ -21,7 +21,7 @@ Variants: image_tokenizer, tokenizer, generator, and smoke (a few steps).
 
 from videoar_jax.train import defaults
 
-_SCALES = ((1, 1), (2, 2), (4, 4), (8, 8))
+_SCALES = ((1, 1), (2, 2), (4, 4))
 _DATA = {'source': 'synthetic', 'height': 32, 'width': 32}
 _TRAIN = {'log_every': 50, 'eval_batches': 8}
 
@@ -40,20 +40,20 @@ def get_config(variant: str = ''):
 def _image_tokenizer():
   config = _tokenizer()
   config.data.update(batch_size=12, num_frames=1)
-  config.train.update(num_steps=1200, eval_every=400, sample_every=1200)
+  config.train.update(num_steps=1000, eval_every=500, sample_every=1000)
   return config
 
 
 def _tokenizer():
   config = defaults.tokenizer_config()
-  config.data.update(_DATA, batch_size=4, num_frames=3)
+  config.data.update(_DATA, batch_size=4, num_frames=5)
   config.tokenizer.update(
     base_width=8,
-    multipliers=(1, 4, 8),
+    multipliers=(1, 4, 8, 8),
     num_time_levels=1,
     encoder_blocks=1,
     decoder_blocks=1,
-    latent_width=12,
+    latent_width=16,
     scales=_SCALES,
     norm_groups=1,
     dtype='float32',
@@ -62,7 +62,7 @@ def _tokenizer():
     learning_rate=6e-4, warmup_steps=50, ema_decay=0.99, weight_decay=0.01
   )
   config.losses.residual = 0.01
-  config.train.update(_TRAIN, num_steps=1200, eval_every=400, sample_every=1200)
+  config.train.update(_TRAIN, num_steps=1000, eval_every=500, sample_every=1000)
   return config
 
 
@@ -77,7 +77,7 @@ def _generator():
     remat='none',
     dtype='float32',
   )
-  config.optimizer.update(learning_rate=2e-3, warmup_steps=50, ema_decay=0.99)
+  config.optimizer.update(learning_rate=1.5e-3, warmup_steps=50, ema_decay=0.99)
   config.sampling.guidance = '2'
-  config.train.update(_TRAIN, num_steps=450, eval_every=150, sample_every=450)
+  config.train.update(_TRAIN, num_steps=1800, eval_every=600, sample_every=1800)
   return config

@@ -16,7 +16,8 @@ trap 'echo; echo "stopped; the same command goes on from here" >&2; exit 130' \
 NUM_VIDEOS=64
 NUM_MEASURED=256
 NUM_CLIPS=4000
-STAGES=7
+NUM_FRAMES=9
+STAGES=8
 RUN_NAME=quickstart
 VARIANT=
 case ${1:-} in
@@ -92,20 +93,24 @@ evaluate() {
     echo "$run/$1.json is up to date"
   else
     videoar evaluate --checkpoint="$run/$1" --data=synthetic --nofvd \
-      --split=validation --num_videos="$NUM_MEASURED" --out="$run/$1.json"
+      --split=validation --num_videos="$NUM_MEASURED" \
+      --num_frames="$NUM_FRAMES" --out="$run/$1.json"
   fi
 }
 
 stage 'preparing the environment'
 make_environment
 
-stage 'training the tokenizer'
-train tokenizer
+stage 'training the tokenizer on single frames'
+train image_tokenizer
+
+stage 'training the tokenizer on clips'
+train tokenizer --config.init_from="$run/image_tokenizer"
 
 stage 'caching features of the tokenizer'
 videoar data.prepare --features --source=synthetic --num_clips="$NUM_CLIPS" \
-  --num_frames=9 --height=32 --width=32 --checkpoint="$run/tokenizer" \
-  --out="$run/features"
+  --num_frames="$NUM_FRAMES" --height=32 --width=32 \
+  --checkpoint="$run/tokenizer" --out="$run/features"
 
 stage 'training the generator'
 train generator --config.tokenizer="$run/tokenizer" \

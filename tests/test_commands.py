@@ -57,11 +57,18 @@ def trained(run, tmp_path_factory):
   """Workdirs of a tokenizer and of a generator over cached features."""
   root = tmp_path_factory.mktemp('trained')
   tokenizer, features = root / 'tokenizer', root / 'features'
-  generator = root / 'generator'
+  image_tokenizer, generator = root / 'image_tokenizer', root / 'generator'
   steps = [
     (
       'train',
+      '--config=configs/quickstart.py:image_tokenizer,smoke',
+      f'--workdir={image_tokenizer}',
+      *TINY,
+    ),
+    (
+      'train',
       '--config=configs/quickstart.py:tokenizer,smoke',
+      f'--config.init_from={image_tokenizer}',
       f'--workdir={tokenizer}',
       *TINY,
     ),
@@ -88,11 +95,16 @@ def trained(run, tmp_path_factory):
   for step in steps:
     done = run(*step)
     assert done.returncode == 0, done.stderr[-3000:]
-  return {'tokenizer': tokenizer, 'generator': generator, 'root': root}
+  return {
+    'image_tokenizer': image_tokenizer,
+    'tokenizer': tokenizer,
+    'generator': generator,
+    'root': root,
+  }
 
 
 def test_training_leaves_what_a_workdir_holds(trained):
-  for name in ('tokenizer', 'generator'):
+  for name in ('image_tokenizer', 'tokenizer', 'generator'):
     workdir = trained[name]
     assert (workdir / 'config.json').exists()
     assert (workdir / 'checkpoints' / '4').is_dir()
@@ -140,6 +152,7 @@ def test_the_same_command_resumes_and_another_config_is_refused(run, trained):
   command = (
     'train',
     '--config=configs/quickstart.py:tokenizer,smoke',
+    f'--config.init_from={trained["image_tokenizer"]}',
     f'--workdir={trained["tokenizer"]}',
     *TINY,
   )
@@ -155,6 +168,7 @@ BAD_TRAINING = [
   (['--config.data.num_frames=16'], 'use 17'),
   (['--config.data.source=folder:/no/such/place'], '/no/such/place'),
   (['--config.data.height=40'], '40×32'),
+  (['--config.init_from=/no/such/run'], '/no/such/run: no such checkpoint'),
 ]
 
 

@@ -5,6 +5,7 @@ import html.parser
 import io
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -78,6 +79,14 @@ def run(tmp_path):
 def pictures(page: Page) -> list[Image.Image]:
   data = [link.split('base64,')[1] for link in page.links]
   return [Image.open(io.BytesIO(base64.b64decode(x))) for x in data]
+
+
+def test_a_first_stage_on_single_frames_is_shown_where_there_is_one(run):
+  title = 'Training the tokenizer on single frames'
+  assert title not in report.make_report(run)
+  shutil.copytree(run / 'tokenizer', run / 'image_tokenizer')
+  text = Page(report.make_report(run)).text
+  assert text.index(title) < text.index('Training the generator')
 
 
 def test_the_page_needs_nothing_outside_it(run):

@@ -5,8 +5,8 @@
 
 DIR holds `tokenizer/` and `generator/` (workdirs), `samples/` (what
 `videoar_jax.sample` wrote), `tokenizer.json` and `generator.json` (what
-`videoar_jax.evaluate` wrote); or it is a workdir itself. What is missing is
-named in the page.
+`videoar_jax.evaluate` wrote), and `image_tokenizer/`, where the tokenizer began
+with one; or it is a workdir itself. What is missing is named in the page.
 """
 
 import base64
@@ -31,6 +31,8 @@ from videoar_jax.evaluate import provenance
 from videoar_jax.train.metrics import read_metrics
 
 HALVES = ('tokenizer', 'generator')
+# A tokenizer of single frames, where the tokenizer started from one.
+IMAGE_STAGE = 'image_tokenizer'
 VIDEOS_OF_A_CLASS = 8
 CLASSES_SHOWN = 20
 _BY_SCALE = 'bit_accuracy/scale'
@@ -118,6 +120,7 @@ def make_report(run: str | pathlib.Path) -> str:
     f'<h1>{_text(name)}</h1>',
     f'<p class="soft">{_text(_versions())}</p>',
     _section('Figures', _figures(run)),
+    *_image_stage(workdirs.get(IMAGE_STAGE)),
     _section('Training the tokenizer', _training(workdirs.get('tokenizer'))),
     _section('Training the generator', _training(workdirs.get('generator'))),
     _section('Reconstructions', _reconstructions(workdirs.get('tokenizer'))),
@@ -137,7 +140,8 @@ def find_workdirs(run: pathlib.Path) -> dict[str, pathlib.Path]:
   own = _read_json(run / 'config.json')
   if own is not None and own.get('recipe') in HALVES:
     return {own['recipe']: run}
-  return {h: run / h for h in HALVES if (run / h / 'config.json').exists()}
+  names = (IMAGE_STAGE, *HALVES)
+  return {n: run / n for n in names if (run / n / 'config.json').exists()}
 
 
 def _section(title: str, content: str) -> str:
@@ -201,6 +205,13 @@ def _training(workdir: pathlib.Path | None) -> str:
   if speed:
     note += f', {float(np.median(speed)):.3g} s each (median)'
   return f'<p class="soft">{note}.</p><div class="row">{"".join(charts)}</div>'
+
+
+def _image_stage(workdir: pathlib.Path | None) -> list[str]:
+  if workdir is None:
+    return []
+  title = 'Training the tokenizer on single frames'
+  return [_section(title, _training(workdir))]
 
 
 def _bit_accuracy_by_scale(lines: list[dict]) -> list[Series]:
@@ -278,12 +289,12 @@ def _by_class(videos_nTHWc, labels_n, classes: Sequence[str]) -> str:
 
 def _configs(workdirs: dict[str, pathlib.Path]) -> str:
   parts = []
-  for half in HALVES:
-    config = half in workdirs and _read_json(workdirs[half] / 'config.json')
+  for name in sorted({*HALVES, *workdirs}):
+    config = name in workdirs and _read_json(workdirs[name] / 'config.json')
     if config:
-      parts.append(_unfold(f'{half}', json.dumps(config, indent=2)))
+      parts.append(_unfold(name, json.dumps(config, indent=2)))
     else:
-      parts.append(_missing(f"{half}'s config.json", fix=''))
+      parts.append(_missing(f"{name}'s config.json", fix=''))
   return '\n'.join(parts)
 
 

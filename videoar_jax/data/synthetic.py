@@ -109,12 +109,12 @@ def render(
 def _motion(rng, name: str, u_T, extent) -> tuple[np.ndarray, np.ndarray]:
   """Centres (T, 2) as (x, y) and radii (T,), in shorter sides."""
   if name in ('grow', 'shrink'):
-    small, large = rng.uniform(0.09, 0.13), rng.uniform(0.27, 0.38)
+    small, large = rng.uniform(0.1, 0.14), rng.uniform(0.27, 0.38)
     begin, end = (small, large) if name == 'grow' else (large, small)
     centre = rng.uniform(large, extent - large)
     return np.tile(centre, (len(u_T), 1)), begin + (end - begin) * u_T
   if name.startswith('orbit'):
-    radius, reach = rng.uniform(0.1, 0.16), rng.uniform(0.2, 0.3)
+    radius, reach = rng.uniform(0.13, 0.18), rng.uniform(0.22, 0.3)
     # y points down, so a growing angle turns clockwise on the screen.
     turns = rng.uniform(0.65, 0.95) * (1 if name == 'orbit_clockwise' else -1)
     angle_T = 2 * np.pi * (rng.uniform() + turns * u_T)
@@ -123,9 +123,9 @@ def _motion(rng, name: str, u_T, extent) -> tuple[np.ndarray, np.ndarray]:
     return middle + reach * circle_T2, np.full(len(u_T), radius)
   axis = 0 if name in ('left', 'right') else 1
   sign = -1 if name in ('left', 'up') else 1
-  radius = rng.uniform(0.1, 0.19)
+  radius = rng.uniform(0.15, 0.22)
   travel = np.zeros(2)
-  travel[axis] = sign * rng.uniform(0.4, 0.6) * extent[axis]
+  travel[axis] = sign * rng.uniform(0.4, 0.55) * extent[axis]
   low = radius + np.maximum(-travel, 0)
   start = rng.uniform(low, extent - radius - np.maximum(travel, 0))
   return start + u_T[:, None] * travel, np.full(len(u_T), radius)
