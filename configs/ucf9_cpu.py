@@ -3,9 +3,12 @@
   python -m videoar_jax.data.prepare --source=folder:DATA/ucf9_128 \
     --split_file=DATA/ucf101_splits/trainlist01.txt --height=64 --width=64 \
     --out=data_cache/ucf9_64
+  python -m videoar_jax.train --config=configs/ucf9_cpu.py:image_tokenizer \
+    --config.data.source=array_record:data_cache/ucf9_64 \
+    --workdir=runs/ucf9/image_tokenizer
   python -m videoar_jax.train --config=configs/ucf9_cpu.py:tokenizer \
     --config.data.source=array_record:data_cache/ucf9_64 \
-    --workdir=runs/ucf9/tokenizer
+    --config.init_from=runs/ucf9/image_tokenizer --workdir=runs/ucf9/tokenizer
   python -m videoar_jax.data.prepare --features \
     --source=array_record:data_cache/ucf9_64 --height=64 --width=64 \
     --checkpoint=runs/ucf9/tokenizer --windows=4 --flips \
@@ -14,8 +17,9 @@
     --config.data.source=features:data_cache/ucf9_features \
     --config.tokenizer=runs/ucf9/tokenizer --workdir=runs/ucf9/generator
 
-The tokenizer trains on clips of 5 frames and, being causal, codes 17.
-Figures: docs/results.md. Variants: tokenizer, generator, and smoke.
+The tokenizer trains on single frames, then on clips of 5 frames and, being
+causal, codes 17. Figures: docs/results.md.
+Variants: image_tokenizer, tokenizer, generator, and smoke (a few steps).
 """
 
 from videoar_jax.train import defaults
@@ -27,18 +31,30 @@ _TRAIN = {'log_every': 20, 'eval_batches': 8}
 
 def get_config(variant: str = ''):
   return defaults.build_variant(
-    variant, {'tokenizer': _tokenizer, 'generator': _generator}
+    variant,
+    {
+      'image_tokenizer': _image_tokenizer,
+      'tokenizer': _tokenizer,
+      'generator': _generator,
+    },
   ).lock()
+
+
+def _image_tokenizer():
+  config = _tokenizer()
+  config.data.update(batch_size=12, num_frames=1)
+  config.train.update(num_steps=2000, eval_every=500, sample_every=500)
+  return config
 
 
 def _tokenizer():
   config = defaults.tokenizer_config()
   config.data.update(
-    _DATA, source='array_record:data_cache/ucf9_64', batch_size=8, num_frames=5
+    _DATA, source='array_record:data_cache/ucf9_64', batch_size=4, num_frames=5
   )
   config.tokenizer.update(
     base_width=8,
-    multipliers=(1, 2, 4, 8),
+    multipliers=(1, 4, 8, 8),
     num_time_levels=2,
     encoder_blocks=1,
     decoder_blocks=1,
@@ -49,9 +65,9 @@ def _tokenizer():
   )
   config.losses.residual = 0.01
   config.optimizer.update(
-    learning_rate=3e-4, warmup_steps=50, ema_decay=0.99, weight_decay=0.01
+    learning_rate=6e-4, warmup_steps=50, ema_decay=0.99, weight_decay=0.01
   )
-  config.train.update(_TRAIN, num_steps=1000, eval_every=200, sample_every=200)
+  config.train.update(_TRAIN, num_steps=1500, eval_every=500, sample_every=500)
   return config
 
 

@@ -15,7 +15,7 @@ trap 'echo; echo "stopped; the same command goes on from here" >&2; exit 130' \
 
 NUM_VIDEOS=64
 NUM_MEASURED=256
-NUM_CLIPS=4000
+NUM_CLIPS=8000
 NUM_FRAMES=9
 STAGES=8
 RUN_NAME=quickstart

@@ -114,10 +114,12 @@ def _motion(rng, name: str, u_T, extent) -> tuple[np.ndarray, np.ndarray]:
     centre = rng.uniform(large, extent - large)
     return np.tile(centre, (len(u_T), 1)), begin + (end - begin) * u_T
   if name.startswith('orbit'):
-    radius, reach = rng.uniform(0.13, 0.18), rng.uniform(0.22, 0.3)
-    # y points down, so a growing angle turns clockwise on the screen.
+    radius, reach = rng.uniform(0.15, 0.2), rng.uniform(0.22, 0.28)
+    # y points down, so a growing angle turns clockwise on the screen. Orbits
+    # begin in the upper quarter: where a shape begins is hard to generate, the
+    # first frame's tokens being drawn apart from each other.
     turns = rng.uniform(0.65, 0.95) * (1 if name == 'orbit_clockwise' else -1)
-    angle_T = 2 * np.pi * (rng.uniform() + turns * u_T)
+    angle_T = 2 * np.pi * (rng.uniform(-0.375, -0.125) + turns * u_T)
     middle = rng.uniform(radius + reach, extent - radius - reach)
     circle_T2 = np.stack([np.cos(angle_T), np.sin(angle_T)], -1)
     return middle + reach * circle_T2, np.full(len(u_T), radius)

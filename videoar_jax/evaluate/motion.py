@@ -14,9 +14,10 @@ from videoar_jax.data import synthetic
 
 NO_MOTION = -1
 
-# Least motion that counts, about a third of the least that is rendered.
+# Least motion that counts: about a third of the least that is rendered, and for
+# an orbit half a turn (234° are the least rendered): less is a bent path.
 _LEAST_TRAVEL = 0.12  # shares of the shorter side
-_LEAST_TURN = np.deg2rad(100)
+_LEAST_TURN = np.pi
 _LEAST_GROWTH = 1.35  # ratio of last to first size
 _LEAST_CONTRAST = 0.12  # distance in RGB, each channel 0..1
 _MOST_UNEXPLAINED = 0.35  # of the variation in place and size; else a jumble
