@@ -16,17 +16,17 @@ import json
 import math
 import pathlib
 import platform
-import sys
 import tempfile
 from collections.abc import Sequence
 from zipfile import BadZipFile
 
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 from PIL import Image
 
 from videoar_jax import media
 from videoar_jax.chart import MAX_SERIES, Series, line_chart
+from videoar_jax.core import command
 from videoar_jax.evaluate import provenance
 from videoar_jax.train.metrics import read_metrics
 
@@ -83,20 +83,13 @@ td.number { font-variant-numeric: tabular-nums; } pre { background: var(--tint);
 
 
 def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f'unexpected argument: {argv[1]}')
-  for flag in (flags.FLAGS['run'], flags.FLAGS['out']):
-    if not flag.value:
-      raise app.UsageError(f'--{flag.name} is missing')
-  try:
+  command.check_arguments(argv, (flags.FLAGS['run'], flags.FLAGS['out']))
+  with command.refusals():
     page = make_report(flags.FLAGS.run)
     out = pathlib.Path(flags.FLAGS.out)
     if not out.parent.is_dir():
       raise ValueError(f'--out={out}: no folder {out.parent}; make it first')
     out.write_text(page, encoding='utf-8')
-  except ValueError as error:
-    logging.debug('refused', exc_info=True)
-    sys.exit(f'error: {error}')
   print(f'written to {flags.FLAGS.out}')
 
 

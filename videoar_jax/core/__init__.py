@@ -1,5 +1,6 @@
 """What knows nothing of video.
 
+command     what all commands share: missing flags, refusals in one line
 config      dataclass configs <-> ml_collections <-> JSON
 mesh        the device mesh, logical axis rules, sharding (the only such file)
 digest      per-array checksums that no mesh and no file format changes

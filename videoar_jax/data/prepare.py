@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 
 from absl import app, flags, logging
 
+from videoar_jax.core import command
 from videoar_jax.data import (
   array_record,
   decode,
@@ -346,9 +347,8 @@ def _main_features() -> None:
 
 
 def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown arguments: {argv[1:]}')
-  try:
+  command.check_arguments(argv, (_SOURCE, _OUT))
+  with command.refusals():
     if _FEATURES.value:
       _main_features()
     else:
@@ -363,11 +363,7 @@ def main(argv: list[str]) -> None:
         min_frames=_MIN_FRAMES.value,
         max_bad_share=_MAX_BAD_SHARE.value,
       )
-  except ValueError as error:
-    logging.error('%s', error)
-    raise SystemExit(1) from error
 
 
 if __name__ == '__main__':
-  flags.mark_flags_as_required(['source', 'out'])
   app.run(main)

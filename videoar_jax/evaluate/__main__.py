@@ -16,10 +16,10 @@ float 0..1, of shape (N, T, H, W, 3).
 
 import dataclasses
 import pathlib
-import sys
 
-from absl import app, flags, logging
+from absl import app, flags
 
+from videoar_jax.core import command
 from videoar_jax.evaluate import (
   checkpoint,
   compare,
@@ -103,18 +103,14 @@ _SUMMARY = (
 
 
 def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f'unexpected argument: {argv[1]}')
+  command.check_arguments(argv, ())
   check_mode()
-  try:
+  with command.refusals():
     out = pathlib.Path(_OUT.value)
     if not out.parent.is_dir():
       raise ValueError(f'--out={out}: no folder {out.parent}; make it first')
     result = evaluate_checkpoint() if _CHECKPOINT.value else evaluate_sets()
     compare.write_json(out, result)
-  except ValueError as error:
-    logging.debug('refused', exc_info=True)
-    sys.exit(f'error: {error}')
   print_summary(result)
   print(f'written to {_OUT.value}')
 

@@ -12,9 +12,10 @@ import sys
 
 import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 
 from videoar_jax import media
+from videoar_jax.core import command
 from videoar_jax.core.export import load_weights
 from videoar_jax.sample import sampler as sampler_lib
 
@@ -48,16 +49,9 @@ _SHEET_VIDEOS = 64  # more than these do not fit a picture
 
 
 def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f'unexpected argument: {argv[1]}')
-  for flag in (_CHECKPOINT, _OUT):
-    if not flag.value:
-      raise app.UsageError(f'--{flag.name} is missing')
-  try:
+  command.check_arguments(argv, (_CHECKPOINT, _OUT))
+  with command.refusals():
     run()
-  except ValueError as error:
-    logging.debug('refused', exc_info=True)
-    sys.exit(f'error: {error}')
 
 
 def run() -> None:

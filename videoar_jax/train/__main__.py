@@ -13,6 +13,7 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import config_flags
 
+from videoar_jax.core import command
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
 from videoar_jax.core.export import load_weights, write_loaded
@@ -42,23 +43,18 @@ _RECIPES = {
 def main(argv: list[str]) -> None:
   if not flags.FLAGS['verbosity'].present:
     logging.set_verbosity(logging.WARNING)  # Orbax tells much
-  try:
-    if argv[1:] == ['export']:
-      export()
-    elif argv[1:]:
-      raise app.UsageError(f'unexpected argument: {argv[1]}')
-    else:
-      train()
-  except ValueError as error:
-    logging.debug('refused', exc_info=True)
-    sys.exit(f'error: {error}')
+  if argv[1:] == ['export']:
+    command.check_arguments(argv[:1], (_WORKDIR, _OUT))
+    action = export
+  else:
+    command.check_arguments(argv, (_CONFIG, _WORKDIR))
+    action = train
+  with command.refusals():
+    action()
 
 
 def export() -> None:
   """Writes a run's weights and config as safetensors and JSON."""
-  for flag in (_WORKDIR, _OUT):
-    if not flag.value:
-      raise app.UsageError(f'--{flag.name} is missing')
   loaded = load_weights(_WORKDIR.value, ema=not _RAW.value)
   write_loaded(_OUT.value, loaded)
   print(f'step {loaded.step} of {_WORKDIR.value} written to {_OUT.value}')
@@ -66,9 +62,6 @@ def export() -> None:
 
 def train() -> None:
   """Runs, or resumes, what the config describes."""
-  for flag in (_CONFIG, _WORKDIR):
-    if not flag.value:
-      raise app.UsageError(f'--{flag.name} is missing')
   config = _CONFIG.value
   try:
     recipe_name = config.recipe

@@ -1,0 +1,37 @@
+"""What the commands share: words too many, missing flags, refusals."""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+
+from absl import app, flags, logging
+
+
+def check_arguments(
+  argv: Sequence[str], needed: Sequence[flags.FlagHolder | flags.Flag]
+) -> None:
+  """Raises a UsageError for a word that is no flag, or a flag not given.
+
+  Args:
+    argv: what was left of the command line, the command first.
+    needed: flags that must have a value.
+  """
+  if len(argv) > 1:
+    raise app.UsageError(f'unexpected argument: {argv[1]}')
+  for flag in needed:
+    if not flag.value:
+      raise app.UsageError(f'--{flag.name} is missing')
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+  """Turns a ValueError into one line and exit status 1.
+
+  Bad input raises ValueErrors that say what is wrong; `--verbosity=1` shows
+  where.
+  """
+  try:
+    yield
+  except ValueError as error:
+    logging.debug('refused', exc_info=True)
+    sys.exit(f'error: {error}')
