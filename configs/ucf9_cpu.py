@@ -89,5 +89,7 @@ def _generator():
   )
   config.optimizer.update(learning_rate=1e-3, warmup_steps=50, ema_decay=0.99)
   config.sampling.guidance = '2'
-  config.train.update(_TRAIN, num_steps=6000, eval_every=1000, sample_every=2000)
+  config.train.update(
+    _TRAIN, num_steps=6000, eval_every=1000, sample_every=2000
+  )
   return config

@@ -95,8 +95,9 @@ def test_sampled_bits_stand_for_the_features_that_were_fed(params):
   out = sample(
     params, LABEL, jnp.arange(3), gamma, guided=False, temperature=1.0
   )
-  np.testing.assert_array_equal(
-    out.f_bthwd, decode_scales(out.bits, tiny.SCALES)
+  # One is compiled whole and the other by parts: sums may round apart.
+  np.testing.assert_allclose(
+    out.f_bthwd, decode_scales(out.bits, tiny.SCALES), atol=1e-6
   )
 
 
