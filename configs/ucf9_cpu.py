@@ -24,7 +24,7 @@ Variants: image_tokenizer, tokenizer, generator, and smoke (a few steps).
 
 from videoar_jax.train import defaults
 
-_SCALES = tuple((n, n) for n in (1, 2, 3, 4, 6, 8))
+_SCALES = tuple((n, n) for n in (1, 2, 4, 8))
 _DATA = {'height': 64, 'width': 64, 'flip': True}
 _TRAIN = {'log_every': 20, 'eval_batches': 8}
 
@@ -43,7 +43,7 @@ def get_config(variant: str = ''):
 def _image_tokenizer():
   config = _tokenizer()
   config.data.update(batch_size=12, num_frames=1)
-  config.train.update(num_steps=2000, eval_every=500, sample_every=500)
+  config.train.update(num_steps=6000, eval_every=1000, sample_every=2000)
   return config
 
 
@@ -53,12 +53,12 @@ def _tokenizer():
     _DATA, source='array_record:data_cache/ucf9_64', batch_size=4, num_frames=5
   )
   config.tokenizer.update(
-    base_width=8,
+    base_width=12,
     multipliers=(1, 4, 8, 8),
     num_time_levels=2,
     encoder_blocks=1,
     decoder_blocks=1,
-    latent_width=16,
+    latent_width=24,
     scales=_SCALES,
     norm_groups=1,
     dtype='float32',
@@ -67,7 +67,7 @@ def _tokenizer():
   config.optimizer.update(
     learning_rate=6e-4, warmup_steps=50, ema_decay=0.99, weight_decay=0.01
   )
-  config.train.update(_TRAIN, num_steps=1500, eval_every=500, sample_every=500)
+  config.train.update(_TRAIN, num_steps=2500, eval_every=500, sample_every=500)
   return config
 
 
