@@ -37,7 +37,7 @@ def get_config(variant: str = ''):
       'tokenizer': _tokenizer,
       'generator': _generator,
     },
-  ).lock()
+  )
 
 
 def _image_tokenizer():

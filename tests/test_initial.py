@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 import toy
 from toy import compile_cache  # noqa: F401
 
@@ -13,7 +14,6 @@ from videoar_jax.core.export import load_weights, write_export
 from videoar_jax.core.manifest import CheckpointError
 from videoar_jax.core.mesh import MeshConfig, make_mesh, unbox
 from videoar_jax.tokenizer.autoencoder import make_tokenizer
-from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.train.initial import start_from
 from videoar_jax.train.state import create_state
 
@@ -105,18 +105,7 @@ def test_a_run_starts_there_and_resumes_without_it(first, tmp_path, capsys):
 
 def test_frames_of_a_clip_start_as_single_frames():
   """An image tokenizer's weights code each latent's last frame alone."""
-  config = TokenizerConfig(
-    base_width=8,
-    multipliers=(1, 1),
-    num_time_levels=1,
-    encoder_blocks=1,
-    decoder_blocks=1,
-    latent_width=6,
-    scales=((1, 1), (4, 4)),
-    norm_groups=4,
-    dtype='float32',
-  )
-  model = make_tokenizer(config)
+  model = make_tokenizer(tiny.TOKENIZER)
   video = jax.random.uniform(
     jax.random.key(0), (1, 3, 8, 8, 3), minval=-1, maxval=1
   )

@@ -18,7 +18,6 @@ from videoar_jax.objectives.reconstruction import (
 )
 from videoar_jax.plan.next_scale import next_scale_plan
 from videoar_jax.tokenizer.autoencoder import make_tokenizer
-from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.train.optimizer import OptimizerConfig
 from videoar_jax.train.state import Update, create_state
 from videoar_jax.train.step import make_step
@@ -28,18 +27,7 @@ OPTIMIZER = OptimizerConfig(learning_rate=1e-2, warmup_steps=0)
 
 
 def tokenizer_case():
-  config = TokenizerConfig(
-    base_width=8,
-    multipliers=(1, 2),
-    num_time_levels=1,
-    encoder_blocks=1,
-    decoder_blocks=1,
-    latent_width=8,
-    scales=((1, 1), (2, 2), (4, 4)),
-    norm_groups=4,
-    dtype='float32',
-  )
-  model = make_tokenizer(config)
+  model = make_tokenizer(tiny.TOKENIZER)
   update = Update(
     net='autoencoder',
     init=lambda key: model.init(key, jnp.zeros((1, 1, 8, 8, 3)))['params'],

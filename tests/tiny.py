@@ -7,11 +7,23 @@ import jax.numpy as jnp
 
 from videoar_jax.core.mesh import unbox
 from videoar_jax.plan.next_scale import next_scale_plan
+from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.transformer.config import TransformerConfig
 from videoar_jax.transformer.model import make_transformer
 
 SCALES = ((1, 1), (2, 1), (2, 3), (3, 5))
 NUM_BITS = 7
+TOKENIZER = TokenizerConfig(
+  base_width=8,
+  multipliers=(1, 2),
+  num_time_levels=1,
+  encoder_blocks=1,
+  decoder_blocks=1,
+  latent_width=8,
+  scales=((1, 1), (2, 2), (4, 4)),
+  norm_groups=4,
+  dtype='float32',
+)
 TRANSFORMER = TransformerConfig(
   num_layers=2,
   width=24,

@@ -105,7 +105,12 @@ def train(workdir, *, mesh=None, updates=None, config=None, **options):
   fields = {field.name for field in dataclasses.fields(LoopConfig)}
   settings = {k: options.pop(k) for k in list(options) if k in fields}
   loop = LoopConfig(**{'num_steps': 12, 'log_every': 3, **settings})
-  values = {'recipe': 'tokenizer', 'seed': 5, 'train': section(loop).to_dict()}
+  values = {
+    'recipe': 'tokenizer',
+    'seed': 5,
+    'init_from': '',
+    'train': section(loop).to_dict(),
+  }
   return run(
     workdir=workdir,
     config=from_dict({**values, **(config or {})}),

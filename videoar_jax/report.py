@@ -86,9 +86,7 @@ def main(argv: list[str]) -> None:
   command.check_arguments(argv, (flags.FLAGS['run'], flags.FLAGS['out']))
   with command.refusals():
     page = make_report(flags.FLAGS.run)
-    out = pathlib.Path(flags.FLAGS.out)
-    if not out.parent.is_dir():
-      raise ValueError(f'--out={out}: no folder {out.parent}; make it first')
+    out = command.output_file(flags.FLAGS.out)
     out.write_text(page, encoding='utf-8')
   print(f'written to {flags.FLAGS.out}')
 

@@ -1,6 +1,7 @@
 """What the commands share: words too many, missing flags, refusals."""
 
 import contextlib
+import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -21,6 +22,14 @@ def check_arguments(
   for flag in needed:
     if not flag.value:
       raise app.UsageError(f'--{flag.name} is missing')
+
+
+def output_file(out: str) -> pathlib.Path:
+  """The path of --out; a ValueError if the folder it lies in does not exist."""
+  path = pathlib.Path(out)
+  if not path.parent.is_dir():
+    raise ValueError(f'--out={path}: no folder {path.parent}; make it first')
+  return path
 
 
 @contextlib.contextmanager

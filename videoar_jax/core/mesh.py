@@ -264,13 +264,18 @@ def shard_batch(batch: Any, mesh: Mesh) -> Any:
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
   """Puts a tree of host arrays whole on every device (frozen networks)."""
-  sharding = replicated(mesh)
-  return jax.tree.map(
-    lambda x: jax.make_array_from_callback(
-      np.shape(x), sharding, lambda index, x=x: np.asarray(x)[index]
-    ),
-    tree,
-  )
+  return place(tree, jax.tree.map(lambda _: replicated(mesh), tree))
+
+
+def place(tree: Any, shardings: Any) -> Any:
+  """Puts a tree of host arrays, whole on every process, where each belongs."""
+
+  def put(x: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    return jax.make_array_from_callback(
+      np.shape(x), sharding, lambda index: np.asarray(x)[index]
+    )
+
+  return jax.tree.map(put, tree, shardings)
 
 
 def to_host(tree: Any) -> Any:

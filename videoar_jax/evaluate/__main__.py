@@ -15,7 +15,6 @@ float 0..1, of shape (N, T, H, W, 3).
 """
 
 import dataclasses
-import pathlib
 
 from absl import app, flags
 
@@ -106,9 +105,7 @@ def main(argv: list[str]) -> None:
   command.check_arguments(argv, ())
   check_mode()
   with command.refusals():
-    out = pathlib.Path(_OUT.value)
-    if not out.parent.is_dir():
-      raise ValueError(f'--out={out}: no folder {out.parent}; make it first')
+    out = command.output_file(_OUT.value)
     result = evaluate_checkpoint() if _CHECKPOINT.value else evaluate_sets()
     compare.write_json(out, result)
   print_summary(result)

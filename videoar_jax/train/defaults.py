@@ -82,7 +82,7 @@ def _config(**parts) -> ConfigDict:
 def build_variant(
   variant: str | None, makers: Mapping[str, Callable[[], ConfigDict]]
 ) -> ConfigDict:
-  """Builds a config file's variant, as in `--config=FILE:generator,smoke`.
+  """Builds and locks a config file's variant, as in `FILE:generator,smoke`.
 
   Args:
     variant: one of the makers' names; with `smoke`, a few steps of it.
@@ -101,4 +101,4 @@ def build_variant(
   config = makers[names[0]]()
   if _SMOKE in parts:
     make_smoke(config)
-  return config
+  return config.lock()

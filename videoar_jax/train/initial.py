@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.digest import flatten
 from videoar_jax.core.export import load_weights
 from videoar_jax.train.state import TrainState
@@ -42,9 +43,14 @@ def start_from(state: TrainState, path: Any, *, recipe: str) -> TrainState:
         f'init_from={path}: no network {name!r} there, only '
         f'{", ".join(sorted(loaded.nets))}'
       )
-    given = flatten(loaded.nets[name])
-    _check_same_arrays(given, flatten(net.params), where=f'{path}: {name}')
-    params = _place(given, net.params)
+    given = loaded.nets[name]
+    _check_same_arrays(
+      flatten(given), flatten(net.params), where=f'{path}: {name}'
+    )
+    params = mesh_lib.place(
+      jax.tree.map(lambda x, old: np.asarray(x, old.dtype), given, net.params),
+      jax.tree.map(lambda x: x.sharding, net.params),
+    )
     nets[name] = net.replace(params=params, ema=jax.tree.map(jnp.copy, params))
   return state.replace(nets=nets)
 
@@ -66,19 +72,3 @@ def _check_same_arrays(given, wanted, *, where: str) -> None:
       f'init_from={where} is of another architecture; train with the config '
       'of that run:' + ''.join(f'\n  {line}' for line in lines)
     )
-
-
-def _place(given: dict[str, np.ndarray], like: Any) -> Any:
-  """The given arrays in the tree and on the devices of others."""
-
-  def place(name: str, x: jax.Array) -> jax.Array:
-    host = np.asarray(given[name], x.dtype)
-    return jax.make_array_from_callback(
-      x.shape, x.sharding, lambda index: host[index]
-    )
-
-  leaves, treedef = jax.tree.flatten(like)
-  names = flatten(like)
-  return treedef.unflatten(
-    [place(name, x) for name, x in zip(names, leaves, strict=True)]
-  )

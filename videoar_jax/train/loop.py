@@ -90,7 +90,7 @@ def run(
   restored = checkpoints.restore(abstract_state(updates, **shape))
   if restored is None:
     start, state, best = 0, create_state(updates, **shape), None
-    if config.get('init_from'):
+    if config.init_from:
       state = start_from(state, config.init_from, recipe=config.recipe)
       say(f'starting from the weights of {config.init_from}')
   else:
