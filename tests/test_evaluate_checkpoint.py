@@ -24,6 +24,7 @@ from videoar_jax.evaluate import (
   baselines,
   checkpoint,
   compare,
+  frechet,
   i3d,
   protocols,
   reconstruction,
@@ -131,6 +132,15 @@ def test_baselines_share_the_real_features(runs, stub_i3d):
     half = compare.compare_features(features(real[:4]), features(videos[4:]))
     assert figures['halves']['kvd'] == half['kvd']
     assert figures['halves']['num_videos'] == 4
+    gap = frechet.kvd_gap(
+      features(real),
+      features(decoded),
+      features(videos),
+      near_paired=True,
+      far_paired=paired,
+    )
+    if figures is not result:
+      assert figures['farther'] == {'kvd': gap.value, 'kvd_stderr': gap.stderr}
   assert result['rfvd'] == result['fvd'] and 'gfvd' not in result
   assert result['seeds']['second real draw'] == 1
   assert not result['fvd_skipped']
@@ -156,7 +166,18 @@ def test_generator_samples_the_labels_of_the_windows(runs, stub_i3d, tmp_path):
   saved = np.load(tmp_path / 'videos.npz')
   np.testing.assert_array_equal(saved['generated'], stub_i3d[1])
   assert result['gfvd'] == result['fvd'] and not result['paired']
-  assert set(result['baselines']) == {'real against real', 'first frame'}
+  again, noise = stub_i3d[4:]
+  assert list(result['baselines']) == [
+    'real against real',
+    'first frame',
+    'reconstructions',
+    'random bits',
+  ]
+  reconstruct = make_reconstructor(generator.tokenizer)
+  own, _ = reconstruct(generator.nets['autoencoder'], real.videos_nTHWc[:4])
+  np.testing.assert_array_equal(again[:4], own)
+  assert noise.shape == again.shape and not np.array_equal(noise, again)
+  assert result['baselines']['reconstructions']['paired']
   assert result['temperature'] == 0.5 and result['guidance'] == '1'
   assert result['split'] == 'validation' and result['step'] == 9
   assert result['videos_in_split'] == synthetic.HELD_OUT_CLIPS

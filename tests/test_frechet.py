@@ -150,6 +150,54 @@ def _true_distance(*, shift: float) -> float:
   return same - 2 * expected(0, 0, square)
 
 
+@pytest.mark.parametrize('paired', (False, True))
+def test_gap_and_its_jackknife_equal_plain_loops(paired):
+  rng = np.random.default_rng(9)
+  x, near = rng.standard_normal((6, 5)), rng.standard_normal((6, 5)) + 0.2
+  near = near if paired else near[:5]
+  far = rng.standard_normal((4, 5)) + 0.9
+  plain = _paired_by_loops if paired else _by_loops
+
+  def gap(x, near, far):
+    return _by_loops(x, far) - plain(x, near)
+
+  result = frechet.kvd_gap(x, near, far, near_paired=paired)
+  np.testing.assert_allclose(result.value, gap(x, near, far))
+  sets = [[gap(x, near, _without(far, i)) for i in range(4)]]
+  if paired:
+    both = [(_without(x, i), _without(near, i)) for i in range(6)]
+    sets.append([gap(*rows, far) for rows in both])
+  else:
+    sets.append([gap(_without(x, i), near, far) for i in range(6)])
+    sets.append([gap(x, _without(near, i), far) for i in range(5)])
+  variance = sum((len(s) - 1) * np.var(s) for s in sets)
+  np.testing.assert_allclose(result.stderr, np.sqrt(variance))
+  assert np.isnan(frechet.kvd_gap(x[:2], near, far[:2]).stderr)
+
+
+def test_error_of_a_gap_is_its_spread():
+  rng = np.random.default_rng(10)
+  gaps, errors = [], []
+  for _ in range(600):
+    x, far = _pair(rng, n=32, shift=0.8)
+    result = frechet.kvd_gap(x, x + 0.6, far, near_paired=True)
+    gaps.append(result.value)
+    errors.append(result.stderr)
+  spread = np.std(gaps)
+  truth = _true_distance(shift=0.8) - _true_distance(shift=0.6)
+  assert abs(np.mean(gaps) - truth) < 4 * spread / np.sqrt(600)
+  assert 0.8 < np.sqrt(np.mean(np.square(errors))) / spread < 1.5
+
+
+def test_gap_leaves_out_what_both_errors_share():
+  rng = np.random.default_rng(11)
+  x, (near, far) = rng.standard_normal((64, 40)), _pair(rng, n=64, shift=0)
+  near, far = near / 10 + 0.5, far / 10 + 0.6
+  gap = frechet.kvd_gap(x, near, far)
+  errors = [frechet.kvd(x, y).stderr for y in (near, far)]
+  assert gap.stderr < min(errors) / 2
+
+
 def test_kernel_distance_of_equal_distributions_is_about_zero():
   rng = np.random.default_rng(8)
   values = [frechet.kvd(*_pair(rng, n=16)).value for _ in range(400)]

@@ -166,11 +166,13 @@ def print_summary(result: dict) -> None:
     if result.get(name) is not None:
       print(f'{name} {result[name]:.4f}')
   for name, figures in result.get('baselines', {}).items():
-    shown = (
+    shown = [
       f'{key} {figures[key]:.2f}'
       for key in ('fvd', 'fvd_inf', 'kvd')
       if figures[key] is not None
-    )
+    ]
+    gap = figures['farther']
+    shown.append(f'farther {gap["kvd"]:.2f} ± {gap["kvd_stderr"]:.2f} in kvd')
     print(f'{name}: {", ".join(shown)}')
 
 

@@ -2,18 +2,20 @@
 
 `real against real`  a second draw of real clips: the least there is to reach
 `first frame`        the first frame of each real clip, repeated: no motion
-`random bits`        a tokenizer's decoder on bits drawn one by one with the
+`random bits`        the tokenizer's decoder on bits drawn one by one with the
                      frequencies they have in real clips: no structure
+`reconstructions`    of a generator: what its tokenizer makes of the real clips
 
 FVD depends on the number of videos, and paired sets lie nearer than
 independent ones. So each entry says whether it is paired, and carries under
 `halves` the kernel distance of the first half of the real clips from the
-second half of the other set, which is unpaired for all.
+second half of the other set, which is unpaired for all. Under `farther` it
+carries how much farther than the checkpoint's own videos it lies.
 """
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +30,20 @@ from videoar_jax.tokenizer.quantizer import decode_scales
 REAL = 'real against real'
 FIRST_FRAME = 'first frame'
 RANDOM_BITS = 'random bits'
+RECONSTRUCTIONS = 'reconstructions'
+
+
+class Features(NamedTuple):
+  """I3D's features of a set of videos."""
+
+  rows_nd: np.ndarray
+  paired: bool  # row i belongs to real row i
 
 
 def distances(
   real_nd: np.ndarray,
-  other_nd: np.ndarray,
+  other: Features,
   *,
-  paired: bool,
   covariance: frechet.Covariance,
   seed: int,
 ) -> dict:
@@ -46,18 +55,39 @@ def distances(
     four videos.
   """
   result = compare.compare_features(
-    real_nd, other_nd, covariance=covariance, paired=paired, seed=seed
+    real_nd,
+    other.rows_nd,
+    covariance=covariance,
+    paired=other.paired,
+    seed=seed,
   )
   half = len(real_nd) // 2
   halves = None
   if half >= 2:
-    kernel = frechet.kvd(real_nd[:half], other_nd[half : 2 * half])
-    halves = {
-      'kvd': kernel.value,
-      'kvd_stderr': kernel.stderr,
-      'num_videos': half,
-    }
-  return {**result, 'paired': paired, 'halves': halves}
+    kernel = frechet.kvd(real_nd[:half], other.rows_nd[half : 2 * half])
+    halves = {**_named(kernel), 'num_videos': half}
+  return {**result, 'paired': other.paired, 'halves': halves}
+
+
+def farther(real_nd: np.ndarray, near: Features, far: Features) -> dict:
+  """How much farther `far` lies from the real clips than `near`.
+
+  Returns:
+    `kvd` and `kvd_stderr`, see `frechet.kvd_gap`.
+  """
+  return _named(
+    frechet.kvd_gap(
+      real_nd,
+      near.rows_nd,
+      far.rows_nd,
+      near_paired=near.paired,
+      far_paired=far.paired,
+    )
+  )
+
+
+def _named(kernel: frechet.KernelDistance) -> dict:
+  return {'kvd': kernel.value, 'kvd_stderr': kernel.stderr}
 
 
 def repeat_first_frame(videos_nTHWc: np.ndarray) -> np.ndarray:

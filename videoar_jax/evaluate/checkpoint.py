@@ -7,7 +7,6 @@ also by the motion that the videos show. Averaged weights are measured.
 
 import os
 import pathlib
-from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -65,12 +64,19 @@ def evaluate_checkpoint(request: Request) -> dict:
       _save(save, real, videos, labels_n, paired=task.paired)
   result = _named(task, dict.fromkeys(_DISTANCES))
   if model is not None:
-    measure = _make_measure(request, task, model, real, stages)
-    result = _named(task, measure('generated', videos, paired=task.paired))
+    measure = _Measure(request, task, model, real, stages)
+    own = measure.features('generated', videos, paired=task.paired)
+    result = _named(task, measure.distances(own))
     if request.baselines:
-      result['baselines'] = _baselines(
-        request, task, real, counts, measure, stages
-      )
+      result['baselines'] = {
+        name: {
+          **measure.distances(other),
+          'farther': baselines.farther(measure.real_nd, own, other),
+        }
+        for name, other in _baselines(
+          request, task, real, counts, measure, stages
+        ).items()
+      }
   if task.paired:
     with stages.timed('pairs'):
       result |= compare.compare_pairs(real.videos_nTHWc, videos)
@@ -166,7 +172,7 @@ def _reconstruct(
 ) -> tuple[np.ndarray, baselines.BitCounts]:
   """Real clips through the tokenizer, uint8 nTHWc, and their bits counted."""
   reconstruct = make_reconstructor(task.tokenizer)
-  params = jax.device_put(task.loaded.nets['autoencoder'])
+  params = jax.device_put(task.autoencoder)
   size = min(task.data.batch_size, task.num_videos)
   videos_nTHWc, counts = _empty(task), baselines.BitCounts()
   with stages.counted('reconstruction', task.num_videos) as progress:
@@ -194,54 +200,67 @@ def _named(task: Task, distances: dict) -> dict:
   return {**distances, 'paired': task.paired, name: distances['fvd']}
 
 
-def _make_measure(
-  request: Request, task: Task, model, real: Windows, stages: Stages
-) -> Callable[..., dict]:
-  """Builds measure(name, videos, paired): distances from the real clips.
+class _Measure:
+  """Distances from the real clips, which I3D sees once.
 
-  I3D sees the real clips once.
+  Attributes:
+    real_nd: features of the real clips.
   """
 
-  def features(name: str, videos_nTHWc: np.ndarray) -> np.ndarray:
-    with stages.timed(f'I3D: {name}'):
-      return i3d.logits(model, videos_nTHWc)
+  def __init__(
+    self, request: Request, task: Task, model, real: Windows, stages: Stages
+  ):
+    self._request, self._task, self._stages = request, task, stages
+    self._model, self._real_nTHWc = model, real.videos_nTHWc
+    self.real_nd = self._logits('real clips', real.videos_nTHWc)
 
-  real_nd = features('real clips', real.videos_nTHWc)
-
-  def measure(name: str, videos_nTHWc: np.ndarray, *, paired: bool) -> dict:
+  def features(
+    self, name: str, videos_nTHWc: np.ndarray, *, paired: bool
+  ) -> baselines.Features:
+    """I3D's features of another set, once it is known to fit."""
     compare.check_sets(
-      real.videos_nTHWc, videos_nTHWc, protocol=task.protocol, paired=paired
-    )
-    return baselines.distances(
-      real_nd,
-      features(name, videos_nTHWc),
+      self._real_nTHWc,
+      videos_nTHWc,
+      protocol=self._task.protocol,
       paired=paired,
-      covariance=task.rules.covariance,
-      seed=request.seed,
+    )
+    return baselines.Features(self._logits(name, videos_nTHWc), paired)
+
+  def distances(self, other: baselines.Features) -> dict:
+    return baselines.distances(
+      self.real_nd,
+      other,
+      covariance=self._task.rules.covariance,
+      seed=self._request.seed,
     )
 
-  return measure
+  def _logits(self, name: str, videos_nTHWc: np.ndarray) -> np.ndarray:
+    with self._stages.timed(f'I3D: {name}'):
+      return i3d.logits(self._model, videos_nTHWc)
 
 
 def _baselines(
   request: Request, task: Task, real: Windows, counts, measure, stages: Stages
-) -> dict:
-  """Distances of each baseline, by its name."""
+) -> dict[str, baselines.Features]:
+  """Features of each baseline, by its name."""
   names = baselines
   second = _draw(
     task, stages, seed=request.seed + 1, name='second draw of real clips'
   )
+  still = baselines.repeat_first_frame(real.videos_nTHWc)
   found = {
-    names.REAL: measure(names.REAL, second.videos_nTHWc, paired=False),
-    names.FIRST_FRAME: measure(
-      names.FIRST_FRAME,
-      baselines.repeat_first_frame(real.videos_nTHWc),
-      paired=True,
-    ),
+    names.REAL: measure.features(names.REAL, second.videos_nTHWc, paired=False),
+    names.FIRST_FRAME: measure.features(names.FIRST_FRAME, still, paired=True),
   }
-  if counts is not None:
-    videos = _random_bits(request, task, counts, stages)
-    found[names.RANDOM_BITS] = measure(names.RANDOM_BITS, videos, paired=False)
+  if counts is None:
+    videos, counts = _reconstruct(task, real, stages)
+    found[names.RECONSTRUCTIONS] = measure.features(
+      names.RECONSTRUCTIONS, videos, paired=True
+    )
+  videos = _random_bits(request, task, counts, stages)
+  found[names.RANDOM_BITS] = measure.features(
+    names.RANDOM_BITS, videos, paired=False
+  )
   return found
 
 
@@ -257,7 +276,7 @@ def _random_bits(
   with stages.counted('decoding random bits', task.num_videos) as progress:
     for batch in baselines.random_bits(
       decode,
-      jax.device_put(task.loaded.nets['autoencoder']),
+      jax.device_put(task.autoencoder),
       counts.marginals(),
       num_videos=task.num_videos,
       batch_size=min(task.data.batch_size, task.num_videos),
@@ -321,8 +340,7 @@ def _facts(
     seeds['samples'] = seed
   if request.baselines:
     seeds['second real draw'] = seed + 1
-    if task.paired:
-      seeds[baselines.RANDOM_BITS] = seed
+    seeds[baselines.RANDOM_BITS] = seed
   return {
     'fvd_skipped': model is None,
     'protocol': protocol.name

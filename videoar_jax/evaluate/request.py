@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from typing import Any
 
 from videoar_jax.core.config import from_section
 from videoar_jax.core.export import Loaded, load_weights
@@ -107,6 +108,12 @@ class Task:
   def paired(self) -> bool:
     """Videos are reconstructions of the real clips, one of each."""
     return self.generator is None
+
+  @property
+  def autoencoder(self) -> Any:
+    """Parameters of the tokenizer, a generator's own."""
+    nets = self.generator.nets if self.generator else self.loaded.nets
+    return nets['autoencoder']
 
   @property
   def train(self) -> bool:
