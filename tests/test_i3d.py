@@ -5,7 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-from videoar_jax.evaluate import frechet, i3d, weights
+from videoar_jax.core import pretrained
+from videoar_jax.evaluate import frechet, i3d
 
 # FVD of all zeros against all ones, 64x64, first n frames: the torch port's
 # list of common_metrics_on_video_quality.
@@ -31,7 +32,7 @@ _KINETICS = {
 def model() -> i3d.I3D:
   try:
     return i3d.load_i3d()
-  except weights.MissingWeightsError as error:
+  except pretrained.MissingWeightsError as error:
     pytest.skip(str(error))
 
 

@@ -19,7 +19,7 @@ CONFIGS = sorted((ROOT / 'configs').glob('*.py'))
 MAX_LINES = 400
 MAX_FUNCTION_LINES = 60
 # Reads files of pretrained weights, by an allow-list of array constructors.
-UNPICKLERS = {'videoar_jax/evaluate/weights.py'}
+UNPICKLERS = {'videoar_jax/core/pretrained.py'}
 
 
 def relative(path: pathlib.Path) -> str:

@@ -1,6 +1,5 @@
 """How good are the videos: Fréchet video distance and reconstruction metrics.
 
-weights         finds, checks and caches pretrained weights shipped by packages
 i3d             the I3D network of FVD: videos to 400 Kinetics logits
 frechet         FVD, its extrapolation to infinite sets, the kernel distance
 protocols       named sets of rules, so that two figures can be compared

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from videoar_jax import media
+from videoar_jax.core.pretrained import MissingWeightsError
 from videoar_jax.data import synthetic
 from videoar_jax.evaluate import (
   baselines,
@@ -23,7 +24,6 @@ from videoar_jax.evaluate import (
 )
 from videoar_jax.evaluate.request import Request, Task, resolve
 from videoar_jax.evaluate.stages import Stages
-from videoar_jax.evaluate.weights import MissingWeightsError
 from videoar_jax.evaluate.windows import Windows, draw_windows
 from videoar_jax.sample import sampler as sampler_lib
 from videoar_jax.tokenizer.features import make_reconstructor

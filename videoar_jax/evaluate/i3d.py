@@ -18,7 +18,7 @@ import numpy as np
 from absl import logging
 from jax import lax
 
-from videoar_jax.evaluate import weights as weights_lib
+from videoar_jax.core import pretrained
 
 SIDE = 224
 NUM_CLASSES = 400
@@ -102,12 +102,12 @@ def load_i3d(
 
   Args:
     config: the rules; None for the default ones.
-    path: a weight file of one's own (see `weights.load_weights`).
+    path: a weight file of one's own (see `pretrained.load_weights`).
   Raises:
     ValueError: the weights are missing, damaged or of another network.
   """
   config = config or I3DConfig()
-  weights = weights_lib.load_weights(weights_lib.I3D_KINETICS_400, path=path)
+  weights = pretrained.load_weights(pretrained.I3D_KINETICS_400, path=path)
   try:
     units = _fold(weights.arrays, epsilon=config.epsilon)
   except KeyError as error:

