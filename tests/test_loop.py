@@ -20,6 +20,7 @@ from toy import compile_cache  # noqa: F401
 from videoar_jax.core import manifest
 from videoar_jax.core.manifest import CheckpointError
 from videoar_jax.core.mesh import MeshConfig, make_mesh
+from videoar_jax.objectives.context import Context
 from videoar_jax.train.heldout import make_heldout
 from videoar_jax.train.metrics import read_metrics
 from videoar_jax.train.preemption import Stopped
@@ -217,7 +218,9 @@ def test_heldout_uses_ema_and_keeps_the_best(tmp_path):
   loss, net = measured[-1]
   batch = toy.make_batch(99)
   for params, equal in ((net.ema, True), (net.params, False)):
-    expected, _ = updates[0].objective(params, batch, jax.random.key(0), {})
+    expected, _ = updates[0].objective(
+      params, batch, Context(jax.random.key(0))
+    )
     assert (abs(float(expected) - loss) < 1e-5) == equal
   lines = [x for x in read_metrics(tmp_path) if x['kind'] == 'heldout']
   assert [x['step'] for x in lines] == [2, 4, 6, 8, 10, 12]

@@ -12,6 +12,7 @@ from videoar_jax.objectives.bitwise import (
   make_transformer_objective,
   token_weights,
 )
+from videoar_jax.objectives.context import Context
 from videoar_jax.objectives.corruption import (
   CorruptionConfig,
   corrupt,
@@ -174,7 +175,7 @@ def test_transformer_objective_starts_near_log_two_and_can_be_fitted(features):
   @jax.jit
   def step(params):
     (loss, metrics), grads = jax.value_and_grad(objective, has_aux=True)(
-      params, batch, jax.random.key(0), {}
+      params, batch, Context(jax.random.key(0))
     )
     params = jax.tree.map(lambda p, g: p - 0.5 * g, params, grads)
     return params, loss, metrics

@@ -1,5 +1,7 @@
 """The step builder: meshes, accumulation, several updates, bad gradients."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,6 +90,50 @@ def test_every_runs_an_update_only_in_its_turn():
   assert 'a/loss' in kept and not any(k.startswith('b/') for k in kept)
   assert np.isfinite(list(kept.values())).all()
   assert 'b/loss' in due_metrics(updates, history[0], step=0)
+
+
+def test_a_late_update_starts_on_time_and_its_schedule_with_it():
+  late = toy.make_update(net='b', start=2, every=2, warmup_steps=2)
+  updates = [toy.make_update(net='a'), late]
+  before, history = _train(updates, mesh=_mesh(), steps=2)
+  initial, _ = _train(updates, mesh=_mesh(), steps=0)
+  _assert_close(before.nets['b'], initial.nets['b'], rtol=0)
+  state, history = _train(updates, mesh=_mesh(), steps=6)
+  due = ['b/loss' in due_metrics(updates, history[i], step=i) for i in range(6)]
+  assert due == [False, False, True, False, True, False]
+  assert np.isfinite([history[2]['b/loss'], history[4]['b/loss']]).all()
+  rates = [history[i]['b/learning_rate'] for i in (2, 4)]
+  peak = late.optimizer.learning_rate
+  np.testing.assert_allclose(rates, [peak / 2, peak], rtol=1e-6)
+  assert late.num_updates(7) == 3 and late.num_updates(2) == 0
+  with pytest.raises(ValueError, match='each step'):
+    _train([late], mesh=_mesh())
+
+
+def test_running_mean_of_a_metric_follows_its_formula_and_is_read():
+  seen = []
+
+  def objective(params, batch, context):
+    seen.append(dict(context.averages))
+    value = jnp.mean(batch['x'])
+    return jnp.sum(params['w_in'] ** 2), {
+      'mean': value,
+      'read': context.averages['mean'],
+    }
+
+  update = dataclasses.replace(
+    toy.make_update(averages={'mean': 0.5}), objective=objective
+  )
+  state, history = _train([update], mesh=_mesh(), steps=4, accumulate=2)
+  wanted = 0.0
+  for n, metrics in enumerate(history):
+    np.testing.assert_allclose(metrics['read'], wanted, rtol=1e-5, atol=1e-7)
+    decay = min(0.5, (1 + n) / (10 + n))
+    wanted = decay * wanted + (1 - decay) * toy.make_batch(n)['x'].mean()
+  np.testing.assert_allclose(
+    state.nets['toy'].averages['mean'], wanted, rtol=1e-5
+  )
+  assert set(seen[0]) == {'mean'}
 
 
 def test_frozen_networks_are_seen_and_not_changed():

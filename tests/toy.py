@@ -47,26 +47,27 @@ class Toy(nn.Module):
 def make_update(*, net: str = 'toy', noise: float = 0.1, **options) -> Update:
   """An update with a per-example mean loss; `noise` makes it use its key."""
 
-  def objective(params, batch, rng, nets):
+  def objective(params, batch, context):
     out = Toy().apply({'params': params}, batch['x'])
     error = out - batch['y']
-    for name in sorted(nets):
-      error = error + 0.1 * nets[name]['w_out'][:, 0].mean()
-    error = error + noise * jax.random.normal(rng, ())
+    for name in sorted(context.nets):
+      error = error + 0.1 * context.nets[name]['w_out'][:, 0].mean()
+    error = error + noise * jax.random.normal(context.rng, ())
     loss = jnp.mean(jnp.square(error))
     return loss, {'error': jnp.mean(jnp.abs(error))}
 
   def init(key):
     return Toy().init(key, jnp.zeros((1, FEATURES)))['params']
 
-  every = options.pop('every', 1)
+  names = ('every', 'start', 'averages')
+  when = {name: options.pop(name) for name in names if name in options}
   settings = {'learning_rate': 1e-2, 'warmup_steps': 2, 'ema_decay': 0.9}
   return Update(
     net=net,
     init=init,
     objective=objective,
     optimizer=OptimizerConfig(**{**settings, **options}),
-    every=every,
+    **when,
   )
 
 

@@ -80,7 +80,7 @@ def make_transformer_objective(
     dropout: share of examples without their class; None: the model's.
 
   Returns:
-    objective(params, batch, rng, nets) -> (loss, metrics); the batch holds
+    objective(params, batch, context) -> (loss, metrics); the batch holds
     'features' (bthwd) and 'label' (b,), int32.
   """
   weights = token_weights(plan)
@@ -88,9 +88,8 @@ def make_transformer_objective(
   if dropout is None:
     dropout = model.config.condition_dropout
 
-  def objective(params, batch, rng, nets):
-    del nets
-    ratio_rng, flip_rng, drop_rng, mask_rng = jax.random.split(rng, 4)
+  def objective(params, batch, context):
+    ratio_rng, flip_rng, drop_rng, mask_rng = jax.random.split(context.rng, 4)
     features = batch['features'].astype(jnp.float32)
     ratio = draw_flip_ratios(
       ratio_rng,

@@ -161,15 +161,15 @@ def _on_videos_too(objective, tokenizer: TokenizerConfig):
   """Lets an objective on features take pixels, encoded by the tokenizer."""
   model = make_tokenizer(tokenizer)
 
-  def on_either(params, batch, rng, nets):
+  def on_either(params, batch, context):
     if 'features' not in batch:
       features = model.apply(
-        {'params': nets['autoencoder']},
+        {'params': context.nets['autoencoder']},
         to_float(batch['video']),
         method='encode',
       )
       batch = {'features': features, 'label': batch['label']}
-    return objective(params, batch, rng, nets)
+    return objective(params, batch, context)
 
   return on_either
 

@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.objectives.context import Context
 from videoar_jax.train.state import TrainState, Update, named_key
 from videoar_jax.train.step import metric_prefix
 
@@ -35,8 +36,9 @@ def make_heldout(
 
   @jax.jit
   def measure(
-    nets: Mapping[str, Any], batch: Any, index: Any, frozen: Mapping[str, Any]
+    state: TrainState, batch: Any, index: Any, frozen: Mapping[str, Any]
   ) -> dict[str, jax.Array]:
+    nets = {name: net.ema for name, net in state.nets.items()}
     key = jax.random.fold_in(jax.random.key(seed), index)
     values = {}
     for update in updates:
@@ -44,8 +46,12 @@ def make_heldout(
       loss, metrics = update.objective(
         nets[update.net],
         batch,
-        named_key(key, update.net),
-        {**frozen, **others},
+        Context(
+          rng=named_key(key, update.net),
+          nets={**frozen, **others},
+          step=state.step,
+          averages=state.nets[update.net].averages,
+        ),
       )
       prefix = metric_prefix(updates, update)
       for name, value in {**metrics, 'loss': loss}.items():
@@ -53,13 +59,19 @@ def make_heldout(
     return values
 
   def evaluate(state: TrainState) -> dict[str, float]:
-    nets = {name: net.ema for name, net in state.nets.items()}
+    # Optimisers are not needed, and may be most of the memory.
+    state = state.replace(
+      nets={
+        name: net.replace(params=(), opt_state=())
+        for name, net in state.nets.items()
+      }
+    )
     seen = []
     for index, batch in enumerate(batches()):
       batch = {k: v for k, v in batch.items() if k != 'failed'}
       with jax.set_mesh(mesh):
         values = measure(
-          nets, mesh_lib.shard_batch(batch, mesh), index, frozen or {}
+          state, mesh_lib.shard_batch(batch, mesh), index, frozen or {}
         )
       seen.append(jax.device_get(values))
     if not seen:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.struct
@@ -13,13 +13,10 @@ import optax
 from jax.sharding import Mesh
 
 from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.objectives.context import Objective
 from videoar_jax.train import optimizer as optimizer_lib
 
 Params = Any
-Objective = Callable[
-  [Params, dict[str, jax.Array], jax.Array, dict[str, Params]],
-  tuple[jax.Array, dict[str, jax.Array]],
-]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,11 +27,14 @@ class Update:
     net: the network's name in `TrainState.nets`.
     init: `(key) -> params`, float32, a plain dict whose arrays may sit in
       flax `LogicallyPartitioned` boxes.
-    objective: `(params, batch, rng, nets) -> (loss, metrics)`. `params` are
-      this network's, `rng` is a typed key, `nets` maps the other networks
-      and the frozen ones to their parameters, loss and metrics are scalars.
+    objective: `(params, batch, context) -> (loss, metrics)`, scalars; see
+      `objectives.context`.
     optimizer: its optimiser.
-    every: the update runs in steps divisible by this.
+    every: the update runs in each so-manieth step,
+    start: from this one on (0 is the first).
+    averages: metric -> decay of its running mean, which the objective reads
+      in later steps. The decay grows up to its value as that of the averaged
+      parameters does.
   """
 
   net: str
@@ -42,15 +42,33 @@ class Update:
   objective: Objective
   optimizer: optimizer_lib.OptimizerConfig
   every: int = 1
+  start: int = 0
+  averages: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+  def is_due(self, step: Any) -> Any:
+    """Whether it runs in a step, an int or an array, counted from 0."""
+    return (step >= self.start) & ((step - self.start) % self.every == 0)
+
+  def num_updates(self, num_steps: int) -> int:
+    """How often it runs in a whole run."""
+    return max(0, math.ceil((num_steps - self.start) / self.every))
 
 
 @flax.struct.dataclass
 class NetState:
-  """A network in training: parameters, optimiser and averaged parameters."""
+  """A network in training.
+
+  Attributes:
+    params: float32.
+    opt_state: of its optimiser.
+    ema: averaged parameters.
+    averages: metric -> running mean, float32 scalars.
+  """
 
   params: Params
   opt_state: optax.OptState
   ema: Params
+  averages: dict[str, jax.Array]
 
 
 @flax.struct.dataclass
@@ -75,7 +93,7 @@ def net_optimizer(
   params = jax.eval_shape(update.init, jax.random.key(0))
   return optimizer_lib.make_optimizer(
     update.optimizer,
-    num_updates=math.ceil(num_steps / update.every),
+    num_updates=update.num_updates(num_steps),
     mask=optimizer_lib.decay_mask(params),
   )
 
@@ -135,6 +153,7 @@ def _boxed_init(
         params=params,
         opt_state=optimizer.init(params),
         ema=jax.tree.map(jnp.copy, params),
+        averages={name: jnp.zeros(()) for name in sorted(update.averages)},
       )
     return TrainState(
       step=jnp.zeros((), jnp.int32),
@@ -153,10 +172,13 @@ def check_updates(updates: Sequence[Update]) -> None:
       f'updates of nets {names}: wanted distinct names, not none'
     )
   for update in updates:
-    if update.every < 1:
-      raise ValueError(f'every={update.every} of {update.net}: wanted >= 1')
-  if all(update.every > 1 for update in updates):
-    raise ValueError('every > 1 in all updates; one must run in each step')
+    if update.every < 1 or update.start < 0:
+      raise ValueError(
+        f'every={update.every}, start={update.start} of {update.net}: wanted '
+        'every >= 1 and start >= 0'
+      )
+  if all(update.every > 1 or update.start for update in updates):
+    raise ValueError('no update runs in each step; one must')
 
 
 def _check_float32(state: TrainState) -> None:

@@ -9,6 +9,7 @@ import optax
 from jax.sharding import Mesh
 
 from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.objectives.context import Context
 from videoar_jax.train import optimizer as optimizer_lib
 from videoar_jax.train.state import (
   NetState,
@@ -51,7 +52,7 @@ def make_step(
     not trained. Metrics are float32 scalars: `loss`, `grad_norm`,
     `learning_rate` and the objective's own, under `net/` if there are
     several updates, and `skipped_updates`. Those of an update whose turn it
-    is not (`every`) are NaN; `due_metrics` drops them.
+    is not (`every`, `start`) are NaN; `due_metrics` drops them.
   Raises:
     ValueError: updates that cannot run together, or accumulate below 1.
   """
@@ -61,7 +62,7 @@ def make_step(
   optimizers = {u.net: net_optimizer(u, num_steps=num_steps) for u in updates}
   schedules = {
     u.net: optimizer_lib.make_schedule(
-      u.optimizer, num_updates=-(-num_steps // u.every)
+      u.optimizer, num_updates=u.num_updates(num_steps)
     )
     for u in updates
   }
@@ -119,7 +120,9 @@ def due_metrics(
 ) -> dict[str, Any]:
   """Drops the metrics of updates that did not run in step `step` (0-based)."""
   idle = tuple(
-    metric_prefix(updates, update) for update in updates if step % update.every
+    metric_prefix(updates, update)
+    for update in updates
+    if not update.is_due(step)
   )
   return {k: v for k, v in metrics.items() if not (idle and k.startswith(idle))}
 
@@ -148,7 +151,10 @@ def _apply_update(
   old = state.nets[update.net]
 
   def run(old: NetState) -> tuple[NetState, Metrics]:
-    loss, metrics, grads = _mean_gradients(update, old, parts, key, nets)
+    context = Context(
+      rng=key, nets=nets, step=state.step, averages=old.averages
+    )
+    loss, metrics, grads = _mean_gradients(update, old.params, parts, context)
     norm = optax.global_norm(grads)
     good = jnp.isfinite(loss) & jnp.isfinite(norm)
     changes, opt_state = optimizer.update(grads, old.opt_state, old.params)
@@ -158,6 +164,10 @@ def _apply_update(
       params=params,
       opt_state=opt_state,
       ema=_average(update.optimizer.ema_decay, count, old.ema, params),
+      averages={
+        name: _average(decay, count, old.averages[name], metrics[name])
+        for name, decay in update.averages.items()
+      },
     )
     new = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
     own = {
@@ -169,7 +179,7 @@ def _apply_update(
     }
     return new, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), own)
 
-  if update.every == 1:
+  if update.every == 1 and not update.start:
     return run(old)
 
   def wait(old: NetState) -> tuple[NetState, Metrics]:
@@ -177,7 +187,7 @@ def _apply_update(
     own = {name: jnp.full((), jnp.nan, jnp.float32) for name in shapes}
     return old, {**own, 'skipped': jnp.zeros((), jnp.float32)}
 
-  return jax.lax.cond(state.step % update.every == 0, run, wait, old)
+  return jax.lax.cond(update.is_due(state.step), run, wait, old)
 
 
 def _adam(path: Any, value: Any) -> bool:
@@ -189,19 +199,15 @@ def _adam(path: Any, value: Any) -> bool:
 
 
 def _mean_gradients(
-  update: Update,
-  net: NetState,
-  parts: Any,
-  key: jax.Array,
-  nets: Mapping[str, Any],
+  update: Update, params: Any, parts: Any, context: Context
 ) -> tuple[jax.Array, Metrics, Any]:
   """Loss, metrics and gradients, averaged over the parts of the batch."""
   gradient = jax.value_and_grad(update.objective, has_aux=True)
   num_parts = jax.tree.leaves(parts)[0].shape[0]
 
   def one(index: Any, part: Any) -> tuple[jax.Array, Metrics, Any]:
-    own_key = jax.random.fold_in(key, index)
-    (loss, metrics), grads = gradient(net.params, part, own_key, dict(nets))
+    own = context.replace(rng=jax.random.fold_in(context.rng, index))
+    (loss, metrics), grads = gradient(params, part, own)
     return loss, metrics, grads
 
   if num_parts == 1:
@@ -218,13 +224,13 @@ def _mean_gradients(
   return jax.tree.map(lambda x: x / num_parts, total)
 
 
-def _average(decay: float, count: jax.Array, ema: Any, params: Any) -> Any:
-  """Moves the averaged parameters towards the new ones, in float32.
+def _average(decay: float, count: jax.Array, old: Any, new: Any) -> Any:
+  """Moves averaged parameters, or metrics, towards the new ones, in float32.
 
   The decay grows as (1 + n) / (10 + n) with the number of updates up to its
   value, so that a short run does not average over its random start.
   """
   if decay == 0:
-    return params
+    return new
   decay = jnp.minimum(decay, (1.0 + count) / (10.0 + count))
-  return jax.tree.map(lambda e, p: e + (1.0 - decay) * (p - e), ema, params)
+  return jax.tree.map(lambda e, p: e + (1.0 - decay) * (p - e), old, new)
