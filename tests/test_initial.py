@@ -71,7 +71,7 @@ def test_what_does_not_fit_is_refused_by_name(first, tmp_path):
   with pytest.raises(CheckpointError, match='wanted a generator'):
     start_from(_new_state(), first, recipe='generator')
   other = _new_state([toy.make_update(net='other')])
-  with pytest.raises(ValueError, match="no network 'other' there, only toy"):
+  with pytest.raises(ValueError, match='none of other there, only toy'):
     start_from(other, first, recipe='tokenizer')
   loaded = load_weights(first)
   wrong = dict(loaded.nets['toy'], w_in=np.zeros((3, 4), np.float32))

@@ -62,21 +62,58 @@ def write_mp4(
     ValueError: not a uint8 (T, H, W, 3), or `fps` is not positive.
   """
   _check(video_THWc, fps=fps)
-  height, width = video_THWc.shape[1:3]
-  even = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
-  video_THWc = np.pad(video_THWc, even, mode='edge')
-  with av.open(str(path), 'w') as container:
-    rate = Fraction(fps).limit_denominator(1001)
-    options = {'crf': '12', 'preset': 'medium'}
-    stream = container.add_stream('libx264', rate=rate, options=options)
-    stream.height, stream.width = video_THWc.shape[1:3]
-    stream.pix_fmt = 'yuv420p'
+  with Mp4Writer(path, fps=fps) as writer:
+    writer.add(video_THWc)
+
+
+class Mp4Writer:
+  """Writes a video piece by piece, in constant memory; see `write_mp4`.
+
+  A context manager. However it is left, what was added can be played.
+  """
+
+  def __init__(self, path: str | os.PathLike, *, fps: float = 8):
+    if not fps > 0:
+      raise ValueError(f'fps={fps}: wanted a positive number')
+    self._container = av.open(str(path), 'w')
+    self._rate = Fraction(fps).limit_denominator(1001)
+    self._stream = None
+
+  def __enter__(self) -> 'Mp4Writer':
+    return self
+
+  def __exit__(self, *_) -> None:
+    if self._stream is not None:
+      self._container.mux(self._stream.encode())
+    self._container.close()
+
+  def add(self, video_THWc: np.ndarray) -> None:
+    """Appends frames, uint8, all of one size.
+
+    Raises:
+      ValueError: not a uint8 (T, H, W, 3), or of another size than before.
+    """
+    _check(video_THWc)
+    height, width = video_THWc.shape[1:3]
+    even = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
+    video_THWc = np.pad(video_THWc, even, mode='edge')
+    size = video_THWc.shape[1:3]
+    if self._stream is None:
+      self._stream = self._container.add_stream(
+        'libx264', rate=self._rate, options={'crf': '12', 'preset': 'medium'}
+      )
+      self._stream.height, self._stream.width = size
+      self._stream.pix_fmt = 'yuv420p'
+    if size != (self._stream.height, self._stream.width):
+      raise ValueError(
+        f'frames of {height}×{width} after frames of {self._stream.height}×'
+        f'{self._stream.width}: a video has one size'
+      )
     for image in video_THWc:
       frame = av.VideoFrame.from_ndarray(
         np.ascontiguousarray(image), format='rgb24'
       )
-      container.mux(stream.encode(frame))
-    container.mux(stream.encode())
+      self._container.mux(self._stream.encode(frame))
 
 
 def write_gif(

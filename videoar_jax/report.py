@@ -42,6 +42,7 @@ FIGURES = {
   'class_accuracy_real': 'the same of real clips: what can be reached',
   'psnr': 'peak signal-to-noise ratio of reconstructions, dB',
   'ssim': 'structural similarity of reconstructions, up to 1',
+  'lpips': 'perceptual distance of reconstructions, from 0',
   'bits_per_pixel': 'bits the tokenizer spends on a pixel',
   'fvd': 'Fréchet video distance; compares only at one number of videos',
   'fvd_inf': 'the same, extrapolated to infinitely many videos',

@@ -95,6 +95,7 @@ _SUMMARY = (
   'kvd',
   'psnr',
   'ssim',
+  'lpips',
   'bits_per_pixel',
   'class_accuracy',
   'class_accuracy_real',

@@ -35,14 +35,14 @@ def compare_sets(
     protocol: rules both sets must meet; None applies the default protocol's
       feature rules to the sets as they are.
     paired: video i of one set is a reconstruction of video i of the other.
-      Adds PSNR and SSIM, and tells `fvd_inf` and `kvd` of the dependence.
+      Adds PSNR, SSIM and LPIPS, and tells `fvd_inf` and `kvd` of the dependence.
     model: I3D loaded with the protocol's rules; None loads it.
     batch_size: videos I3D takes at once; None picks by the platform.
     seed: of the sub-samples of `fvd_inf`.
   Returns:
     Plain values, for JSON: `fvd`, `fvd_inf` (None below 256 videos), `kvd`,
-    `kvd_stderr`; `psnr`, `ssim` and `identical_frames` where paired; then what
-    they were computed from and with.
+    `kvd_stderr`; `psnr`, `ssim`, `lpips` and `identical_frames` where paired;
+    then what they were computed from and with.
   Raises:
     ValueError: the sets do not fit each other, or not the protocol.
   """
@@ -104,20 +104,23 @@ def compare_features(
 
 
 def compare_pairs(real_nTHWc: np.ndarray, other_nTHWc: np.ndarray) -> dict:
-  """PSNR and SSIM of reconstructions, averaged over videos.
+  """PSNR, SSIM and LPIPS of reconstructions, averaged over videos.
 
   Returns:
     `psnr` (infinite where any frame is reproduced exactly), `ssim` (None for
-    frames below 11 pixels a side, smaller than its window), and
-    `identical_frames`, the number of frames reproduced exactly.
+    frames below 11 pixels a side, smaller than its window), `lpips` (AlexNet;
+    None for frames below 31, or without its weights), and `identical_frames`,
+    the number of frames reproduced exactly.
   Raises:
     ValueError: the shapes differ.
   """
   large = min(real_nTHWc.shape[2:4]) >= reconstruction.MIN_SIDE
   ssim = reconstruction.ssim(real_nTHWc, other_nTHWc) if large else None
+  lpips = reconstruction.lpips_or_none(real_nTHWc, other_nTHWc)
   return {
     'psnr': float(reconstruction.psnr(real_nTHWc, other_nTHWc).mean()),
     'ssim': None if ssim is None else float(ssim.mean()),
+    'lpips': None if lpips is None else float(lpips.mean()),
     'identical_frames': reconstruction.identical_frames(
       real_nTHWc, other_nTHWc
     ),

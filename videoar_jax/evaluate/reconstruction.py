@@ -1,10 +1,11 @@
-"""PSNR and SSIM between videos and their reconstructions.
+"""PSNR, SSIM and LPIPS between videos and their reconstructions.
 
-Both are dm-pix's, frame by frame on RGB values in 0..1, averaged over the
-frames of each video. PSNR is 10 log10(1 / MSE) with the squared error averaged
+Frame by frame, averaged over the frames of each video. The first two are
+dm-pix's on RGB values in 0..1. PSNR is 10 log10(1 / MSE) with the squared error averaged
 over a frame's pixels and channels. SSIM is Wang et al. (2004) with an 11x11
 Gaussian window of sigma 1.5, K = (0.01, 0.03), only where the window fits,
-averaged over channels: the definition of `tf.image.ssim`.
+averaged over channels: the definition of `tf.image.ssim`. LPIPS is version
+0.1 with AlexNet, not spatial.
 """
 
 import functools
@@ -13,8 +14,13 @@ import dm_pix
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
+
+from videoar_jax.core.pretrained import MissingWeightsError
+from videoar_jax.tokenizer import perceptual
 
 _WINDOW = 11
+_NETWORK = perceptual.Network.ALEXNET
 MIN_SIDE = _WINDOW
 
 
@@ -52,6 +58,34 @@ def ssim(real_nTHWc: np.ndarray, other_nTHWc: np.ndarray) -> np.ndarray:
   return _per_video(_frame_ssim, real_nTHWc, other_nTHWc)
 
 
+def lpips_or_none(
+  real_nTHWc: np.ndarray, other_nTHWc: np.ndarray
+) -> np.ndarray | None:
+  """LPIPS with AlexNet of each video, the mean over its frames.
+
+  Args:
+    real_nTHWc: uint8 0..255, or float 0..1.
+    other_nTHWc: its reconstruction, of the same shape; uint8 or float.
+  Returns:
+    float32 (n,), 0 where the videos are equal; None where the frames are too
+    small for AlexNet or its weights are not installed.
+  Raises:
+    ValueError: the shapes differ, or a dtype is neither.
+  """
+  if min(real_nTHWc.shape[2:4]) < perceptual.MIN_SIDE[_NETWORK]:
+    return None
+  try:
+    params = jax.device_put(perceptual.load_lpips(_NETWORK))
+  except MissingWeightsError as error:
+    logging.warning('no LPIPS: %s', error)
+    return None
+
+  def metric(real_THWc, other_THWc):
+    return _frame_lpips(params, real_THWc, other_THWc)
+
+  return _per_video(metric, real_nTHWc, other_nTHWc)
+
+
 def identical_frames(real_nTHWc: np.ndarray, other_nTHWc: np.ndarray) -> int:
   """The number of frames reproduced exactly, whose PSNR is infinite."""
   return sum(
@@ -83,6 +117,14 @@ def _to_float(video_THWc: np.ndarray) -> np.ndarray:
 
 
 _frame_psnr = jax.jit(dm_pix.psnr)
+
+
+@jax.jit
+def _frame_lpips(params, a_THWc: jax.Array, b_THWc: jax.Array) -> jax.Array:
+  with jax.default_matmul_precision('highest'):
+    return perceptual.lpips(
+      params, 2 * a_THWc - 1, 2 * b_THWc - 1, network=_NETWORK
+    )
 
 
 @jax.jit

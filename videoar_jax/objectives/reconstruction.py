@@ -1,16 +1,13 @@
-"""Tokenizer losses that need no further network. Source: VideoAR Eq. 4."""
+"""Terms of the tokenizer's loss, and their weights. Source: VideoAR Eq. 4."""
 
 import dataclasses
 
+import einops
 import jax
 import jax.numpy as jnp
 
-from videoar_jax.tokenizer.autoencoder import Autoencoder, to_float
-from videoar_jax.tokenizer.quantizer import (
-  ScaleCode,
-  bits_to_code,
-  encode_scales,
-)
+from videoar_jax.tokenizer.perceptual import Network, Params, lpips
+from videoar_jax.tokenizer.quantizer import ScaleCode, bits_to_code
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +17,10 @@ class TokenizerLossConfig:
   Attributes:
     l1: weight of the mean absolute pixel error.
     l2: weight of the mean squared pixel error.
+    perceptual: weight of LPIPS with VGG16, per frame; 0: none, and no weights
+      of it are needed.
+    perceptual_frames: frames of each clip that LPIPS sees, drawn anew in each
+      step; 0: all. VGG16 costs more than a small autoencoder.
     commitment: weight of |u - code|², averaged.
     residual: weight of |f - Σ codes|², averaged, times d. The codes of every
       scale have length one; without this term latents outgrow what their sum
@@ -27,14 +28,34 @@ class TokenizerLossConfig:
       commitment; Infinity has none.
     entropy: weight of H(bit | token) - H(bit), summed over bits.
     entropy_sharpness: slope of the soft bit, over 4/√d; Infinity's is 100.
+    drop_scales: how many of the finest scales may be left out in training, so
+      that the coarser ones alone decode well (InfinityStar's stochastic
+      depth); 0: none.
+    drop_probability: with which each of them is, clip by clip.
   """
 
   l1: float = 1.0
   l2: float = 1.0
+  perceptual: float = 0.0
+  perceptual_frames: int = 0
   commitment: float = 0.25
   residual: float = 0.0
   entropy: float = 0.001
   entropy_sharpness: float = 100.0
+  drop_scales: int = 0
+  drop_probability: float = 0.0
+
+  def __post_init__(self):
+    if not 0 <= self.drop_probability < 1:
+      raise ValueError(
+        f'drop_probability={self.drop_probability}: wanted at least 0 and less '
+        'than 1'
+      )
+    if min(self.drop_scales, self.perceptual_frames) < 0:
+      raise ValueError(
+        f'drop_scales={self.drop_scales}, perceptual_frames='
+        f'{self.perceptual_frames}: wanted at least 0'
+      )
 
 
 def binary_entropy(logit: jax.Array) -> jax.Array:
@@ -47,6 +68,38 @@ def entropy_of(p: jax.Array) -> jax.Array:
   """Entropy in nats of a bit with P(1) = p."""
   p = jnp.clip(p, 1e-6, 1.0 - 1e-6)
   return -p * jnp.log(p) - (1.0 - p) * jnp.log1p(-p)
+
+
+def perceptual_loss(
+  params: Params,
+  decoded_bTHWc: jax.Array,
+  video_bTHWc: jax.Array,
+  *,
+  num_frames: int,
+  rng: jax.Array,
+) -> jax.Array:
+  """LPIPS with VGG16, the mean over frames.
+
+  Args:
+    params: from `load_lpips`.
+    decoded_bTHWc: reconstructions in [-1, 1].
+    video_bTHWc: originals.
+    num_frames: frames of each clip that are compared; 0: all.
+    rng: draws them.
+  """
+  frames = video_bTHWc.shape[1]
+  if 0 < num_frames < frames:
+    order = jax.random.uniform(rng, video_bTHWc.shape[:2]).argsort(axis=1)
+    index = order[:, :num_frames, None, None, None]
+    decoded_bTHWc, video_bTHWc = (
+      jnp.take_along_axis(x, index, axis=1)
+      for x in (decoded_bTHWc, video_bTHWc)
+    )
+  decoded, video = (
+    einops.rearrange(x, 'b t h w c -> (b t) h w c')
+    for x in (decoded_bTHWc, video_bTHWc)
+  )
+  return jnp.mean(lpips(params, decoded, video, network=Network.VGG16))
 
 
 def commitment_loss(codes: list[ScaleCode]) -> jax.Array:
@@ -101,49 +154,12 @@ def bit_metrics(codes: list[ScaleCode]) -> dict[str, jax.Array]:
   return metrics
 
 
-def make_tokenizer_objective(model: Autoencoder, config: TokenizerLossConfig):
-  """Builds the autoencoder's objective for the update list.
-
-  Args:
-    model: the autoencoder.
-    config: weights of the losses.
-
-  Returns:
-    objective(params, batch, rng, nets) -> (loss, metrics); the batch holds
-    'video', uint8 bTHWc.
-  """
-
-  def objective(params, batch, rng, nets):
-    del rng, nets
-    video = to_float(batch['video'])
-    f = model.apply({'params': params}, video, method='encode')
-    codes = encode_scales(f, model.config.scales)
-    decoded = model.apply(
-      {'params': params}, codes[-1].total_bthwd, method='decode'
-    )
-    error = decoded - video
-    l1, l2 = jnp.mean(jnp.abs(error)), jnp.mean(jnp.square(error))
-    commitment = commitment_loss(codes)
-    residual = residual_loss(f, codes)
-    entropy = entropy_loss(codes, sharpness=config.entropy_sharpness)
-    loss = (
-      config.l1 * l1
-      + config.l2 * l2
-      + config.commitment * commitment
-      + config.residual * residual
-      + config.entropy * entropy
-    )
-    mse01 = jnp.mean(jnp.square(jnp.clip(decoded, -1, 1) - video)) / 4.0
-    metrics = {
-      'l1': l1,
-      'l2': l2,
-      'psnr': -10.0 * jnp.log10(mse01),
-      'commitment': commitment,
-      'residual': residual,
-      'entropy': entropy,
-      'latent_rms': jnp.sqrt(jnp.mean(jnp.sum(f * f, -1))),
-      **bit_metrics(codes),
-    }
-    return loss, metrics
-
-  return objective
+def energy_metrics(
+  f_bthwd: jax.Array, codes: list[ScaleCode]
+) -> dict[str, jax.Array]:
+  """Share of the latents' squared length left over after each scale."""
+  whole = jnp.mean(jnp.sum(jnp.square(f_bthwd), axis=-1))
+  return {
+    f'residual_energy/scale{k}': residual_loss(f_bthwd, codes[: k + 1]) / whole
+    for k in range(len(codes))
+  }

@@ -8,10 +8,12 @@ from ml_collections import ConfigDict
 from videoar_jax.core.config import section
 from videoar_jax.core.mesh import MeshConfig
 from videoar_jax.data.config import DataConfig
+from videoar_jax.objectives.adversarial import AdversarialConfig
 from videoar_jax.objectives.corruption import CorruptionConfig
 from videoar_jax.objectives.frame_mask import FrameMaskConfig
 from videoar_jax.objectives.reconstruction import TokenizerLossConfig
 from videoar_jax.tokenizer.config import TokenizerConfig
+from videoar_jax.tokenizer.discriminator import DiscriminatorConfig
 from videoar_jax.train.loop import LoopConfig
 from videoar_jax.train.optimizer import OptimizerConfig
 from videoar_jax.transformer.config import TransformerConfig
@@ -38,6 +40,9 @@ def tokenizer_config() -> ConfigDict:
     recipe='tokenizer',
     tokenizer=section(TokenizerConfig()),
     losses=section(TokenizerLossConfig()),
+    adversarial=section(AdversarialConfig()),
+    discriminator=section(DiscriminatorConfig()),
+    discriminator_optimizer=section(OptimizerConfig()),
   )
 
 
@@ -62,6 +67,9 @@ def make_smoke(config: ConfigDict) -> None:
   """Cuts a run down to a few steps that touch every part of it."""
   config.train.update(num_steps=4, log_every=1, eval_every=2, eval_batches=1)
   config.optimizer.warmup_steps = 1
+  if 'adversarial' in config:
+    config.adversarial.start = min(config.adversarial.start, 1)
+    config.discriminator_optimizer.warmup_steps = 1
 
 
 def _config(**parts) -> ConfigDict:

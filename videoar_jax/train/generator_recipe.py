@@ -138,9 +138,10 @@ def _frozen_tokenizer(config, data: DataConfig, workdir: epath.Path):
   if data.source.startswith(_FEATURES):
     digest = tree_digest(loaded.nets['autoencoder'])
     check_digest(data.source.removeprefix(_FEATURES), digest)
+  nets = {'autoencoder': loaded.nets['autoencoder']}
   if not kept.exists():
-    write_export(kept, loaded.nets, loaded.config, step=loaded.step)
-  return {'autoencoder': loaded.nets['autoencoder']}, tokenizer
+    write_export(kept, nets, loaded.config, step=loaded.step)
+  return nets, tokenizer
 
 
 def _with_classes(config, data: DataConfig, transformer: TransformerConfig):

@@ -24,7 +24,8 @@ def start_from(state: TrainState, path: Any, *, recipe: str) -> TrainState:
 
   Args:
     state: a first state; its optimisers, step and key are kept.
-    path: anything that `--checkpoint` takes.
+    path: anything that `--checkpoint` takes. Networks that it lacks keep
+      their initial parameters, as a discriminator that comes in later.
     recipe: what the other run must have trained.
 
   Returns:
@@ -32,17 +33,20 @@ def start_from(state: TrainState, path: Any, *, recipe: str) -> TrainState:
 
   Raises:
     CheckpointError: nothing to be trusted there, or of another recipe.
-    ValueError: a network is missing there, or its arrays differ in name or
+    ValueError: no network is shared, or the arrays of one differ in name or
       shape.
   """
   loaded = load_weights(path, expect=recipe)
   nets = {}
+  if loaded.nets.keys().isdisjoint(state.nets):
+    raise ValueError(
+      f'init_from={path}: none of {", ".join(sorted(state.nets))} there, only '
+      f'{", ".join(sorted(loaded.nets))}'
+    )
   for name, net in state.nets.items():
     if name not in loaded.nets:
-      raise ValueError(
-        f'init_from={path}: no network {name!r} there, only '
-        f'{", ".join(sorted(loaded.nets))}'
-      )
+      nets[name] = net
+      continue
     given = loaded.nets[name]
     _check_same_arrays(
       flatten(given), flatten(net.params), where=f'{path}: {name}'

@@ -1,5 +1,6 @@
-"""Training a tokenizer: the autoencoder's update, held-out loss, pictures."""
+"""Training a tokenizer: its updates, held-out loss, pictures."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -11,13 +12,21 @@ from videoar_jax import media
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
 from videoar_jax.data.config import DataConfig
-from videoar_jax.objectives.reconstruction import (
-  TokenizerLossConfig,
-  make_tokenizer_objective,
+from videoar_jax.objectives.adversarial import (
+  AdversarialConfig,
+  Opponent,
+  make_discriminator_objective,
 )
-from videoar_jax.tokenizer.autoencoder import make_tokenizer
+from videoar_jax.objectives.reconstruction import TokenizerLossConfig
+from videoar_jax.objectives.tokenizer import make_tokenizer_objective
+from videoar_jax.tokenizer.autoencoder import Autoencoder, make_tokenizer
 from videoar_jax.tokenizer.config import TokenizerConfig
+from videoar_jax.tokenizer.discriminator import (
+  DiscriminatorConfig,
+  make_discriminator,
+)
 from videoar_jax.tokenizer.features import make_reconstructor
+from videoar_jax.tokenizer.perceptual import Network, load_lpips
 from videoar_jax.train.heldout import make_heldout
 from videoar_jax.train.optimizer import OptimizerConfig
 from videoar_jax.train.recipe import (
@@ -28,6 +37,7 @@ from videoar_jax.train.recipe import (
 from videoar_jax.train.state import TrainState, Update
 
 NET = 'autoencoder'
+DISCRIMINATOR = 'discriminator'
 _SHOWN_CLIPS = 4
 
 
@@ -37,7 +47,8 @@ def make_tokenizer_recipe(
   """Builds what trains a tokenizer.
 
   Args:
-    config: sections data, tokenizer, losses, optimizer (see configs/).
+    config: sections data, tokenizer, losses, adversarial, discriminator,
+      optimizer, discriminator_optimizer (see configs/).
     workdir: pictures go to its samples/.
     mesh: where the run lives.
 
@@ -45,16 +56,19 @@ def make_tokenizer_recipe(
     The recipe.
 
   Raises:
-    ValueError: a clip's frames or resolution do not fit the tokenizer.
+    ValueError: a clip's frames or resolution do not fit the tokenizer or the
+      discriminator, or the weights of LPIPS are missing.
   """
   data = from_section(DataConfig, config.data)
   tokenizer = from_section(TokenizerConfig, config.tokenizer)
   tokenizer.latent_frames(data.num_frames)
   tokenizer.check_resolution(data.height, data.width)
   model = make_tokenizer(tokenizer)
-  objective = make_tokenizer_objective(
-    model, from_section(TokenizerLossConfig, config.losses)
-  )
+  losses = from_section(TokenizerLossConfig, config.losses)
+  judge = _discriminator_update(config, data, model)
+  frozen = {}
+  if losses.perceptual:
+    frozen['lpips'] = mesh_lib.replicate(load_lpips(Network.VGG16), mesh)
 
   def init(key):
     shape = (1, 1, data.height, data.width, 3)
@@ -63,8 +77,14 @@ def make_tokenizer_recipe(
   update = Update(
     net=NET,
     init=init,
-    objective=objective,
+    objective=make_tokenizer_objective(model, losses, judge and judge.opponent),
     optimizer=from_section(OptimizerConfig, config.optimizer),
+  )
+  # Held out, all scales are decoded and nobody judges: the losses of one run
+  # compare over time, and those of runs of different settings too.
+  whole = dataclasses.replace(losses, drop_probability=0.0)
+  held_out = dataclasses.replace(
+    update, objective=make_tokenizer_objective(model, whole)
   )
   batches = held_out_batches(data, config.train.eval_batches)
   reconstruct = make_reconstructor(tokenizer)
@@ -79,12 +99,53 @@ def make_tokenizer_recipe(
       media.write_contact_sheet(path, **_side_by_side(clips, decoded))
 
   return Recipe(
-    updates=(update,),
-    frozen={},
-    evaluate=make_heldout([update], batches=batches, mesh=mesh),
+    updates=(update, judge.update) if judge else (update,),
+    frozen=frozen,
+    evaluate=make_heldout(
+      [held_out], batches=batches, mesh=mesh, frozen=frozen
+    ),
     visualise=visualise,
     config=config,
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Judge:
+  opponent: Opponent
+  update: Update
+
+
+def _discriminator_update(
+  config: Any, data: DataConfig, autoencoder: Autoencoder
+) -> _Judge | None:
+  """The discriminator and its update; None where its weight is 0."""
+  adversarial = from_section(AdversarialConfig, config.adversarial)
+  if not adversarial.weight:
+    return None
+  if adversarial.start >= config.train.num_steps:
+    raise ValueError(
+      f'adversarial.start={adversarial.start}: the run ends after train.'
+      f'num_steps={config.train.num_steps}; start before, or set '
+      'adversarial.weight=0'
+    )
+  shape = from_section(DiscriminatorConfig, config.discriminator)
+  shape.check_resolution(data.height, data.width)
+  model = make_discriminator(shape)
+  opponent = Opponent(model, adversarial)
+
+  def init(key):
+    clip = jnp.zeros((1, data.num_frames, data.height, data.width, 3))
+    return model.init(key, clip)['params']
+
+  update = Update(
+    net=DISCRIMINATOR,
+    init=init,
+    objective=make_discriminator_objective(autoencoder, opponent),
+    optimizer=from_section(OptimizerConfig, config.discriminator_optimizer),
+    start=adversarial.start,
+    averages=adversarial.averages,
+  )
+  return _Judge(opponent, update)
 
 
 def _side_by_side(clips_bTHWc, decoded_bTHWc) -> dict[str, list]:

@@ -1,0 +1,130 @@
+"""The autoencoder's objective. Source: VideoAR Eq. 4."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from videoar_jax.objectives import reconstruction
+from videoar_jax.objectives.adversarial import Opponent, adversarial_term
+from videoar_jax.objectives.context import Context, Objective
+from videoar_jax.objectives.reconstruction import TokenizerLossConfig
+from videoar_jax.tokenizer.autoencoder import Autoencoder, to_float
+from videoar_jax.tokenizer.quantizer import encode_scales
+
+
+def make_tokenizer_objective(
+  model: Autoencoder,
+  config: TokenizerLossConfig,
+  opponent: Opponent | None = None,
+) -> Objective:
+  """Builds the autoencoder's objective for the update list.
+
+  Args:
+    model: the autoencoder.
+    config: weights of the losses.
+    opponent: the discriminator; None leaves the adversarial loss out.
+
+  Returns:
+    objective(params, batch, context) -> (loss, metrics); the batch holds
+    'video', uint8 bTHWc. `context.nets` holds 'lpips' where the perceptual
+    loss is on, and 'discriminator' where there is an opponent.
+  """
+  scales = model.config.scales
+  if config.drop_scales >= len(scales):
+    raise ValueError(
+      f'drop_scales={config.drop_scales}: the tokenizer has {len(scales)} '
+      'scales, and at least one must stay'
+    )
+
+  def objective(params, batch, context):
+    frame_rng, drop_rng = jax.random.split(context.rng)
+    video = to_float(batch['video'])
+    f = model.apply({'params': params}, video, method='encode')
+    keep = _draw_kept(drop_rng, config, video.shape[0], len(scales))
+    codes = encode_scales(f, scales, keep_bk=keep)
+    total = codes[-1].total_bthwd
+    decoded = model.apply({'params': params}, total, method='decode')
+
+    def pixel_loss(decoded):
+      return _pixel_loss(config, decoded, video, frame_rng, context)
+
+    loss, metrics = pixel_loss(decoded)
+    terms = {
+      'commitment': reconstruction.commitment_loss(codes),
+      'residual': reconstruction.residual_loss(f, codes),
+      'entropy': reconstruction.entropy_loss(
+        codes, sharpness=config.entropy_sharpness
+      ),
+    }
+    loss += sum(getattr(config, name) * term for name, term in terms.items())
+    if opponent is not None:
+      term, own = adversarial_term(
+        opponent,
+        decoded,
+        context,
+        pixel_loss=lambda x: pixel_loss(x)[0],
+        last_layer=lambda x: _last_layer(model, params, total, x),
+      )
+      loss, metrics = loss + term, {**metrics, **own}
+    mse01 = jnp.mean(jnp.square(jnp.clip(decoded, -1, 1) - video)) / 4.0
+    metrics |= {
+      **terms,
+      'psnr': -10.0 * jnp.log10(mse01),
+      'latent_rms': jnp.sqrt(jnp.mean(jnp.sum(f * f, -1))),
+      **reconstruction.bit_metrics(codes),
+      **reconstruction.energy_metrics(f, codes),
+    }
+    return loss, metrics
+
+  return objective
+
+
+def _pixel_loss(
+  config: TokenizerLossConfig, decoded, video, rng, context: Context
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """The losses of what is seen, weighed and summed, and each alone."""
+  error = decoded - video
+  terms = {
+    'l1': jnp.mean(jnp.abs(error)),
+    'l2': jnp.mean(jnp.square(error)),
+  }
+  if config.perceptual:
+    terms['perceptual'] = reconstruction.perceptual_loss(
+      context.nets['lpips'],
+      decoded,
+      video,
+      num_frames=config.perceptual_frames,
+      rng=rng,
+    )
+  loss = sum(getattr(config, name) * term for name, term in terms.items())
+  return loss, terms
+
+
+def _draw_kept(rng, config: TokenizerLossConfig, batch: int, num_scales: int):
+  """Which scales of which clip are decoded: (b, k), or None for all."""
+  if not config.drop_scales or not config.drop_probability:
+    return None
+  drawn = jax.random.uniform(rng, (batch, num_scales))
+  droppable = jnp.arange(num_scales) >= num_scales - config.drop_scales
+  return ~(droppable & (drawn < config.drop_probability))
+
+
+def _last_layer(
+  model: Autoencoder, params: Any, total_bthwd: jax.Array, cotangent: jax.Array
+) -> jax.Array:
+  """Gradient with respect to the decoder's last kernel.
+
+  The decoder is written down once more, which the compiler merges with the
+  first time.
+  """
+  params, total = jax.lax.stop_gradient((params, total_bthwd))
+
+  def decode(kernel):
+    decoder = params['decoder']
+    last = {**decoder['conv_out'], 'kernel': kernel}
+    own = {**params, 'decoder': {**decoder, 'conv_out': last}}
+    return model.apply({'params': own}, total, method='decode')
+
+  _, pull = jax.vjp(decode, params['decoder']['conv_out']['kernel'])
+  return pull(cotangent)[0]

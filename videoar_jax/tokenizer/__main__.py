@@ -1,0 +1,204 @@
+"""Turns video files into compact token files and back.
+
+  python -m videoar_jax.tokenizer encode --checkpoint=RUN \\
+    --video=clip.mp4 --out=clip.tokens
+  python -m videoar_jax.tokenizer decode --checkpoint=RUN \\
+    --tokens=clip.tokens --out=decoded.mp4 [--num_scales=K]
+  python -m videoar_jax.tokenizer reconstruct --checkpoint=RUN \\
+    --video=clip.mp4 --out=decoded.mp4 [--num_scales=K]
+
+A video is cropped to the centre and scaled to the tokenizer's resolution. It is
+read, coded and written a piece at a time, so that its length costs no memory.
+`encode` and `reconstruct` print the number of bits, bits per pixel, and
+`reconstruct` PSNR, SSIM and LPIPS against the frames that were coded.
+"""
+
+import itertools
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+from absl import app, flags
+
+from videoar_jax import media
+from videoar_jax.core import command
+from videoar_jax.core.pretrained import MissingWeightsError
+from videoar_jax.data import decode as decode_lib
+from videoar_jax.data import transforms
+from videoar_jax.evaluate import reconstruction
+from videoar_jax.tokenizer import token_file
+from videoar_jax.tokenizer.perceptual import (
+  MIN_SIDE,
+  Network,
+  load_lpips,
+  lpips,
+)
+from videoar_jax.tokenizer.stream import Bits, DecodeState, Tokenizer
+
+_CHECKPOINT = flags.DEFINE_string(
+  'checkpoint', None, 'Tokenizer: workdir, step folder or export.'
+)
+_VIDEO = flags.DEFINE_string('video', None, 'The video file to code.')
+_TOKENS = flags.DEFINE_string('tokens', None, 'The token file to decode.')
+_OUT = flags.DEFINE_string('out', None, 'The file to write.')
+_NUM_SCALES = flags.DEFINE_integer(
+  'num_scales', None, 'Decode the coarsest so many scales; default: all.'
+)
+_FPS = flags.DEFINE_float(
+  'fps', None, "Frames per second; default: the video's own."
+)
+
+_PIECE = 32  # frames at a time
+
+
+def main(argv: list[str]) -> None:
+  actions = {
+    'encode': (encode, (_VIDEO,)),
+    'decode': (decode, (_TOKENS,)),
+    'reconstruct': (reconstruct, (_VIDEO,)),
+  }
+  if len(argv) < 2 or argv[1] not in actions:
+    given = f', not {argv[1]!r}' if len(argv) > 1 else ''
+    raise app.UsageError(f'say one of {", ".join(actions)}{given}')
+  action, needed = actions[argv[1]]
+  command.check_arguments(argv[1:], (_CHECKPOINT, *needed, _OUT))
+  if argv[1] != 'decode' and _TOKENS.present:
+    raise app.UsageError('--tokens goes with decode')
+  if argv[1] == 'decode' and _VIDEO.present:
+    raise app.UsageError('--video goes with encode and reconstruct')
+  if argv[1] == 'encode' and _NUM_SCALES.present:
+    raise app.UsageError('--num_scales goes with decode and reconstruct')
+  with command.refusals():
+    command.output_file(_OUT.value)
+    action()
+
+
+def encode() -> None:
+  """--video to the token file --out."""
+  tokenizer = Tokenizer.load(_CHECKPOINT.value)
+  fps, frames = _frame_rate(_VIDEO.value), 0
+  with token_file.TokenWriter(
+    _OUT.value, tokenizer.config, digest=tokenizer.digest, fps=fps
+  ) as writer:
+    for piece, bits in _encoded(tokenizer):
+      frames += len(piece)
+      writer.add(bits)
+    about = writer.close(num_frames=frames)
+  _print_bits(about.num_bits, frames, tokenizer)
+  print(f'{_OUT.value}: {pathlib.Path(_OUT.value).stat().st_size} bytes')
+
+
+def decode() -> None:
+  """--tokens to the video --out."""
+  about = token_file.read_about(_TOKENS.value)
+  tokenizer = Tokenizer.load(_CHECKPOINT.value)
+  if about.digest != tokenizer.digest:
+    raise ValueError(
+      f'{_TOKENS.value} was made with another tokenizer (digest '
+      f'{about.digest[:12]}) than {_CHECKPOINT.value} (digest '
+      f'{tokenizer.digest[:12]}); decode with that one'
+    )
+  left, state = about.num_frames, DecodeState()
+  with media.Mp4Writer(_OUT.value, fps=_FPS.value or about.fps) as writer:
+    for bits in token_file.read_bits(_TOKENS.value):
+      video, state = tokenizer.decode_stream(
+        bits, state, num_scales=_NUM_SCALES.value
+      )
+      writer.add(video[0, :left])
+      left -= min(left, video.shape[1])
+  print(f'{_OUT.value}: {about.num_frames} frames')
+
+
+def reconstruct() -> None:
+  """--video through bits to the video --out, and how near it is."""
+  tokenizer = Tokenizer.load(_CHECKPOINT.value)
+  scores, frames, num_bits = _Scores(), 0, 0
+  decoding = DecodeState()
+  waiting = np.zeros((0,))  # originals whose reconstruction is still to come
+  fps = _FPS.value or _frame_rate(_VIDEO.value)
+  with media.Mp4Writer(_OUT.value, fps=fps) as writer:
+    for piece, bits in _encoded(tokenizer):
+      waiting = np.concatenate([waiting, piece]) if len(waiting) else piece
+      num_bits += sum(scale[0].size for scale in bits)
+      video, decoding = tokenizer.decode_stream(
+        bits, decoding, num_scales=_NUM_SCALES.value
+      )
+      done = min(len(waiting), video.shape[1])
+      if done:
+        writer.add(video[0, :done])
+        scores.add(waiting[:done], video[0, :done])
+        frames, waiting = frames + done, waiting[done:]
+  _print_bits(num_bits, frames, tokenizer)
+  scores.print()
+  print(f'{_OUT.value}: {frames} frames')
+
+
+def _encoded(tokenizer: Tokenizer) -> Iterator[tuple[np.ndarray, Bits]]:
+  """Yields frames of --video, and the bits that are complete with them."""
+  state = None
+  for piece in _pieces(tokenizer):
+    bits, state = tokenizer.encode_stream(piece, state)
+    yield piece[0], bits
+  yield piece[0, :0], tokenizer.finish_encoding(state)
+
+
+class _Scores:
+  """PSNR, SSIM and LPIPS, averaged over frames as they come."""
+
+  def __init__(self):
+    self._sums: dict[str, float] = {}
+    self._frames = 0
+    try:
+      self._lpips = load_lpips(Network.ALEXNET)
+    except MissingWeightsError as error:
+      self._lpips = None
+      print(f'no LPIPS: {error}')
+
+  def add(self, real_THWc: np.ndarray, other_THWc: np.ndarray) -> None:
+    side = min(real_THWc.shape[1:3])
+    found = {'psnr': reconstruction.psnr(real_THWc[None], other_THWc[None])}
+    if side >= reconstruction.MIN_SIDE:
+      found['ssim'] = reconstruction.ssim(real_THWc[None], other_THWc[None])
+    if self._lpips is not None and side >= MIN_SIDE[Network.ALEXNET]:
+      a, b = (x / np.float32(127.5) - 1 for x in (real_THWc, other_THWc))
+      found['lpips'] = lpips(self._lpips, a, b, network=Network.ALEXNET)
+    for name, value in found.items():
+      share = float(np.mean(value)) * len(real_THWc)
+      self._sums[name] = self._sums.get(name, 0.0) + share
+    self._frames += len(real_THWc)
+
+  def print(self) -> None:
+    for name, value in self._sums.items():
+      print(f'{name} {value / self._frames:.4f}')
+
+
+def _pieces(tokenizer: Tokenizer) -> Iterator[np.ndarray]:
+  """The frames of --video at the tokenizer's resolution, uint8 (1, T, …)."""
+  side = tokenizer.config.space_factor
+  height, width = (n * side for n in tokenizer.config.scales[-1])
+  path = _VIDEO.value
+  try:
+    frames = decode_lib.iterate_frames(path)
+    while piece := list(itertools.islice(frames, _PIECE)):
+      yield transforms.fit_frames(piece, height, width)[None]
+  except decode_lib.BadRecordError as error:
+    raise ValueError(f'{path}: {error}') from None
+
+
+def _frame_rate(path: str) -> float:
+  try:
+    return decode_lib.frame_rate(path) or 25.0
+  except decode_lib.BadRecordError as error:
+    raise ValueError(f'{path}: {error}') from None
+
+
+def _print_bits(num_bits: int, frames: int, tokenizer: Tokenizer) -> None:
+  side = tokenizer.config.space_factor
+  height, width = (n * side for n in tokenizer.config.scales[-1])
+  per_pixel = num_bits / (frames * height * width)
+  print(f'frames {frames} of {height}×{width}')
+  print(f'bits {num_bits}\nbits_per_pixel {per_pixel:.4f}')
+
+
+if __name__ == '__main__':
+  app.run(main)
