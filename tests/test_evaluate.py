@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from videoar_jax import media
+from videoar_jax.core import pretrained
 from videoar_jax.evaluate import (
   compare,
   i3d,
   protocols,
   reconstruction,
   video_sets,
-  weights,
 )
 
 
@@ -32,7 +32,7 @@ def _run(*arguments) -> subprocess.CompletedProcess:
 def test_command_writes_the_published_fvd(tmp_path):
   try:
     i3d.load_i3d()
-  except weights.MissingWeightsError as error:
+  except pretrained.MissingWeightsError as error:
     pytest.skip(str(error))
   zeros = np.zeros((2, 16, 64, 64, 3), np.uint8)
   np.savez(tmp_path / 'zeros.npz', videos=zeros)
@@ -50,9 +50,10 @@ def test_command_writes_the_published_fvd(tmp_path):
   assert result['fvd_inf'] is None
   assert result['kvd'] > 0 and result['kvd_stderr'] is None
   assert abs(result['psnr']) < 1e-5 and result['ssim'] < 0.01
+  assert abs(result['lpips'] - 0.8140) < 5e-4  # black against white
   assert result['num_real'] == result['num_generated'] == 2
   assert result['frames'] == 16 and result['resolution'] == [64, 64]
-  assert result['weights_sha256'] == weights.I3D_KINETICS_400.sha256
+  assert result['weights_sha256'] == pretrained.I3D_KINETICS_400.sha256
   assert {'jax', 'videoar_jax', 'commit'} == set(result['versions'])
   assert result['seeds'] == {'fvd_inf': 0}
   assert 'none' in result['protocol']

@@ -35,7 +35,7 @@ def compare_sets(
     protocol: rules both sets must meet; None applies the default protocol's
       feature rules to the sets as they are.
     paired: video i of one set is a reconstruction of video i of the other.
-      Adds PSNR, SSIM and LPIPS, and tells `fvd_inf` and `kvd` of the dependence.
+      Adds PSNR, SSIM and LPIPS; `fvd_inf` and `kvd` allow for the pairs.
     model: I3D loaded with the protocol's rules; None loads it.
     batch_size: videos I3D takes at once; None picks by the platform.
     seed: of the sub-samples of `fvd_inf`.

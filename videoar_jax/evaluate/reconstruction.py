@@ -1,11 +1,11 @@
 """PSNR, SSIM and LPIPS between videos and their reconstructions.
 
 Frame by frame, averaged over the frames of each video. The first two are
-dm-pix's on RGB values in 0..1. PSNR is 10 log10(1 / MSE) with the squared error averaged
-over a frame's pixels and channels. SSIM is Wang et al. (2004) with an 11x11
-Gaussian window of sigma 1.5, K = (0.01, 0.03), only where the window fits,
-averaged over channels: the definition of `tf.image.ssim`. LPIPS is version
-0.1 with AlexNet, not spatial.
+dm-pix's on RGB values in 0..1. PSNR is 10 log10(1 / MSE) with the squared error
+averaged over a frame's pixels and channels. SSIM is Wang et al. (2004) with an
+11x11 Gaussian window of sigma 1.5, K = (0.01, 0.03), only where the window
+fits, averaged over channels: the definition of `tf.image.ssim`. LPIPS is
+version 0.1 with AlexNet, not spatial.
 """
 
 import functools

@@ -22,17 +22,10 @@ from absl import app, flags
 
 from videoar_jax import media
 from videoar_jax.core import command
-from videoar_jax.core.pretrained import MissingWeightsError
 from videoar_jax.data import decode as decode_lib
 from videoar_jax.data import transforms
-from videoar_jax.evaluate import reconstruction
+from videoar_jax.evaluate import compare
 from videoar_jax.tokenizer import token_file
-from videoar_jax.tokenizer.perceptual import (
-  MIN_SIDE,
-  Network,
-  load_lpips,
-  lpips,
-)
 from videoar_jax.tokenizer.stream import Bits, DecodeState, Tokenizer
 
 _CHECKPOINT = flags.DEFINE_string(
@@ -148,23 +141,13 @@ class _Scores:
   def __init__(self):
     self._sums: dict[str, float] = {}
     self._frames = 0
-    try:
-      self._lpips = load_lpips(Network.ALEXNET)
-    except MissingWeightsError as error:
-      self._lpips = None
-      print(f'no LPIPS: {error}')
 
   def add(self, real_THWc: np.ndarray, other_THWc: np.ndarray) -> None:
-    side = min(real_THWc.shape[1:3])
-    found = {'psnr': reconstruction.psnr(real_THWc[None], other_THWc[None])}
-    if side >= reconstruction.MIN_SIDE:
-      found['ssim'] = reconstruction.ssim(real_THWc[None], other_THWc[None])
-    if self._lpips is not None and side >= MIN_SIDE[Network.ALEXNET]:
-      a, b = (x / np.float32(127.5) - 1 for x in (real_THWc, other_THWc))
-      found['lpips'] = lpips(self._lpips, a, b, network=Network.ALEXNET)
-    for name, value in found.items():
-      share = float(np.mean(value)) * len(real_THWc)
-      self._sums[name] = self._sums.get(name, 0.0) + share
+    found = compare.compare_pairs(real_THWc[None], other_THWc[None])
+    for name in ('psnr', 'ssim', 'lpips'):
+      if found[name] is not None:
+        share = found[name] * len(real_THWc)
+        self._sums[name] = self._sums.get(name, 0.0) + share
     self._frames += len(real_THWc)
 
   def print(self) -> None:
