@@ -254,7 +254,7 @@ def test_a_split_that_leaves_nothing_is_a_clear_error(tmp_path):
   _data_set(tmp_path / 'data', good=2, damage=False)
   split = tmp_path / 'list.txt'
   split.write_text('dog/v00.avi\ncat/v01.avi\n')
-  with pytest.raises(ValueError, match='no held-out videos'):
+  with pytest.raises(ValueError, match='no held-out files'):
     folder.list_videos(
       str(tmp_path / 'data'), train=False, split_file=str(split)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-KINDS = ('synthetic', 'folder', 'array_record', 'features')
+KINDS = ('synthetic', 'folder', 'images', 'array_record', 'features')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,9 +12,10 @@ class DataConfig:
   """Where clips come from and what a batch of them looks like.
 
   Attributes:
-    source: `synthetic`, `folder:PATH`, `array_record:PATH`, `features:PATH`.
+    source: `synthetic`, `folder:PATH` of videos, `images:PATH`,
+      `array_record:PATH` or `features:PATH`.
     split_file: official list of training videos (UCF-101 trainlist format);
-      for the folder source only. '' draws a held-out 5% by name.
+      for folder and images only. '' draws a held-out 5% by name.
     batch_size: clips per step, over all processes.
     num_frames: frames per clip, T >= 1.
     height: pixels.
@@ -44,7 +45,9 @@ def parse_source(source: str) -> tuple[str, str]:
     ValueError: the kind is unknown, or its path is missing or superfluous.
   """
   kind, _, path = source.partition(':')
-  wanted = 'synthetic, folder:PATH, array_record:PATH or features:PATH'
+  wanted = (
+    'synthetic, folder:PATH, images:PATH, array_record:PATH or features:PATH'
+  )
   if kind not in KINDS:
     raise ValueError(f'source={source!r}: unknown kind {kind!r}; use {wanted}')
   if (kind == 'synthetic') != (not path):
@@ -65,10 +68,16 @@ def check_config(config: DataConfig) -> None:
     raise ValueError(
       f'max_bad_share={config.max_bad_share}: must lie between 0 and 1'
     )
-  if config.split_file and kind != 'folder':
+  if config.split_file and kind not in ('folder', 'images'):
     raise ValueError(
-      f'split_file={config.split_file!r}: only folder:PATH reads one, and '
-      f'source={config.source!r}; give it to data.prepare, or leave it empty'
+      f'split_file={config.split_file!r}: only folder:PATH and images:PATH '
+      f'read one, and source={config.source!r}; give it to data.prepare, or '
+      'leave it empty'
+    )
+  if kind == 'images' and (config.num_frames, config.frame_stride) != (1, 1):
+    raise ValueError(
+      f'num_frames={config.num_frames}, frame_stride={config.frame_stride}: an '
+      'image is a clip of one frame; use num_frames=1 and frame_stride=1'
     )
   if kind == 'synthetic' and config.flip:
     raise ValueError(

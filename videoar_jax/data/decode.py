@@ -1,5 +1,7 @@
 """Frames of a video file, by PyAV, without trusting the file.
 
+A picture is a video of one frame (see `pictures`).
+
 Threads are off: clips are short and many, and decoding runs in worker
 processes already.
 """
@@ -14,7 +16,7 @@ from collections.abc import Iterator
 import av
 import numpy as np
 
-from videoar_jax.data import transforms
+from videoar_jax.data import pictures, transforms
 from videoar_jax.data.failures import BadRecordError
 
 
@@ -32,6 +34,10 @@ def read_window(
   Raises:
     BadRecordError: the file is damaged, empty, no video, or too short.
   """
+  if pictures.is_picture(path):
+    if num_frames > 1:
+      raise BadRecordError(too_short(1, num_frames, stride))
+    return [pictures.read_picture(path)]
   with _opened(path) as (container, stream):
     packets = _packets(container, stream, path)
     start = transforms.window_start(rng, len(packets), num_frames, stride)
@@ -52,6 +58,9 @@ def iterate_frames(path: str) -> Iterator[np.ndarray]:
   Raises:
     BadRecordError: as for `read_window`, if need be after some frames.
   """
+  if pictures.is_picture(path):
+    yield pictures.read_picture(path)
+    return
   with _opened(path) as (container, stream):
     packets = _packets(container, stream, path)
     _seek(container, stream, packets[0])
@@ -61,6 +70,8 @@ def iterate_frames(path: str) -> Iterator[np.ndarray]:
 
 def frame_rate(path: str) -> float:
   """Frames per second as the file states it; 0 where it does not."""
+  if pictures.is_picture(path):
+    return 0.0
   with _opened(path) as (_, stream):
     return float(stream.average_rate or 0)
 

@@ -1,4 +1,8 @@
-"""Class folders of video files, as UCF-101 comes: `PATH/<Class>/<video>`."""
+"""Class folders of files, as UCF-101 comes: `PATH/<Class>/<video>`.
+
+`folder:PATH` takes the videos there, `images:PATH` the pictures, which are
+clips of one frame.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,16 @@ import re
 import numpy as np
 from absl import logging
 
-from videoar_jax.data import decode, transforms
+from videoar_jax.data import decode, pictures, transforms
 from videoar_jax.data.failures import BadRecordError
 
-SUFFIXES = ('.avi', '.mp4', '.m4v', '.mov', '.mkv', '.webm', '.mpg', '.mpeg')
+# Kind of source -> suffixes of its files.
+SUFFIXES = {
+  'folder': (
+    *('.avi', '.mp4', '.m4v', '.mov', '.mkv', '.webm', '.mpg', '.mpeg'),
+  ),
+  'images': pictures.SUFFIXES,
+}
 
 _HELD_OUT = 20  # one video in so many, without an official split
 
@@ -91,22 +101,27 @@ class FolderSource:
     return 'some windows of it cannot be decoded'
 
 
-def list_videos(root: str, *, train: bool, split_file: str = '') -> Listing:
+def list_videos(
+  root: str, *, train: bool, split_file: str = '', kind: str = 'folder'
+) -> Listing:
   """Lists one split of a folder of class folders, see `list_splits`.
 
   Raises:
     ValueError: as `list_splits`, or the split is empty.
   """
-  chosen = list_splits(root, split_file=split_file)[0 if train else 1]
+  splits = list_splits(root, split_file=split_file, kind=kind)
+  chosen = splits[0 if train else 1]
   if not chosen.names:
     side = 'training' if train else 'held-out'
-    mend = 'give another split_file' if split_file else 'add videos'
-    raise ValueError(f'folder:{root}: no {side} videos; {mend}')
+    mend = 'give another split_file' if split_file else 'add some'
+    raise ValueError(f'{kind}:{root}: no {side} files; {mend}')
   return chosen
 
 
-def list_splits(root: str, *, split_file: str = '') -> tuple[Listing, Listing]:
-  """Lists the training and the held-out videos of a folder of class folders.
+def list_splits(
+  root: str, *, split_file: str = '', kind: str = 'folder'
+) -> tuple[Listing, Listing]:
+  """Lists the training and the held-out files of a folder of class folders.
 
   With a split file the training videos are those it names; a name's suffix
   does not count, so a list of .avi serves a folder of .mp4. Without one, about
@@ -116,7 +131,7 @@ def list_splits(root: str, *, split_file: str = '') -> tuple[Listing, Listing]:
     ValueError: a path is missing, there are no class folders or no videos, a
       line of the split file cannot be read, or it names no video there is.
   """
-  classes, names = _scan(pathlib.Path(root))
+  classes, names = _scan(pathlib.Path(root), kind)
   if split_file:
     listed = _read_split(pathlib.Path(split_file))
     training = [_stem(name) in listed for name in names]
@@ -139,28 +154,30 @@ def list_splits(root: str, *, split_file: str = '') -> tuple[Listing, Listing]:
   return tuple(splits)
 
 
-def _scan(root: pathlib.Path) -> tuple[tuple[str, ...], list[str]]:
-  """Class names that have videos, and the videos, both sorted."""
+def _scan(root: pathlib.Path, kind: str) -> tuple[tuple[str, ...], list[str]]:
+  """Class names that have files of the kind, and those files, both sorted."""
+  suffixes = SUFFIXES[kind]
   if not root.is_dir():
     fault = 'is not a folder' if root.exists() else 'does not exist'
-    raise ValueError(f'folder:{root}: {root} {fault}; give a folder of classes')
+    raise ValueError(f'{kind}:{root}: {root} {fault}; give a folder of classes')
   folders = sorted(
     x for x in root.iterdir() if x.is_dir() and not x.name.startswith('.')
   )
   if not folders:
     raise ValueError(
-      f'folder:{root}: holds no class folders; wanted <class>/<video>.avi '
-      'below it'
+      f'{kind}:{root}: holds no class folders; wanted <class>/<file>'
+      f'{suffixes[0]} below it'
     )
   names, others = [], []
   for folder in folders:
     for file in sorted(folder.iterdir()):
       if file.is_file() and not file.name.startswith('.'):
-        known = file.suffix.lower() in SUFFIXES
+        known = file.suffix.lower() in suffixes
         (names if known else others).append(f'{folder.name}/{file.name}')
   if others:
     logging.warning(
-      '%s: %d files have no video suffix and are left out: %s%s',
+      '%s:%s: %d files have another suffix and are left out: %s%s',
+      kind,
       root,
       len(others),
       ', '.join(others[:10]),
@@ -168,13 +185,13 @@ def _scan(root: pathlib.Path) -> tuple[tuple[str, ...], list[str]]:
     )
   if not names:
     raise ValueError(
-      f'folder:{root}: {len(folders)} class folders, but no file ends in '
-      f'{" ".join(SUFFIXES)}'
+      f'{kind}:{root}: {len(folders)} class folders, but no file ends in '
+      f'{" ".join(suffixes)}'
     )
   filled = {name.partition('/')[0] for name in names}
   empty = [x.name for x in folders if x.name not in filled]
   if empty:
-    logging.warning('%s: no videos in %s: no class', root, ', '.join(empty))
+    logging.warning('%s: no files in %s: no class', root, ', '.join(empty))
   return tuple(sorted(filled)), names
 
 

@@ -58,8 +58,10 @@ def make_source(config: DataConfig, *, train: bool) -> Source:
   size = (config.num_frames, config.height, config.width)
   if kind == 'synthetic':
     return synthetic.SyntheticSource(*size, train=train)
-  if kind == 'folder':
-    videos = folder.list_videos(path, train=train, split_file=config.split_file)
+  if kind in folder.SUFFIXES:
+    videos = folder.list_videos(
+      path, train=train, split_file=config.split_file, kind=kind
+    )
     return folder.FolderSource(path, videos, *size, config.frame_stride)
   if kind == 'array_record':
     return array_record.open_source(path, config, train=train)

@@ -31,7 +31,7 @@ from videoar_jax.data.config import DataConfig, parse_source
 from videoar_jax.data.failures import BadRecordError
 
 _SOURCE = flags.DEFINE_string(
-  'source', None, 'folder:PATH; for --features any source of videos'
+  'source', None, 'folder:PATH or images:PATH; for --features any source'
 )
 _OUT = flags.DEFINE_string('out', None, 'folder to write')
 _SPLIT_FILE = flags.DEFINE_string(
@@ -89,15 +89,19 @@ def prepare_videos(
     BadDataError: more than max_bad_share of the videos cannot be used.
   """
   kind, root = parse_source(source)
-  if kind != 'folder':
-    raise ValueError(f'source={source!r}: only folder:PATH can be prepared')
+  if kind not in folder.SUFFIXES:
+    raise ValueError(
+      f'source={source!r}: only folder:PATH and images:PATH can be prepared'
+    )
   if min(height, width, min_frames) < 1:
     raise ValueError(
       f'height, width, min_frames = {height}, {width}, {min_frames}: must be '
       'at least 1'
     )
   array_record.check_size(height, width)
-  splits = folder.list_splits(root, split_file=split_file)
+  if kind == 'images':
+    min_frames = 1
+  splits = folder.list_splits(root, split_file=split_file, kind=kind)
   plan = {
     'source': source,
     'split_file': split_file,
