@@ -1,4 +1,4 @@
-"""Class folders of pictures: clips of one frame, and files that do not serve."""
+"""Class folders of pictures: clips of one frame, and bad files."""
 
 import numpy as np
 import pytest

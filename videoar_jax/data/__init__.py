@@ -2,8 +2,7 @@
 
 config        DataConfig, its checks, and `kind:PATH`
 synthetic     moving shapes rendered on the fly; the class is the motion
-folder        class folders of videos (UCF-101's layout) or of pictures, official
-              split files
+folder        class folders of videos (UCF-101's layout) or of pictures
 decode        a random window of a video file, by PyAV; damage is noticed here
 pictures      a picture file as a clip of one frame
 transforms    resize with antialias, centre crop, mirror
