@@ -67,7 +67,7 @@ def _tokenizer():
   config.optimizer.update(
     learning_rate=6e-4, warmup_steps=50, ema_decay=0.99, weight_decay=0.01
   )
-  config.train.update(_TRAIN, num_steps=2500, eval_every=500, sample_every=500)
+  config.train.update(_TRAIN, num_steps=1800, eval_every=600, sample_every=600)
   return config
 
 
@@ -90,6 +90,6 @@ def _generator():
   config.optimizer.update(learning_rate=1e-3, warmup_steps=50, ema_decay=0.99)
   config.sampling.guidance = '2'
   config.train.update(
-    _TRAIN, num_steps=6000, eval_every=1000, sample_every=2000
+    _TRAIN, num_steps=4000, eval_every=1000, sample_every=2000
   )
   return config

@@ -148,10 +148,11 @@ def load_config(path: pathlib.Path, variant: str | None):
 def documented_variants(path: pathlib.Path) -> set[str]:
   """Variants in the docstring's commands: `--config=configs/NAME.py:THIS`.
 
-  With `Variants: … smoke …`, each of them with `,smoke` too.
+  '' where a command names none. With `Variants: … smoke …`, each of them with
+  `,smoke` too.
   """
   document = ast.get_docstring(ast.parse(path.read_text())) or ''
-  used = set(re.findall(rf'{path.name}:([\w,]+)', document))
+  used = set(re.findall(rf'{path.name}(?::([\w,]+))?', document))
   if re.search(r'^Variants:.*\bsmoke\b', document, re.M | re.S):
     used |= {f'{variant},smoke' for variant in used if 'smoke' not in variant}
   return used

@@ -64,10 +64,18 @@ def generator_config() -> ConfigDict:
 
 
 def make_smoke(config: ConfigDict) -> None:
-  """Cuts a run down to a few steps that touch every part of it."""
+  """Cuts a run down to a few small steps that touch every part of it."""
   config.train.update(num_steps=4, log_every=1, eval_every=2, eval_batches=1)
+  config.train.accumulate = 1
   config.optimizer.warmup_steps = 1
-  if 'adversarial' in config:
+  config.data.batch_size = min(config.data.batch_size, 8)
+  if config.recipe == 'tokenizer':
+    net, judge = config.tokenizer, config.discriminator
+    for part in (net, judge):
+      part.base_width = min(part.base_width, max(8, part.norm_groups))
+    config.data.num_frames = min(
+      config.data.num_frames, 1 + 2**net.num_time_levels
+    )
     config.adversarial.start = min(config.adversarial.start, 1)
     config.discriminator_optimizer.warmup_steps = 1
 
@@ -93,14 +101,17 @@ def build_variant(
   """Builds and locks a config file's variant, as in `FILE:generator,smoke`.
 
   Args:
-    variant: one of the makers' names; with `smoke`, a few steps of it.
-    makers: name -> what makes the config of that half.
+    variant: one of the makers' names, which may be left out where there is
+      but one; with `smoke`, a few steps of it.
+    makers: name -> what makes the config.
 
   Raises:
-    ValueError: a part that is not known, not one half, or two.
+    ValueError: a part that is not known, none where there are several, or two.
   """
   parts = [part for part in (variant or '').split(',') if part]
   names = [part for part in parts if part != _SMOKE]
+  if not names and len(makers) == 1:
+    names = list(makers)
   if len(names) != 1 or names[0] not in makers:
     raise ValueError(
       f'variant {variant!r}: use one of {", ".join(f":{m}" for m in makers)}; '

@@ -1,0 +1,53 @@
+"""A tokenizer at 256×256: 17 frames to 5×16×16, 48 bits a token.
+
+  python -m videoar_jax.train --config=configs/tokenizer_256.py \
+    --config.data.source=array_record:DATA/videos_256 \
+    --config.init_from=RUNS/tokenizer_ucf101 --workdir=RUNS/tokenizer_256
+
+The networks are those of `configs/tokenizer_ucf101.py`, which hold no size, so
+that training may start from its weights. The scales are Infinity's at a ratio
+of one up to 16 (PAPER §1.3): 521 tokens a latent frame.
+Hardware, hours, figures: not run; the paper has none at this resolution.
+Variants: none, and smoke (a few small steps).
+"""
+
+from videoar_jax.train import defaults
+
+_SCALES = tuple((n, n) for n in (1, 2, 4, 6, 8, 12, 16))
+
+
+def get_config(variant: str = ''):
+  return defaults.build_variant(variant, {'tokenizer': _tokenizer})
+
+
+def _tokenizer():
+  config = defaults.tokenizer_config()
+  config.data.update(
+    source='array_record:data_cache/videos_256',
+    batch_size=64,
+    num_frames=17,
+    height=256,
+    width=256,
+    flip=True,
+    num_workers=8,
+  )
+  config.tokenizer.scales = _SCALES
+  config.losses.update(
+    l1=1.0, l2=0.0, perceptual=1.0, drop_scales=2, drop_probability=0.1
+  )
+  config.adversarial.update(weight=0.3, start=5000)
+  adam = {'learning_rate': 1e-4, 'beta1': 0.5, 'beta2': 0.9}
+  config.optimizer.update(adam, warmup_steps=1000, weight_decay=0.0)
+  config.discriminator_optimizer.update(
+    adam, warmup_steps=1000, weight_decay=0.0
+  )
+  config.train.update(
+    num_steps=150_000,
+    log_every=100,
+    eval_every=5000,
+    eval_batches=8,
+    sample_every=5000,
+    checkpoint_every=5000,
+    checkpoint_every_s=0.0,
+  )
+  return config

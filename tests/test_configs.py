@@ -1,0 +1,62 @@
+"""Configs at paper scale: what they build, by shapes alone."""
+
+import importlib.util
+import pathlib
+
+import jax
+import pytest
+from etils import epath
+
+from videoar_jax.core.mesh import MeshConfig, make_mesh
+from videoar_jax.core.pretrained import MissingWeightsError
+from videoar_jax.train.state import abstract_state
+from videoar_jax.train.tokenizer_recipe import make_tokenizer_recipe
+
+ROOT = pathlib.Path(__file__).parents[1]
+AUTOENCODER, DISCRIMINATOR = 329.989, 4.6666  # millions of parameters
+
+
+def _config(name, variant=''):
+  path = ROOT / 'configs' / f'{name}.py'
+  spec = importlib.util.spec_from_file_location(name, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  config = module.get_config(variant)
+  with config.unlocked():
+    config.data.update(source='synthetic', flip=False)
+  return config
+
+
+def _sizes(config, tmp_path):
+  """Parameters of each network in millions."""
+  mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+  try:
+    recipe = make_tokenizer_recipe(
+      config, workdir=epath.Path(tmp_path), mesh=mesh
+    )
+  except MissingWeightsError as error:
+    pytest.skip(str(error))
+  steps = config.train.num_steps
+  state = abstract_state(recipe.updates, seed=0, num_steps=steps, mesh=mesh)
+  return {
+    name: sum(x.size for x in jax.tree.leaves(net.params)) / 1e6
+    for name, net in state.nets.items()
+  }
+
+
+@pytest.mark.parametrize(
+  'name', ('tokenizer_ucf101', 'tokenizer_image', 'tokenizer_256')
+)
+def test_paper_scale_tokenizers_have_their_size(name, tmp_path):
+  sizes = _sizes(_config(name), tmp_path)
+  assert sizes['autoencoder'] == pytest.approx(AUTOENCODER, rel=1e-3)
+  assert sizes['discriminator'] == pytest.approx(DISCRIMINATOR, rel=1e-3)
+
+
+def test_a_smoke_variant_is_small_and_plays_all_parts(tmp_path):
+  config = _config('tokenizer_ucf101', 'smoke')
+  assert config.adversarial.start < config.train.num_steps <= 4
+  assert config.data.num_frames == 5 and config.data.batch_size == 8
+  sizes = _sizes(config, tmp_path)
+  assert sizes['autoencoder'] < 40 and sizes['discriminator'] > 0
+
