@@ -59,4 +59,3 @@ def test_a_smoke_variant_is_small_and_plays_all_parts(tmp_path):
   assert config.data.num_frames == 5 and config.data.batch_size == 8
   sizes = _sizes(config, tmp_path)
   assert sizes['autoencoder'] < 40 and sizes['discriminator'] > 0
-

@@ -204,3 +204,31 @@ def test_a_point_lies_where_the_ticks_say():
   where = {text: (float(x), float(y)) for x, y, text in labels}
   assert where['4'][1] - 4 == pytest.approx(points[1][1], abs=0.2)
   assert where['100'][0] == pytest.approx(points[2][0], abs=0.2)
+
+
+def test_scales_and_several_networks_have_their_curves(tmp_path):
+  run = tmp_path / 'run'
+  run.mkdir()
+  (run / 'config.json').write_text(json.dumps({'recipe': 'tokenizer'}))
+  lines = []
+  for step in (1, 2, 3):
+    values = {'step_s': 0.5, 'discriminator/loss': 1.0 + step}
+    for k in range(3):
+      values[f'autoencoder/bit_entropy/scale{k}'] = 0.9
+      values[f'autoencoder/residual_energy/scale{k}'] = 0.5**k
+    values |= {'autoencoder/loss': 3.0 / step, 'autoencoder/psnr': 20.0}
+    lines.append({'step': step, 'kind': 'train', **values})
+  lines.append({'step': 3, 'kind': 'heldout', 'loss': 2.0, 'psnr': 19.0})
+  text = ''.join(json.dumps(line) + '\n' for line in lines)
+  (run / 'metrics.jsonl').write_text(text)
+  page = report.make_report(run)
+  for words in (
+    'train autoencoder',
+    'train discriminator',
+    'held out',
+    'entropy of a bit by scale',
+    'left over after each scale',
+    'scale 2',
+  ):
+    assert words in page, words
+  assert 'bit accuracy by scale' not in page

@@ -1,4 +1,4 @@
-"""Line charts over training steps, as inline SVG.
+"""Line charts over training steps, as inline SVG, and those of a run.
 
 Colours are the CSS variables --a to --f of the page around.
 """
@@ -8,10 +8,26 @@ import html
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 MAX_SERIES = 6
 LOG_SPAN = 5
 # Of a chart, in units of its drawing.
 _LEFT, _TOP, _WIDE, _HIGH = 62, 30, 420, 220
+# Metric -> whether its axis is logarithmic.
+_CURVES = {
+  'loss': True,
+  'psnr': False,
+  'perceptual': False,
+  'bit_accuracy': False,
+}
+# Metrics that each scale has, and what their charts are called.
+_BY_SCALE = {
+  'bit_accuracy': 'bit accuracy by scale, train',
+  'bit_entropy': 'entropy of a bit by scale, train',
+  'residual_energy': 'share of the latents left over after each scale, train',
+}
+_KINDS = (('train', 'train'), ('held out', 'heldout'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,3 +126,68 @@ def _log_ticks(low: float, high: float) -> list[float]:
   first = max(i for i, mark in enumerate(marks) if mark <= low)
   last = min(i for i, mark in enumerate(marks) if mark > high)
   return marks[first : last + 1]
+
+
+def training_curves(lines: list[dict]) -> str | None:
+  """Charts of the lines of a metrics.jsonl; None where they hold nothing."""
+  charts = [
+    line_chart(
+      series, title=_words(name), y_label=_words(name), log=logarithmic
+    )
+    for name, logarithmic in _CURVES.items()
+    if (series := _series(lines, name))
+  ]
+  charts += [
+    line_chart(series, title=title, y_label=_words(name))
+    for name, title in _BY_SCALE.items()
+    if (series := _by_scale(lines, name))
+  ]
+  if not charts:
+    return None
+  speed = [value for _, value in _points(lines, 'train', 'step_s')]
+  note = f'{max(line["step"] for line in lines)} steps'
+  if speed:
+    note += f', {float(np.median(speed)):.3g} s each (median)'
+  return f'<p class="soft">{note}.</p><div class="row">{"".join(charts)}</div>'
+
+
+def _series(lines: list[dict], name: str) -> list[Series]:
+  """Train and held out; where several networks train, each of them."""
+  found = []
+  for net in _nets(lines):
+    for label, kind in _KINDS:
+      points = _points(lines, kind, f'{net}{name}')
+      if points:
+        found.append(Series(f'{label} {net.rstrip("/")}'.strip(), points))
+  return found
+
+
+def _by_scale(lines: list[dict], name: str) -> list[Series]:
+  """A line for each scale; of many scales a few, coarsest to finest."""
+  for net in _nets(lines):
+    start = f'{net}{name}/scale'
+    names = {k for line in lines for k in line if k.startswith(start)}
+    if names:
+      break
+  scales = sorted(int(name.removeprefix(start)) for name in names)
+  if len(scales) > MAX_SERIES:
+    chosen = np.linspace(0, len(scales) - 1, MAX_SERIES).round().astype(int)
+    scales = [scales[i] for i in chosen]
+  found = {k: _points(lines, 'train', f'{start}{k}') for k in scales}
+  return [Series(f'scale {k}', points) for k, points in found.items() if points]
+
+
+def _nets(lines: list[dict]) -> list[str]:
+  """What metrics begin with: '' and, where several nets train, 'net/'."""
+  names = {k for line in lines for k in line if k.endswith('/loss')}
+  return ['', *sorted(name.removesuffix('loss') for name in names)]
+
+
+def _points(lines: list[dict], kind: str, name: str) -> list[tuple]:
+  """(step, value) of one metric; values that are not finite are left out."""
+  found = [(x['step'], x.get(name)) for x in lines if x.get('kind') == kind]
+  return [(x, y) for x, y in found if y is not None and math.isfinite(y)]
+
+
+def _words(name: str) -> str:
+  return name.replace('_', ' ')

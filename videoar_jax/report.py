@@ -13,7 +13,6 @@ import base64
 import html
 import io
 import json
-import math
 import pathlib
 import platform
 import tempfile
@@ -25,7 +24,7 @@ from absl import app, flags
 from PIL import Image
 
 from videoar_jax import media
-from videoar_jax.chart import MAX_SERIES, Series, line_chart
+from videoar_jax.chart import training_curves
 from videoar_jax.core import command
 from videoar_jax.evaluate import provenance
 from videoar_jax.train.metrics import read_metrics
@@ -35,7 +34,6 @@ HALVES = ('tokenizer', 'generator')
 IMAGE_STAGE = 'image_tokenizer'
 VIDEOS_OF_A_CLASS = 8
 CLASSES_SHOWN = 20
-_BY_SCALE = 'bit_accuracy/scale'
 # Metric -> what the page says of it, in the page's order.
 FIGURES = {
   'class_accuracy': 'videos whose motion is that of their class, 0..1',
@@ -171,32 +169,11 @@ def _figures(run: pathlib.Path) -> str:
 
 
 def _training(workdir: pathlib.Path | None) -> str:
-  """Curves of a workdir's metrics.jsonl."""
-  lines = read_metrics(workdir) if workdir else []
-  charts = []
-  for name, log in (('loss', True), ('psnr', False), ('bit_accuracy', False)):
-    series = [
-      Series(label, points)
-      for label, kind in (('train', 'train'), ('held out', 'heldout'))
-      if (points := _points(lines, kind, name))
-    ]
-    if series:
-      label = name.replace('_', ' ')
-      charts.append(line_chart(series, title=label, y_label=label, log=log))
-  by_scale = _bit_accuracy_by_scale(lines)
-  if by_scale:
-    title = 'bit accuracy by scale, train'
-    charts.append(line_chart(by_scale, title=title, y_label='bit accuracy'))
-  if not charts:
-    return _missing(
-      'its metrics', fix='python -m videoar_jax.train makes them.'
-    )
-  speed = [value for _, value in _points(lines, 'train', 'step_s')]
-  last = max(line['step'] for line in lines)
-  note = f'{last} steps'
-  if speed:
-    note += f', {float(np.median(speed)):.3g} s each (median)'
-  return f'<p class="soft">{note}.</p><div class="row">{"".join(charts)}</div>'
+  """Curves of a workdir's metrics."""
+  curves = training_curves(read_metrics(workdir) if workdir else [])
+  return curves or _missing(
+    'its metrics', fix='python -m videoar_jax.train makes them.'
+  )
 
 
 def _image_stage(workdir: pathlib.Path | None) -> list[str]:
@@ -204,23 +181,6 @@ def _image_stage(workdir: pathlib.Path | None) -> list[str]:
     return []
   title = 'Training the tokenizer on single frames'
   return [_section(title, _training(workdir))]
-
-
-def _bit_accuracy_by_scale(lines: list[dict]) -> list[Series]:
-  """A line for each scale; of many scales a few, coarsest to finest."""
-  names = {k for line in lines for k in line if k.startswith(_BY_SCALE)}
-  scales = sorted(int(name.removeprefix(_BY_SCALE)) for name in names)
-  if len(scales) > MAX_SERIES:
-    chosen = np.linspace(0, len(scales) - 1, MAX_SERIES).round().astype(int)
-    scales = [scales[i] for i in chosen]
-  found = {k: _points(lines, 'train', f'{_BY_SCALE}{k}') for k in scales}
-  return [Series(f'scale {k}', points) for k, points in found.items() if points]
-
-
-def _points(lines: list[dict], kind: str, name: str) -> list[tuple]:
-  """(step, value) of one metric; values that are not finite are left out."""
-  found = [(x['step'], x.get(name)) for x in lines if x.get('kind') == kind]
-  return [(x, y) for x, y in found if y is not None and math.isfinite(y)]
 
 
 def _reconstructions(workdir: pathlib.Path | None) -> str:
