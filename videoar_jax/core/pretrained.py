@@ -99,7 +99,7 @@ def load_weights(file: WeightFile, *, path: str | None = None) -> Weights:
     ValueError: the file is missing, damaged, or asks for code to be run.
   """
   if path is not None:
-    return _load_own(pathlib.Path(path))
+    return load_file(path)
   cached = _cache_dir() / f'{pathlib.Path(file.member).stem}.safetensors'
   arrays = _read_cache(cached, sha256=file.sha256)
   if arrays is None:
@@ -168,7 +168,13 @@ def _flatten(tree, *, prefix: tuple[str, ...], name: str):
   yield where, tree
 
 
-def _load_own(path: pathlib.Path) -> Weights:
+def load_file(path: str | os.PathLike) -> Weights:
+  """Reads a file of one's own: safetensors, or a pickle of NumPy arrays.
+
+  Raises:
+    ValueError: the file is missing, damaged, or asks for code to be run.
+  """
+  path = pathlib.Path(path)
   if not path.is_file():
     raise ValueError(f'{path}: no such weight file; check the path')
   data = path.read_bytes()

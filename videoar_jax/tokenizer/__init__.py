@@ -9,6 +9,7 @@ perceptual     LPIPS, a distance between pictures
 features       a trained tokenizer as a function on uint8 clips
 stream         videos of any length to bits and back, in constant memory
 token_file     a video's bits in a file
+infinity       weights of Infinity's public image tokenizer, layer by layer
 
 `python -m videoar_jax.tokenizer` is the command.
 """

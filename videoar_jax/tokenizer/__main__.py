@@ -6,26 +6,39 @@
     --tokens=clip.tokens --out=decoded.mp4 [--num_scales=K]
   python -m videoar_jax.tokenizer reconstruct --checkpoint=RUN \\
     --video=clip.mp4 --out=decoded.mp4 [--num_scales=K]
+  python -m videoar_jax.tokenizer import --weights=vae_d32.safetensors \\
+    --config=configs/tokenizer_ucf101.py --out=EXPORT
 
 A video is cropped to the centre and scaled to the tokenizer's resolution. It is
 read, coded and written a piece at a time, so that its length costs no memory.
 `encode` and `reconstruct` print the number of bits, bits per pixel, and
 `reconstruct` PSNR, SSIM and LPIPS against the frames that were coded.
+`import` makes an export, for `train --config.init_from`, of the weights of
+Infinity's image tokenizer, and says what became of each of its arrays; of a
+PyTorch file, launch/torch_to_safetensors.py makes safetensors.
 """
 
 import itertools
 import pathlib
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 from absl import app, flags
+from ml_collections import config_flags
 
 from videoar_jax import media
-from videoar_jax.core import command
+from videoar_jax.core import command, pretrained
+from videoar_jax.core.config import from_section
+from videoar_jax.core.export import write_export
+from videoar_jax.core.mesh import unbox
 from videoar_jax.data import decode as decode_lib
 from videoar_jax.data import transforms
 from videoar_jax.evaluate import compare
 from videoar_jax.tokenizer import token_file
+from videoar_jax.tokenizer.autoencoder import make_tokenizer
+from videoar_jax.tokenizer.config import TokenizerConfig
+from videoar_jax.tokenizer.infinity import import_weights
 from videoar_jax.tokenizer.stream import Bits, DecodeState, Tokenizer
 
 _CHECKPOINT = flags.DEFINE_string(
@@ -41,6 +54,20 @@ _FPS = flags.DEFINE_float(
   'fps', None, "Frames per second; default: the video's own."
 )
 
+_WEIGHTS = flags.DEFINE_string(
+  'weights', None, "Infinity's weights as safetensors."
+)
+config_flags.DEFINE_config_file('config', None, 'Whose tokenizer to import to.')
+
+_GOES_WITH = {
+  'checkpoint': ('encode', 'decode', 'reconstruct'),
+  'video': ('encode', 'reconstruct'),
+  'tokens': ('decode',),
+  'num_scales': ('decode', 'reconstruct'),
+  'fps': ('decode', 'reconstruct'),
+  'weights': ('import',),
+  'config': ('import',),
+}
 _PIECE = 32  # frames at a time
 
 
@@ -49,18 +76,18 @@ def main(argv: list[str]) -> None:
     'encode': (encode, (_VIDEO,)),
     'decode': (decode, (_TOKENS,)),
     'reconstruct': (reconstruct, (_VIDEO,)),
+    'import': (import_infinity, (_WEIGHTS, flags.FLAGS['config'])),
   }
   if len(argv) < 2 or argv[1] not in actions:
     given = f', not {argv[1]!r}' if len(argv) > 1 else ''
     raise app.UsageError(f'say one of {", ".join(actions)}{given}')
   action, needed = actions[argv[1]]
-  command.check_arguments(argv[1:], (_CHECKPOINT, *needed, _OUT))
-  if argv[1] != 'decode' and _TOKENS.present:
-    raise app.UsageError('--tokens goes with decode')
-  if argv[1] == 'decode' and _VIDEO.present:
-    raise app.UsageError('--video goes with encode and reconstruct')
-  if argv[1] == 'encode' and _NUM_SCALES.present:
-    raise app.UsageError('--num_scales goes with decode and reconstruct')
+  if argv[1] != 'import':
+    needed = (_CHECKPOINT, *needed)
+  command.check_arguments(argv[1:], (*needed, _OUT))
+  for flag, goes_with in _GOES_WITH.items():
+    if flags.FLAGS[flag].present and argv[1] not in goes_with:
+      raise app.UsageError(f'--{flag} goes with {" and ".join(goes_with)}')
   with command.refusals():
     command.output_file(_OUT.value)
     action()
@@ -124,6 +151,22 @@ def reconstruct() -> None:
   _print_bits(num_bits, frames, tokenizer)
   scores.print()
   print(f'{_OUT.value}: {frames} frames')
+
+
+def import_infinity() -> None:
+  """--weights to the export --out."""
+  config = flags.FLAGS.config
+  shape = from_section(TokenizerConfig, config.tokenizer)
+  arrays = pretrained.load_file(_WEIGHTS.value).arrays
+  model = make_tokenizer(shape)
+  side = [n * shape.space_factor for n in shape.scales[-1]]
+  init = jax.jit(model.init)(
+    jax.random.key(config.seed), np.zeros((1, 1, *side, 3))
+  )
+  params, report = import_weights(arrays, unbox(init['params']), shape)
+  print('\n'.join(report.lines()))
+  write_export(_OUT.value, {'autoencoder': params}, config)
+  print(f'written to {_OUT.value}')
 
 
 def _encoded(tokenizer: Tokenizer) -> Iterator[tuple[np.ndarray, Bits]]:

@@ -1,0 +1,39 @@
+"""Rewrites a PyTorch state dict as safetensors; needs PyTorch (extra `parity`).
+
+  pip install -e '.[parity]'
+  python launch/torch_to_safetensors.py infinity_vae_d32.pth vae_d32.safetensors
+  python -m videoar_jax.tokenizer import --weights=vae_d32.safetensors \
+    --config=configs/tokenizer_ucf101.py --out=EXPORT
+
+Only tensors are read (`weights_only`): a file that asks for anything else is
+refused. A checkpoint with several state dicts needs the name of one, as in
+`… vae.pth vae.safetensors trainer.vae_ema`.
+"""
+
+import sys
+
+import safetensors.torch
+import torch
+
+
+def main(source: str, target: str, key: str = '') -> None:
+  state = torch.load(source, map_location='cpu', weights_only=True)
+  for name in filter(None, key.split('.')):
+    if name not in state:
+      sys.exit(f'error: no {name!r} in {source}, only {", ".join(state)}')
+    state = state[name]
+  others = [name for name, x in state.items() if not torch.is_tensor(x)]
+  if others:
+    sys.exit(
+      f'error: {", ".join(others[:5])} of {source} hold no tensors; name the '
+      'state dict among them as third argument'
+    )
+  tensors = {name: x.contiguous().clone() for name, x in state.items()}
+  safetensors.torch.save_file(tensors, target)
+  print(f'{len(tensors)} tensors written to {target}')
+
+
+if __name__ == '__main__':
+  if len(sys.argv) not in (3, 4):
+    sys.exit(__doc__)
+  main(*sys.argv[1:])
