@@ -250,9 +250,3 @@ def test_metrics_line_cut_short_by_a_kill_is_dropped(tmp_path):
   toy.train(tmp_path, num_steps=15)
   steps = [line['step'] for line in read_metrics(tmp_path)]
   assert steps == [3, 6, 9, 12, 15]
-
-
-def test_batches_reach_the_hook_with_their_failures(tmp_path):
-  seen = []
-  toy.train(tmp_path, on_batch=lambda batch: seen.append(batch['failed']))
-  assert len(seen) == 12

@@ -64,6 +64,23 @@ def from_section(cls: type, values: Any) -> Any:
   )
 
 
+def from_saved(cls: type, values: Any) -> Any:
+  """Builds the dataclass `cls` from its section of a checkpoint's config.
+
+  A key that did not exist yet when the checkpoint was written takes its
+  default: defaults of new keys keep what was before them.
+
+  Args:
+    cls: a dataclass with a default for every field.
+    values: as for `from_section`.
+  Raises:
+    ValueError: an unknown key, or a value of another type than the field's.
+  """
+  known = section(cls())
+  check_keys(values.keys(), known.keys(), where=cls.__name__)
+  return from_section(cls, {**known, **values})
+
+
 def check_keys(
   given: Iterable[str], known: Iterable[str], *, where: str
 ) -> None:

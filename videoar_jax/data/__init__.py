@@ -10,6 +10,7 @@ array_record  videos decoded once to the training resolution, lossless
 features      a trained tokenizer's features of such videos
 shards        sharded records with a manifest, for the two above
 pipeline      make_source, make_batches: batches as a function of (seed, step)
+mixture       several streams of batches in one run, turn by turn
 failures      what may fail, what is then said, and when it is too much
 work          parallel work in order, with progress and a bound on failures
 prepare       the command that writes array_record and features directories

@@ -24,6 +24,7 @@ class DataConfig:
     flip: mirror half of the clips left to right.
     num_workers: decoding processes; 0 decodes in this process.
     max_bad_share: share of unreadable videos past which a run stops, 0..1.
+    weight: batches of this stream in a round, where a run mixes several.
   """
 
   source: str = 'synthetic'
@@ -36,6 +37,7 @@ class DataConfig:
   flip: bool = False
   num_workers: int = 0
   max_bad_share: float = 0.05
+  weight: int = 1
 
 
 def parse_source(source: str) -> tuple[str, str]:
@@ -59,7 +61,8 @@ def parse_source(source: str) -> tuple[str, str]:
 def check_config(config: DataConfig) -> None:
   """Raises ValueError for a value no source could serve."""
   kind, _ = parse_source(config.source)
-  for name in ('batch_size', 'num_frames', 'height', 'width', 'frame_stride'):
+  sizes = ('batch_size', 'num_frames', 'height', 'width', 'frame_stride')
+  for name in (*sizes, 'weight'):
     if getattr(config, name) < 1:
       raise ValueError(f'{name}={getattr(config, name)}: must be at least 1')
   if config.num_workers < 0:

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from typing import Any
 
-from videoar_jax.core.config import from_section
+from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import Loaded, load_weights
 from videoar_jax.data.config import DataConfig, parse_source
 from videoar_jax.evaluate import i3d, protocols
@@ -234,7 +234,7 @@ def _data(
   request: Request, loaded, tokenizer, protocol, *, frames: int
 ) -> DataConfig:
   """Source and size of the real clips; clips are never mirrored."""
-  own = from_section(DataConfig, loaded.config.data)
+  own = from_saved(DataConfig, loaded.config.data)
   source = own.source if request.data is None else request.data
   kind, _ = parse_source(source)
   if kind == 'features':

@@ -170,7 +170,8 @@ def make_discriminator_objective(
 def reconstruct(model: Autoencoder, params: Any, video_bTHWc: jax.Array):
   """A clip in [-1, 1] through bits and back, without a gradient."""
   f = model.apply({'params': params}, video_bTHWc, method='encode')
-  total = encode_scales(f, model.config.scales)[-1].total_bthwd
+  scales = model.config.scales_of(f.shape[2:4])
+  total = encode_scales(f, scales)[-1].total_bthwd
   decoded = model.apply({'params': params}, total, method='decode')
   return jax.lax.stop_gradient(decoded)
 

@@ -30,17 +30,18 @@ def make_tokenizer_objective(
     'video', uint8 bTHWc. `context.nets` holds 'lpips' where the perceptual
     loss is on, and 'discriminator' where there is an opponent.
   """
-  scales = model.config.scales
-  if config.drop_scales >= len(scales):
+  fewest = min(len(scales) for scales in model.config.schedules)
+  if config.drop_scales >= fewest:
     raise ValueError(
-      f'drop_scales={config.drop_scales}: the tokenizer has {len(scales)} '
-      'scales, and at least one must stay'
+      f'drop_scales={config.drop_scales}: the tokenizer has {fewest} scales, '
+      'and at least one must stay'
     )
 
   def objective(params, batch, context):
     frame_rng, drop_rng = jax.random.split(context.rng)
     video = to_float(batch['video'])
     f = model.apply({'params': params}, video, method='encode')
+    scales = model.config.scales_of(f.shape[2:4])
     keep = _draw_kept(drop_rng, config, video.shape[0], len(scales))
     codes = encode_scales(f, scales, keep_bk=keep)
     total = codes[-1].total_bthwd

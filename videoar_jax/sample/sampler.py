@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from videoar_jax.core.config import from_section
+from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import Loaded
 from videoar_jax.core.mesh import to_host
 from videoar_jax.plan.next_scale import next_scale_plan
@@ -85,7 +85,7 @@ class Generator:
     return cls(
       config=loaded.config,
       tokenizer=tokenizer_config(loaded.tokenizer),
-      transformer=from_section(TransformerConfig, loaded.config.transformer),
+      transformer=from_saved(TransformerConfig, loaded.config.transformer),
       classes=tuple(loaded.config.classes),
       nets=jax.device_put(nets),
     )

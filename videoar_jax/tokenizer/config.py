@@ -20,6 +20,8 @@ class TokenizerConfig:
     decoder_blocks: the same for the decoder.
     latent_width: bits of a token.
     scales: ((h, w), …) of one latent frame, coarse to fine.
+    more_scales: schedules of other resolutions, told apart by their last size;
+      the networks hold no size.
     norm_groups: groups of the per-frame group norm.
     conv: 'native' 3D convolution, 'taps' (the same as a sum of 2D ones, much
       faster on CPU), or 'auto' by the default backend.
@@ -40,12 +42,20 @@ class TokenizerConfig:
     (6, 6),
     (8, 8),
   )
+  more_scales: tuple[tuple[tuple[int, int], ...], ...] = ()
   norm_groups: int = 32
   conv: str = 'auto'
   dtype: str = 'bfloat16'
 
   def __post_init__(self):
-    check_scales(self.scales)
+    for schedule in self.schedules:
+      check_scales(schedule)
+    finest = [schedule[-1] for schedule in self.schedules]
+    if len(set(finest)) < len(finest):
+      raise ValueError(
+        f'more_scales: the finest sizes {finest} must differ, as they tell the '
+        'schedules apart'
+      )
     if not 0 <= self.num_time_levels < len(self.multipliers):
       raise ValueError(
         f'num_time_levels={self.num_time_levels}: at most the '
@@ -60,6 +70,26 @@ class TokenizerConfig:
         )
     if self.conv not in ('auto', 'native', 'taps'):
       raise ValueError(f"conv={self.conv!r}: use 'auto', 'native' or 'taps'")
+
+  @property
+  def schedules(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """Scales of every resolution, those of the main one first."""
+    return (self.scales, *self.more_scales)
+
+  def scales_of(self, grid: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """The schedule of a latent grid (h, w).
+
+    Raises:
+      ValueError: there is none.
+    """
+    for schedule in self.schedules:
+      if tuple(schedule[-1]) == tuple(grid):
+        return schedule
+    raise ValueError(
+      f'latent grid {grid[0]}×{grid[1]}: no schedule of scales ends in it, '
+      f'only in {", ".join(f"{s[-1][0]}×{s[-1][1]}" for s in self.schedules)}; '
+      'add one to more_scales'
+    )
 
   @property
   def space_factor(self) -> int:
@@ -91,11 +121,13 @@ class TokenizerConfig:
     return 1 + (latent_frames - 1) * self.time_factor
 
   def check_resolution(self, height: int, width: int) -> None:
-    """Raises ValueError unless the latent grid is the finest scale."""
-    wanted = tuple(n * self.space_factor for n in self.scales[-1])
-    if (height, width) != wanted:
+    """Raises ValueError unless a schedule's finest scale is the latent grid."""
+    factor = self.space_factor
+    sizes = [(s[-1][0] * factor, s[-1][1] * factor) for s in self.schedules]
+    if (height, width) not in sizes:
       raise ValueError(
         f'height×width={height}×{width}: the finest scale {self.scales[-1]} '
-        f'at {self.space_factor}× compression needs {wanted[0]}×{wanted[1]}; '
-        'change data.height and data.width, or the scales'
+        f'at {factor}× compression needs '
+        f'{" or ".join(f"{h}×{w}" for h, w in sizes)}; change data.height and '
+        'data.width, or the scales'
       )

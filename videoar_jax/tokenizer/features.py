@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from videoar_jax.core.config import from_section
+from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import Loaded, load_weights, tree_digest
 from videoar_jax.tokenizer.autoencoder import (
   make_tokenizer,
@@ -61,7 +61,7 @@ def make_reconstructor(config: TokenizerConfig) -> Callable:
   @jax.jit
   def reconstruct(params, video_bTHWc):
     f = model.apply({'params': params}, to_float(video_bTHWc), method='encode')
-    codes = encode_scales(f, config.scales)
+    codes = encode_scales(f, config.scales_of(f.shape[2:4]))
     video = model.apply(
       {'params': params}, codes[-1].total_bthwd, method='decode'
     )
@@ -72,4 +72,4 @@ def make_reconstructor(config: TokenizerConfig) -> Callable:
 
 def tokenizer_config(loaded: Loaded) -> TokenizerConfig:
   """The tokenizer's config out of its checkpoint."""
-  return from_section(TokenizerConfig, loaded.config.tokenizer)
+  return from_saved(TokenizerConfig, loaded.config.tokenizer)

@@ -185,7 +185,13 @@ class Tokenizer:
       raise ValueError(
         f'videos of shape {shape}, {dtype}: wanted uint8 (b, T, H, W, 3)'
       )
-    self.config.check_resolution(*shape[2:4])
+    factor = self.config.space_factor
+    wanted = tuple(n * factor for n in self.config.scales[-1])
+    if shape[2:4] != wanted:
+      raise ValueError(
+        f'frames of {shape[2]}×{shape[3]}: the tokenizer streams those of '
+        f'{wanted[0]}×{wanted[1]}'
+      )
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -17,9 +17,7 @@ from videoar_jax.core import command
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
 from videoar_jax.core.export import load_weights, write_loaded
-from videoar_jax.data.config import DataConfig
-from videoar_jax.data.failures import FailureLog
-from videoar_jax.data.pipeline import make_batches, make_source
+from videoar_jax.data.mixture import make_mixture
 from videoar_jax.train import loop
 from videoar_jax.train.generator_recipe import make_generator_recipe
 from videoar_jax.train.recipe import Recipe
@@ -81,15 +79,10 @@ def train() -> None:
 def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
   """Trains a recipe to its end."""
   config = recipe.config
-  data = from_section(DataConfig, config.data)
-  failures = FailureLog(
-    make_source(data, train=True), max_bad_share=data.max_bad_share
-  )
 
   def batches_from(step: int):
-    return make_batches(
-      data,
-      train=True,
+    return make_mixture(
+      recipe.streams,
       seed=config.seed,
       start_step=step,
       process_index=jax.process_index(),
@@ -107,7 +100,6 @@ def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
     frozen=recipe.frozen,
     evaluate=recipe.evaluate,
     visualise=recipe.visualise,
-    on_batch=lambda batch: failures.update(batch['failed']),
   )
 
 

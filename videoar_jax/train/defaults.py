@@ -35,9 +35,14 @@ class PreviewConfig:
 
 
 def tokenizer_config() -> ConfigDict:
-  """A tokenizer run at paper scale; unlocked."""
+  """A tokenizer run at paper scale; unlocked.
+
+  `more_data` maps names to further sections like `data`, whose batches take
+  turns with those of `data` (see `data.mixture`).
+  """
   return _config(
     recipe='tokenizer',
+    more_data=ConfigDict(),
     tokenizer=section(TokenizerConfig()),
     losses=section(TokenizerLossConfig()),
     adversarial=section(AdversarialConfig()),

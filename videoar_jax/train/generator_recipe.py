@@ -106,6 +106,7 @@ def make_generator_recipe(
   batches = held_out_batches(data, config.train.eval_batches)
   return Recipe(
     updates=(update,),
+    streams=(data,),
     frozen=frozen,
     evaluate=make_heldout(
       [dataclasses.replace(update, objective=clean)],

@@ -52,7 +52,6 @@ def run(
   frozen: Mapping[str, Any] | None = None,
   evaluate: Callable[[TrainState], Mapping[str, float] | None] | None = None,
   visualise: Callable[[TrainState, int], None] | None = None,
-  on_batch: Callable[[Batch], None] | None = None,
   best_metric: str = 'loss',
 ) -> TrainState:
   """Trains to `loop.num_steps`; the same call again resumes or returns.
@@ -67,14 +66,13 @@ def run(
     loop: the section `train` of it.
     updates: what is trained.
     batches_from: `(step) -> iterator` of this process's batches, the first
-      for that step; the position in the data is the step.
+      for that step; the position in the data is the step. A key `failed` is
+      not passed on to it.
     mesh: where to train.
     seed: of initial parameters and random draws.
     frozen: networks that are used and not trained, placed on the mesh.
     evaluate: held-out metrics of a state (`heldout.make_heldout`).
     visualise: writes samples or reconstructions of a state after a step.
-    on_batch: sees each batch on the host, before the step; its key `failed`
-      is not passed to the step.
     best_metric: of `evaluate`; the checkpoint where it is lowest is kept.
   Raises:
     ValueError: workdir is of another config, the batch does not fit the mesh.
@@ -110,7 +108,6 @@ def run(
     writer=metrics_lib.MetricWriter(workdir, start_step=start),
     evaluate=evaluate,
     visualise=visualise,
-    on_batch=on_batch,
     best_metric=best_metric,
     state=state,
     done=start,

@@ -21,6 +21,7 @@ class Recipe:
 
   Attributes:
     updates: the networks in training.
+    streams: the data that its batches are drawn from, turn by turn.
     frozen: parameters of networks that are only read.
     evaluate: held-out metrics of the averaged parameters.
     visualise: writes pictures of the averaged parameters' work.
@@ -28,6 +29,7 @@ class Recipe:
   """
 
   updates: tuple[Update, ...]
+  streams: tuple[DataConfig, ...]
   frozen: dict[str, Any]
   evaluate: Callable[[TrainState], dict[str, float]]
   visualise: Callable[[TrainState, int], None]

@@ -78,7 +78,6 @@ class Runner:
   writer: metrics_lib.MetricWriter
   evaluate: Callable[[TrainState], Mapping[str, float] | None] | None
   visualise: Callable[[TrainState, int], None] | None
-  on_batch: Callable[[Batch], None] | None
   best_metric: str
   state: TrainState
   done: int
@@ -97,7 +96,7 @@ class Runner:
     self._averages = metrics_lib.Averages()
     self._start = self.done
     self._bad = 0
-    self._batch_size = 0
+    self._rows = 0  # clips of the batch that was fetched last
     self._saved_at = time.monotonic()
     self._restart_clock()
 
@@ -108,6 +107,7 @@ class Runner:
     while self.done < self.loop.num_steps:
       self.state, metrics = self._step(self.state, batch, self.frozen)
       self.done += 1
+      self._clips += self._rows
       if unread is not None:
         self._read(*unread)
       unread = (self.done, metrics)
@@ -139,8 +139,6 @@ class Runner:
     before = time.monotonic()
     try:
       batch = next(batches)
-      if self.on_batch is not None:
-        self.on_batch(batch)
     except StopIteration as error:
       self._rescue()
       raise TrainingError(
@@ -153,8 +151,8 @@ class Runner:
     batch = {name: x for name, x in batch.items() if name != 'failed'}
     self._data_wait_s += time.monotonic() - before
     rows = len(next(iter(batch.values())))
-    self._batch_size = rows * jax.process_count()
-    mesh_lib.check_batch_size(self._batch_size, self.mesh, self.loop.accumulate)
+    self._rows = rows * jax.process_count()
+    mesh_lib.check_batch_size(self._rows, self.mesh, self.loop.accumulate)
     return mesh_lib.shard_batch(batch, self.mesh)
 
   def _rescue(self) -> None:
@@ -193,7 +191,7 @@ class Runner:
 
   def _restart_clock(self) -> None:
     self._clock, self._clock_step = time.monotonic(), self.done
-    self._data_wait_s = 0.0
+    self._data_wait_s, self._clips = 0.0, 0
 
   def _log(self) -> None:
     """Writes the means since the last line, and the speed."""
@@ -201,7 +199,7 @@ class Runner:
     seconds = (time.monotonic() - self._clock) / max(steps, 1)
     values = self._averages.take()
     speed = {
-      'clips_per_s': self._batch_size / seconds,
+      'clips_per_s': self._clips / max(steps, 1) / seconds,
       'step_s': seconds,
       'data_wait_s': self._data_wait_s / max(steps, 1),
     }

@@ -47,8 +47,9 @@ def make_tokenizer_recipe(
   """Builds what trains a tokenizer.
 
   Args:
-    config: sections data, tokenizer, losses, adversarial, discriminator,
-      optimizer, discriminator_optimizer (see configs/).
+    config: sections data, more_data, tokenizer, losses, adversarial,
+      discriminator, optimizer, discriminator_optimizer (see configs/). Held
+      out, only `data` is looked at.
     workdir: pictures go to its samples/.
     mesh: where the run lives.
 
@@ -61,11 +62,13 @@ def make_tokenizer_recipe(
   """
   data = from_section(DataConfig, config.data)
   tokenizer = from_section(TokenizerConfig, config.tokenizer)
-  tokenizer.latent_frames(data.num_frames)
-  tokenizer.check_resolution(data.height, data.width)
+  streams = (data, *_more_streams(config))
+  for stream in streams:
+    tokenizer.latent_frames(stream.num_frames)
+    tokenizer.check_resolution(stream.height, stream.width)
   model = make_tokenizer(tokenizer)
   losses = from_section(TokenizerLossConfig, config.losses)
-  judge = _discriminator_update(config, data, model)
+  judge = _discriminator_update(config, streams, model)
   frozen = {}
   if losses.perceptual:
     frozen['lpips'] = mesh_lib.replicate(load_lpips(Network.VGG16), mesh)
@@ -100,6 +103,7 @@ def make_tokenizer_recipe(
 
   return Recipe(
     updates=(update, judge.update) if judge else (update,),
+    streams=streams,
     frozen=frozen,
     evaluate=make_heldout(
       [held_out], batches=batches, mesh=mesh, frozen=frozen
@@ -115,8 +119,16 @@ class _Judge:
   update: Update
 
 
+def _more_streams(config: Any) -> tuple[DataConfig, ...]:
+  """The streams of more_data, in the order of their names."""
+  return tuple(
+    from_section(DataConfig, config.more_data[name])
+    for name in sorted(config.more_data)
+  )
+
+
 def _discriminator_update(
-  config: Any, data: DataConfig, autoencoder: Autoencoder
+  config: Any, streams: tuple[DataConfig, ...], autoencoder: Autoencoder
 ) -> _Judge | None:
   """The discriminator and its update; None where its weight is 0."""
   adversarial = from_section(AdversarialConfig, config.adversarial)
@@ -129,8 +141,9 @@ def _discriminator_update(
       'adversarial.weight=0'
     )
   shape = from_section(DiscriminatorConfig, config.discriminator)
-  shape.check_resolution(data.height, data.width)
-  model = make_discriminator(shape)
+  for stream in streams:
+    shape.check_resolution(stream.height, stream.width)
+  model, data = make_discriminator(shape), streams[0]
   opponent = Opponent(model, adversarial)
 
   def init(key):

@@ -1,0 +1,114 @@
+"""One training run on images and videos of two resolutions and lengths."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+
+from videoar_jax.core.export import load_weights
+from videoar_jax.train.metrics import read_metrics
+
+CONFIG = '''
+"""A tiny run that plays every part; see tests/test_mixed_training.py."""
+
+from videoar_jax.core.config import section
+from videoar_jax.data.config import DataConfig
+from videoar_jax.train import defaults
+
+
+def get_config(variant=''):
+  config = defaults.tokenizer_config()
+  config.data.update(num_frames=5, height=16, width=16, batch_size=4, weight=2)
+  config.more_data.images = section(
+    DataConfig(
+      source='images:IMAGES',
+      num_frames=1,
+      height=16,
+      width=32,
+      batch_size=6,
+    )
+  )
+  config.more_data.long = section(
+    DataConfig(num_frames=9, height=16, width=16, batch_size=2)
+  )
+  config.tokenizer.update(
+    base_width=4,
+    multipliers=(1, 1, 1),
+    num_time_levels=2,
+    encoder_blocks=1,
+    decoder_blocks=1,
+    latent_width=4,
+    scales=((1, 1), (4, 4)),
+    more_scales=(((1, 2), (2, 4), (4, 8)),),
+    norm_groups=2,
+    dtype='float32',
+  )
+  config.adversarial.update(weight=0.2, start=2, balance='adaptive')
+  config.losses.update(drop_scales=1, drop_probability=0.3)
+  config.discriminator.update(
+    base_width=4, multipliers=(1, 2), norm_groups=2, dtype='float32'
+  )
+  config.optimizer.warmup_steps = 1
+  config.discriminator_optimizer.warmup_steps = 1
+  config.train.update(
+    num_steps=8, log_every=1, eval_every=4, eval_batches=1, sample_every=8
+  )
+  return config.lock()
+'''
+
+
+def test_images_videos_and_resolutions_in_one_run_that_resumes(tmp_path):
+  rng = np.random.default_rng(0)
+  for i in range(24):
+    path = tmp_path / 'images' / 'ab'[i % 2] / f'{i}.png'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rng.integers(0, 256, (20, 40, 3)).astype(np.uint8)).save(
+      path
+    )
+  config = tmp_path / 'mixed.py'
+  config.write_text(CONFIG.replace('IMAGES', str(tmp_path / 'images')))
+
+  def run(name, *options):
+    done = subprocess.run(
+      [
+        sys.executable,
+        '-m',
+        'videoar_jax.train',
+        f'--config={config}',
+        f'--workdir={tmp_path / name}',
+        *options,
+      ],
+      env={**os.environ, 'JAX_COMPILATION_CACHE_DIR': str(tmp_path / 'cache')},
+      capture_output=True,
+      text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return load_weights(tmp_path / name)
+
+  whole = run('whole')
+  # The schedule is that of 8 steps in both: stopping early must not change it.
+  run('parts', '--config.train.checkpoint_every=3')
+  for step in (6, 8):
+    folder = tmp_path / 'parts' / 'checkpoints' / str(step)
+    assert folder.exists()
+  for step in (8,):
+    os.rename(
+      tmp_path / 'parts' / 'checkpoints' / str(step), tmp_path / 'aside'
+    )
+  again = run('parts', '--config.train.checkpoint_every=3')
+  assert again.step == 8 and again.digests == whole.digests
+  assert set(whole.digests) == {'autoencoder', 'discriminator'}
+  lines = [x for x in read_metrics(tmp_path / 'whole') if x['kind'] == 'train']
+  sizes = [round(x['clips_per_s'] * x['step_s']) for x in lines]
+  assert sizes == [4, 6, 2, 4, 4, 6, 2, 4]
+  scales = [
+    sum('bit_entropy' in k and v is not None for k, v in x.items())
+    for x in lines
+  ]
+  assert scales == [2, 3, 2, 2, 2, 3, 2, 2]
+  judged = [x.get('discriminator/loss') is not None for x in lines]
+  assert judged == [False, False, True, True, True, True, True, True]
+  json.dumps(lines, allow_nan=False)

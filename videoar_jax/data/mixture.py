@@ -1,0 +1,81 @@
+"""Several streams of batches in one run: images, videos, resolutions, lengths.
+
+Streams take turns, each as often in a round as its weight says, so that which
+stream a step draws from, and which of its batches, follow from the step alone.
+A run resumes anywhere, and all processes agree without a word. Batches of one
+stream have one shape; the compiler makes a program for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from videoar_jax.data.config import DataConfig
+from videoar_jax.data.failures import FailureLog
+from videoar_jax.data.pipeline import make_batches, make_source
+
+
+def make_mixture(
+  streams: Sequence[DataConfig],
+  *,
+  seed: int,
+  start_step: int = 0,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> Iterator[dict[str, np.ndarray]]:
+  """Iterates over the training batches of all streams, turn by turn.
+
+  Records that cannot be read are counted stream by stream.
+
+  Args:
+    streams: at least one; see `DataConfig.weight`.
+    seed: as for `make_batches`; of every stream.
+    start_step: the first batch to return.
+    process_index: which of the processes this is.
+    process_count: over how many processes a batch is spread.
+  Yields:
+    The batches of `make_batches`.
+  Raises:
+    BadDataError: too many records of one stream cannot be read.
+    ValueError: as `make_batches`.
+  """
+  turns = round_of([stream.weight for stream in streams])
+  logs, batches = [], []
+  for index, stream in enumerate(streams):
+    source = make_source(stream, train=True)
+    logs.append(FailureLog(source, max_bad_share=stream.max_bad_share))
+    batches.append(
+      make_batches(
+        stream,
+        train=True,
+        seed=seed,
+        start_step=batches_before(turns, index, start_step),
+        process_index=process_index,
+        process_count=process_count,
+      )
+    )
+  step = start_step
+  while True:
+    index = turns[step % len(turns)]
+    batch = next(batches[index])
+    logs[index].update(batch['failed'])
+    yield batch
+    step += 1
+
+
+def round_of(weights: Sequence[int]) -> tuple[int, ...]:
+  """The streams' turns in a round, each stream's spread evenly over it."""
+  turns = [
+    ((place + 0.5) / weight, index)
+    for index, weight in enumerate(weights)
+    for place in range(weight)
+  ]
+  return tuple(index for _, index in sorted(turns))
+
+
+def batches_before(turns: Sequence[int], index: int, step: int) -> int:
+  """How many batches of a stream come before a step."""
+  rounds, rest = divmod(step, len(turns))
+  return rounds * turns.count(index) + turns[:rest].count(index)
