@@ -69,15 +69,15 @@ def write_mp4(
 class Mp4Writer:
   """Writes a video piece by piece, in constant memory; see `write_mp4`.
 
-  A context manager. However it is left, what was added can be played.
+  A context manager. However it is left, what was added can be played; the file
+  appears with the first frame.
   """
 
   def __init__(self, path: str | os.PathLike, *, fps: float = 8):
     if not fps > 0:
       raise ValueError(f'fps={fps}: wanted a positive number')
-    self._container = av.open(str(path), 'w')
-    self._rate = Fraction(fps).limit_denominator(1001)
-    self._stream = None
+    self._path, self._rate = str(path), Fraction(fps).limit_denominator(1001)
+    self._container = self._stream = None
 
   def __enter__(self) -> 'Mp4Writer':
     return self
@@ -85,7 +85,7 @@ class Mp4Writer:
   def __exit__(self, *_) -> None:
     if self._stream is not None:
       self._container.mux(self._stream.encode())
-    self._container.close()
+      self._container.close()
 
   def add(self, video_THWc: np.ndarray) -> None:
     """Appends frames, uint8, all of one size.
@@ -99,6 +99,7 @@ class Mp4Writer:
     video_THWc = np.pad(video_THWc, even, mode='edge')
     size = video_THWc.shape[1:3]
     if self._stream is None:
+      self._container = av.open(self._path, 'w')
       self._stream = self._container.add_stream(
         'libx264', rate=self._rate, options={'crf': '12', 'preset': 'medium'}
       )

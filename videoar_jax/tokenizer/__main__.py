@@ -139,7 +139,7 @@ def reconstruct() -> None:
   with media.Mp4Writer(_OUT.value, fps=fps) as writer:
     for piece, bits in _encoded(tokenizer):
       waiting = np.concatenate([waiting, piece]) if len(waiting) else piece
-      num_bits += sum(scale[0].size for scale in bits)
+      num_bits += sum(scale.size for scale in bits[: _NUM_SCALES.value])
       video, decoding = tokenizer.decode_stream(
         bits, decoding, num_scales=_NUM_SCALES.value
       )
