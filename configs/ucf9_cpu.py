@@ -58,7 +58,7 @@ def _tokenizer():
   config = _short_tokenizer()
   config.data.update(batch_size=2, num_frames=17)
   config.optimizer.learning_rate = 3e-4
-  config.train.update(num_steps=300, eval_every=100, sample_every=300)
+  config.train.update(num_steps=200, eval_every=100, sample_every=200)
   return config
 
 
