@@ -105,6 +105,6 @@ def _generator():
   config.optimizer.update(learning_rate=1e-3, warmup_steps=50, ema_decay=0.99)
   config.sampling.guidance = '2'
   config.train.update(
-    _TRAIN, num_steps=4000, eval_every=1000, sample_every=2000
+    _TRAIN, num_steps=3000, eval_every=1000, sample_every=1500
   )
   return config
