@@ -41,10 +41,10 @@ def _clips(seed, shape):
 def _init(config, clips):
   model = make_discriminator(config)
   params = unbox(jax.jit(model.init)(jax.random.key(0), clips))['params']
-  return params, lambda x: model.apply({'params': params}, x)
+  return params, jax.jit(lambda x: model.apply({'params': params}, x))
 
 
-@pytest.mark.parametrize('frames', (1, 5, 6))
+@pytest.mark.parametrize('frames', (1, 6))
 @pytest.mark.parametrize('config', (PATCH, STYLE), ids=lambda c: c.kind)
 def test_logits_of_a_clip_depend_on_it_alone_and_on_all_its_frames(
   config, frames
@@ -65,8 +65,11 @@ def test_logits_of_a_clip_depend_on_it_alone_and_on_all_its_frames(
   # One set of parameters serves other lengths and resolutions.
   bigger = _clips(1, (1, frames + 4, 24, 16))
   assert np.isfinite(logits_of(bigger)).all()
-  shapes = jax.tree.map(jnp.shape, params)
-  assert shapes == jax.tree.map(jnp.shape, _init(config, bigger)[0])
+  init = make_discriminator(config).init
+  abstract = jax.eval_shape(init, jax.random.key(0), bigger)['params']
+  assert jax.tree.map(jnp.shape, params) == jax.tree.map(
+    lambda x: x.shape, unbox(abstract)
+  )
 
 
 def test_discriminators_that_cannot_be_are_refused():
@@ -166,38 +169,53 @@ def test_discriminator_learns_to_tell_and_keeps_to_lecam_and_r1(game):
   assert set(opponent.config.averages) <= set(metrics)
 
 
-@pytest.mark.parametrize('balance', ('fixed', 'adaptive'))
-def test_autoencoder_gets_the_weighed_gradient_of_the_judge(game, balance):
+LOSSES = TokenizerLossConfig(residual=0.1)
+
+
+def _differentiated(model, opponent):
+  objective = make_tokenizer_objective(model, LOSSES, opponent)
+  return jax.jit(jax.value_and_grad(objective, has_aux=True))
+
+
+def _gradient(game, objective, step):
   model, params, judge, batch = game
-  config = AdversarialConfig(weight=0.7, balance=balance, start=5)
-  opponent = Opponent(make_discriminator(PATCH), config)
-  losses = TokenizerLossConfig(residual=0.1)
+  context = _context({'discriminator': judge}, step=step)
+  (_, metrics), gradient = objective(params, batch, context)
+  return metrics, gradient
+
+
+@pytest.fixture(scope='module')
+def gradients(game):
+  """Of the losses without a judge, of the judge alone, of pixels alone."""
+  model, params, judge, batch = game
   video = to_float(batch['video'])
-  nets = {'discriminator': judge}
 
-  def gradient(objective, step):
-    found = jax.jit(jax.value_and_grad(objective, has_aux=True))(
-      params, batch, _context(nets, step=step)
-    )
-    return found[0][1], found[1]
-
-  played = make_tokenizer_objective(model, losses, opponent)
-  _, plain = gradient(make_tokenizer_objective(model, losses), 0)
-  waiting, early = gradient(played, 4)
-  assert waiting['adversarial_weight'] == 0
-  metrics, late = gradient(played, 5)
-
-  def fooled(params):
+  @jax.jit
+  @jax.jacrev
+  def parts(params):
     f = model.apply({'params': params}, video, method='encode')
-    total = adversarial.encode_scales(f, model.config.scales)[-1].total_bthwd
+    total = encode_scales(f, model.config.scales)[-1].total_bthwd
     decoded = model.apply({'params': params}, total, method='decode')
-    logits = opponent.model.apply({'params': judge}, decoded)
+    logits = make_discriminator(PATCH).apply({'params': judge}, decoded)
     error = decoded - video
     pixels = jnp.mean(jnp.abs(error)) + jnp.mean(jnp.square(error))
     return -jnp.mean(logits), pixels
 
-  ours = jax.jit(jax.grad(lambda p: fooled(p)[0]))(params)
-  others = jax.jit(jax.grad(lambda p: fooled(p)[1]))(params)
+  _, plain = _gradient(game, _differentiated(model, None), 0)
+  return plain, *parts(params)
+
+
+@pytest.mark.parametrize('balance', ('fixed', 'adaptive'))
+def test_autoencoder_gets_the_weighed_gradient_of_the_judge(
+  game, gradients, balance
+):
+  plain, ours, others = gradients
+  config = AdversarialConfig(weight=0.7, balance=balance, start=5)
+  opponent = Opponent(make_discriminator(PATCH), config)
+  played = _differentiated(game[0], opponent)
+  waiting, early = _gradient(game, played, 4)
+  assert waiting['adversarial_weight'] == 0
+  metrics, late = _gradient(game, played, 5)
   weight = 0.7
   if balance == 'adaptive':
     norms = [

@@ -208,7 +208,9 @@ def test_command_turns_a_video_into_tokens_and_back(files, tmp_path):
   assert 'psnr' in done.stdout and 'bits 616' in done.stdout
   videos = [media.read_video(path) for path in (out, again)]
   assert videos[0].shape == (38, *SIZE, 3)
-  np.testing.assert_array_equal(*videos)
+  # Two processes coded the video: threads may round a sum differently, which
+  # turns a bit or a grey level over now and then. Another video is 60 away.
+  assert np.abs(videos[0].astype(int) - videos[1]).mean() < 1
   assert _run('--help').stdout.count('--checkpoint=RUN') == 3
 
 
