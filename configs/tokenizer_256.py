@@ -21,33 +21,14 @@ def get_config(variant: str = ''):
 
 
 def _tokenizer():
-  config = defaults.tokenizer_config()
+  config = defaults.full_tokenizer_config()
   config.data.update(
     source='array_record:data_cache/videos_256',
     batch_size=64,
-    num_frames=17,
     height=256,
     width=256,
-    flip=True,
-    num_workers=8,
   )
   config.tokenizer.scales = _SCALES
-  config.losses.update(
-    l1=1.0, l2=0.0, perceptual=1.0, drop_scales=2, drop_probability=0.1
-  )
-  config.adversarial.update(weight=0.3, start=5000)
-  adam = {'learning_rate': 1e-4, 'beta1': 0.5, 'beta2': 0.9}
-  config.optimizer.update(adam, warmup_steps=1000, weight_decay=0.0)
-  config.discriminator_optimizer.update(
-    adam, warmup_steps=1000, weight_decay=0.0
-  )
-  config.train.update(
-    num_steps=150_000,
-    log_every=100,
-    eval_every=5000,
-    eval_batches=8,
-    sample_every=5000,
-    checkpoint_every=5000,
-    checkpoint_every_s=0.0,
-  )
+  config.losses.update(drop_scales=2, drop_probability=0.1)
+  config.train.num_steps = 150_000
   return config

@@ -20,30 +20,14 @@ def get_config(variant: str = ''):
 
 
 def _tokenizer():
-  config = defaults.tokenizer_config()
+  config = defaults.full_tokenizer_config()
   config.data.update(
     source='images:data_cache/images',
     batch_size=256,
     num_frames=1,
     height=128,
     width=128,
-    flip=True,
-    num_workers=8,
   )
-  config.losses.update(l1=1.0, l2=0.0, perceptual=1.0)
-  config.adversarial.update(weight=0.3, start=20_000)
-  adam = {'learning_rate': 1e-4, 'beta1': 0.5, 'beta2': 0.9}
-  config.optimizer.update(adam, warmup_steps=1000, weight_decay=0.0)
-  config.discriminator_optimizer.update(
-    adam, warmup_steps=1000, weight_decay=0.0
-  )
-  config.train.update(
-    num_steps=200_000,
-    log_every=100,
-    eval_every=5000,
-    eval_batches=8,
-    sample_every=5000,
-    checkpoint_every=5000,
-    checkpoint_every_s=0.0,
-  )
+  config.adversarial.start = 20_000
+  config.train.num_steps = 200_000
   return config

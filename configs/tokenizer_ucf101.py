@@ -26,30 +26,12 @@ def get_config(variant: str = ''):
 
 
 def _tokenizer():
-  config = defaults.tokenizer_config()
+  config = defaults.full_tokenizer_config()
   config.data.update(
     source='array_record:data_cache/ucf101_128',
     batch_size=_BATCH,
-    num_frames=17,
     height=128,
     width=128,
-    flip=True,
-    num_workers=8,
   )
-  config.losses.update(l1=1.0, l2=0.0, perceptual=1.0)
-  config.adversarial.update(weight=0.3, start=5000)
-  adam = {'learning_rate': 1e-4, 'beta1': 0.5, 'beta2': 0.9}
-  config.optimizer.update(adam, warmup_steps=1000, weight_decay=0.0)
-  config.discriminator_optimizer.update(
-    adam, warmup_steps=1000, weight_decay=0.0
-  )
-  config.train.update(
-    num_steps=_EPOCHS * _CLIPS // _BATCH,
-    log_every=100,
-    eval_every=5000,
-    eval_batches=8,
-    sample_every=5000,
-    checkpoint_every=5000,
-    checkpoint_every_s=0.0,
-  )
+  config.train.num_steps = _EPOCHS * _CLIPS // _BATCH
   return config

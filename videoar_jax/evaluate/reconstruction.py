@@ -74,10 +74,8 @@ def lpips_or_none(
   """
   if min(real_nTHWc.shape[2:4]) < perceptual.MIN_SIDE[_NETWORK]:
     return None
-  try:
-    params = jax.device_put(perceptual.load_lpips(_NETWORK))
-  except MissingWeightsError as error:
-    logging.warning('no LPIPS: %s', error)
+  params = _lpips_params()
+  if params is None:
     return None
 
   def metric(real_THWc, other_THWc):
@@ -117,6 +115,16 @@ def _to_float(video_THWc: np.ndarray) -> np.ndarray:
 
 
 _frame_psnr = jax.jit(dm_pix.psnr)
+
+
+@functools.cache
+def _lpips_params() -> perceptual.Params | None:
+  """Read once in a process: a stream is compared piece by piece."""
+  try:
+    return perceptual.load_lpips(_NETWORK)
+  except MissingWeightsError as error:
+    logging.warning('no LPIPS: %s', error)
+    return None
 
 
 @jax.jit

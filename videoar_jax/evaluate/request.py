@@ -242,10 +242,10 @@ def _data(
       f'data={source!r} holds features, not videos; pass --data=folder:PATH '
       'or --data=array_record:PATH with the videos they were made of'
     )
-  side = [n * tokenizer.space_factor for n in tokenizer.scales[-1]]
+  side = tokenizer.resolution
   stride = own.frame_stride if kind != 'synthetic' else 1
   if protocol is not None:
-    if [protocol.resolution] * 2 != side:
+    if (protocol.resolution,) * 2 != side:
       raise ValueError(
         f'protocol {protocol.name} wants {protocol.resolution}×'
         f'{protocol.resolution} pixels, the tokenizer codes {side[0]}×'

@@ -159,9 +159,8 @@ def import_infinity() -> None:
   shape = from_section(TokenizerConfig, config.tokenizer)
   arrays = pretrained.load_file(_WEIGHTS.value).arrays
   model = make_tokenizer(shape)
-  side = [n * shape.space_factor for n in shape.scales[-1]]
   init = jax.jit(model.init)(
-    jax.random.key(config.seed), np.zeros((1, 1, *side, 3))
+    jax.random.key(config.seed), np.zeros((1, 1, *shape.resolution, 3))
   )
   params, report = import_weights(arrays, unbox(init['params']), shape)
   print('\n'.join(report.lines()))
@@ -200,8 +199,7 @@ class _Scores:
 
 def _pieces(tokenizer: Tokenizer) -> Iterator[np.ndarray]:
   """The frames of --video at the tokenizer's resolution, uint8 (1, T, …)."""
-  side = tokenizer.config.space_factor
-  height, width = (n * side for n in tokenizer.config.scales[-1])
+  height, width = tokenizer.config.resolution
   path = _VIDEO.value
   try:
     frames = decode_lib.iterate_frames(path)
@@ -219,8 +217,7 @@ def _frame_rate(path: str) -> float:
 
 
 def _print_bits(num_bits: int, frames: int, tokenizer: Tokenizer) -> None:
-  side = tokenizer.config.space_factor
-  height, width = (n * side for n in tokenizer.config.scales[-1])
+  height, width = tokenizer.config.resolution
   per_pixel = num_bits / (frames * height * width)
   print(f'frames {frames} of {height}×{width}')
   print(f'bits {num_bits}\nbits_per_pixel {per_pixel:.4f}')

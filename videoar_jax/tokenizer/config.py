@@ -97,6 +97,15 @@ class TokenizerConfig:
     return 2 ** (len(self.multipliers) - 1)
 
   @property
+  def resolution(self) -> tuple[int, int]:
+    """Height and width in pixels of the main schedule."""
+    return self._pixels(self.scales)
+
+  def _pixels(self, schedule: tuple[tuple[int, int], ...]) -> tuple[int, int]:
+    height, width = schedule[-1]
+    return height * self.space_factor, width * self.space_factor
+
+  @property
   def time_factor(self) -> int:
     """Frames per latent frame, after the first."""
     return 2**self.num_time_levels
@@ -122,12 +131,11 @@ class TokenizerConfig:
 
   def check_resolution(self, height: int, width: int) -> None:
     """Raises ValueError unless a schedule's finest scale is the latent grid."""
-    factor = self.space_factor
-    sizes = [(s[-1][0] * factor, s[-1][1] * factor) for s in self.schedules]
+    sizes = [self._pixels(schedule) for schedule in self.schedules]
     if (height, width) not in sizes:
       raise ValueError(
         f'height×width={height}×{width}: the finest scale {self.scales[-1]} '
-        f'at {factor}× compression needs '
+        f'at {self.space_factor}× compression needs '
         f'{" or ".join(f"{h}×{w}" for h, w in sizes)}; change data.height and '
         'data.width, or the scales'
       )

@@ -145,10 +145,7 @@ class Tokenizer:
     count = self._num_scales(num_scales)
     conv = None if state is None else state.conv
     batch, latent_frames = bits[0].shape[:2]
-    height, width = (
-      n * self.config.space_factor for n in self.config.scales[-1]
-    )
-    videos = [np.zeros((batch, 0, height, width, 3), np.uint8)]
+    videos = [np.zeros((batch, 0, *self.config.resolution, 3), np.uint8)]
     for t in range(latent_frames):
       piece = [scale[:, t : t + 1] for scale in bits[:count]]
       video, conv = _decode(self._model, self._params, piece, conv)
@@ -185,8 +182,7 @@ class Tokenizer:
       raise ValueError(
         f'videos of shape {shape}, {dtype}: wanted uint8 (b, T, H, W, 3)'
       )
-    factor = self.config.space_factor
-    wanted = tuple(n * factor for n in self.config.scales[-1])
+    wanted = self.config.resolution
     if shape[2:4] != wanted:
       raise ValueError(
         f'frames of {shape[2]}×{shape[3]}: the tokenizer streams those of '

@@ -51,6 +51,35 @@ def tokenizer_config() -> ConfigDict:
   )
 
 
+def full_tokenizer_config() -> ConfigDict:
+  """A tokenizer run at paper scale with all its losses; unlocked.
+
+  Losses and optimisers are Open-MAGVIT2's for UCF-101, LeCAM MAGVIT-v2's (PAPER
+  §3; VideoAR gives none).
+  """
+  config = tokenizer_config()
+  config.data.update(num_frames=17, flip=True, num_workers=8)
+  config.losses.update(l1=1.0, l2=0.0, perceptual=1.0)
+  config.adversarial.update(weight=0.3, start=5000)
+  for optimizer in (config.optimizer, config.discriminator_optimizer):
+    optimizer.update(
+      learning_rate=1e-4,
+      beta1=0.5,
+      beta2=0.9,
+      warmup_steps=1000,
+      weight_decay=0.0,
+    )
+  config.train.update(
+    log_every=100,
+    eval_every=5000,
+    eval_batches=8,
+    sample_every=5000,
+    checkpoint_every=5000,
+    checkpoint_every_s=0.0,
+  )
+  return config
+
+
 def generator_config() -> ConfigDict:
   """A generator run at paper scale (L); unlocked.
 

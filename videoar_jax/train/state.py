@@ -30,7 +30,7 @@ class Update:
     objective: `(params, batch, context) -> (loss, metrics)`, scalars; see
       `objectives.context`.
     optimizer: its optimiser.
-    every: the update runs in each so-manieth step,
+    every: the update runs in one step out of so many,
     start: from this one on (0 is the first).
     averages: metric -> decay of its running mean, which the objective reads
       in later steps. The decay grows up to its value as that of the averaged
