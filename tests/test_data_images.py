@@ -131,4 +131,4 @@ def test_what_pictures_cannot_be_is_refused(data_set, tmp_path):
   assert len(decode.read_window(path, rng, num_frames=1)) == 1
   with pytest.raises(BadRecordError, match='too short: 1 frames'):
     decode.read_window(path, rng, num_frames=5)
-  assert decode.frame_rate(path) == 0
+  assert decode.frame_rate(path).fps == 0

@@ -5,7 +5,9 @@ import json
 import subprocess
 import sys
 import zipfile
+from fractions import Fraction
 
+import av
 import jax
 import numpy as np
 import pytest
@@ -212,6 +214,34 @@ def test_command_turns_a_video_into_tokens_and_back(files, tmp_path):
   # turns a bit or a grey level over now and then. Another video is 60 away.
   assert np.abs(videos[0].astype(int) - videos[1]).mean() < 1
   assert _run('--help').stdout.count('--checkpoint=RUN') == 3
+
+
+def test_command_takes_a_single_frame_and_an_uneven_rate(files, tmp_path):
+  run = f'--checkpoint={files}/tokenizer'
+  video = np.repeat(np.repeat(_video(9)[0], 4, axis=1), 4, axis=2)
+  media.write_mp4(tmp_path / 'one.mp4', video[:1], fps=10)
+  times = np.cumsum([0, 40, 40, 120, 40, 40, 200, 40, 40])
+  with av.open(str(tmp_path / 'uneven.mkv'), 'w') as container:
+    stream = container.add_stream('ffv1', rate=25)
+    stream.height, stream.width = video.shape[1:3]
+    stream.codec_context.time_base = Fraction(1, 1000)
+    for time, image in zip(times, video):
+      frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+      frame.pts, frame.time_base = int(time), Fraction(1, 1000)
+      container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+  for name, frames, said in (
+    ('one.mp4', 1, ''),
+    ('uneven.mkv', 9, 'the frame rate varies'),
+  ):
+    out = tmp_path / f'{name}.out.mp4'
+    done = _run(
+      'reconstruct', run, f'--video={tmp_path}/{name}', f'--out={out}'
+    )
+    assert done.returncode == 0, done.stderr
+    assert f'frames {frames} of 8×12' in done.stdout
+    assert said in done.stdout
+    assert media.read_video(out).shape == (frames, *SIZE, 3)
 
 
 @pytest.mark.parametrize(

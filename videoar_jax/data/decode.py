@@ -1,6 +1,10 @@
 """Frames of a video file, by PyAV, without trusting the file.
 
-A picture is a video of one frame (see `pictures`).
+Frames are taken one by one as they are stored, whatever their time stamps say.
+A file is refused as soon as FFmpeg finds fault with it: it would conceal what
+is damaged, and skip what is missing. Formats have no checksums, so that damage
+which still decodes goes unseen. A picture is a video of one frame (see
+`pictures`).
 
 Threads are off: clips are short and many, and decoding runs in worker
 processes already.
@@ -9,6 +13,7 @@ processes already.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import struct
 from collections.abc import Iterator
@@ -19,6 +24,30 @@ import numpy as np
 from videoar_jax.data import pictures, transforms
 from videoar_jax.data.failures import BadRecordError
 
+_UNEVEN = 1.5  # longest over shortest time between frames of a variable rate
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameRate:
+  """Frames per second of a video.
+
+  Attributes:
+    fps: the mean; 0 where the file does not say.
+    varies: whether some frames are shown clearly longer than others.
+  """
+
+  fps: float
+  varies: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class _Packet:
+  """What is kept of a packet, which holds one frame: not its bytes."""
+
+  pts: int | None
+  dts: int | None
+  is_keyframe: bool
+
 
 def read_window(
   path: str,
@@ -26,29 +55,37 @@ def read_window(
   *,
   num_frames: int,
   stride: int = 1,
+  size: tuple[int, int] | None = None,
 ) -> list[np.ndarray]:
   """Decodes every `stride`-th frame of a random stretch of the video.
 
+  Args:
+    path: of the file.
+    rng: draws the stretch.
+    num_frames: frames wanted.
+    stride: every how many-th.
+    size: (height, width) that each frame is fitted to as soon as it is
+      decoded (see `transforms.fit_frame`); None: as filmed.
   Returns:
-    num_frames frames, uint8 (H, W, 3), RGB.
+    num_frames frames, uint8 (H, W, 3), RGB, on white where transparent.
   Raises:
     BadRecordError: the file is damaged, empty, no video, or too short.
   """
   if pictures.is_picture(path):
     if num_frames > 1:
       raise BadRecordError(too_short(1, num_frames, stride))
-    return [pictures.read_picture(path)]
+    return [_fit(pictures.read_picture(path), size)]
   with _opened(path) as (container, stream):
-    packets = _packets(container, stream, path)
+    packets = _packets(container, stream)
     start = transforms.window_start(rng, len(packets), num_frames, stride)
     if start < 0:
       raise BadRecordError(too_short(len(packets), num_frames, stride))
     places = range(start, start + num_frames * stride, stride)
     frames = None
     if container.format.name != 'avi':
-      frames = _decode_from_key_frame(container, stream, packets, places)
+      frames = _decode_from_key_frame(container, stream, packets, places, size)
     if frames is None:
-      frames = _decode_in_order(container, stream, packets, places)
+      frames = _decode_in_order(container, stream, packets, places, size)
   return frames
 
 
@@ -62,18 +99,33 @@ def iterate_frames(path: str) -> Iterator[np.ndarray]:
     yield pictures.read_picture(path)
     return
   with _opened(path) as (container, stream):
-    packets = _packets(container, stream, path)
+    packets, count = _packets(container, stream), 0
     _seek(container, stream, packets[0])
     for frame in container.decode(stream):
-      yield frame.to_ndarray(format='rgb24')
+      yield _to_rgb(frame)
+      count += 1
+    if count < len(packets):
+      raise BadRecordError(f'damaged: {count} of {len(packets)} frames')
 
 
-def frame_rate(path: str) -> float:
-  """Frames per second as the file states it; 0 where it does not."""
+def frame_rate(path: str) -> FrameRate:
+  """The frame rate, from the time stamps where it varies.
+
+  Raises:
+    BadRecordError: as for `read_window`.
+  """
   if pictures.is_picture(path):
-    return 0.0
-  with _opened(path) as (_, stream):
-    return float(stream.average_rate or 0)
+    return FrameRate(0.0)
+  with _opened(path) as (container, stream):
+    stated = float(stream.average_rate or 0)
+    times = _times(_packets(container, stream))
+    if container.format.name == 'avi' or len(times) < 3:
+      return FrameRate(stated)
+    gaps = np.diff(times)
+    if gaps.max() <= _UNEVEN * gaps.min() + 1:
+      return FrameRate(stated)
+    span = float((times[-1] - times[0]) * stream.time_base)
+    return FrameRate((len(times) - 1) / span, varies=True)
 
 
 def too_short(available: int, num_frames: int, stride: int = 1) -> str:
@@ -95,6 +147,12 @@ def _opened(path: str):
         raise BadRecordError('holds no video stream')
       stream = container.streams.video[0]
       stream.thread_type = 'NONE'
+      stream.codec_context.options = {'err_detect': 'explode'}
+      if stream.metadata.get('alpha_mode') == '1':
+        raise BadRecordError(
+          'its transparency lies in a second stream, which is not decoded; '
+          'convert it to a video without'
+        )
       yield container, stream
   except (av.FFmpegError, OSError) as error:
     reason = error.strerror or type(error).__name__
@@ -111,24 +169,62 @@ def _check_riff_length(path: str, size: int) -> None:
       raise BadRecordError(f'truncated: {size} of {stated} bytes')
 
 
-def _packets(container, stream, path: str) -> list:
+def _packets(container, stream) -> list[_Packet]:
   """All packets in file order, without decoding; one holds one frame."""
-  packets = [
-    packet
-    for packet in container.demux(stream)
-    # The flushing packet at the end has neither time.
-    if (packet.pts, packet.dts) != (None, None) and not packet.is_discard
-  ]
+  packets = []
+  with _no_complaints(container):
+    for packet in container.demux(stream):
+      # The flushing packet at the end has neither time.
+      if (packet.pts, packet.dts) == (None, None) or packet.is_discard:
+        continue
+      if packet.is_corrupt:
+        raise BadRecordError('truncated: its last frame is incomplete')
+      packets.append(_Packet(packet.pts, packet.dts, packet.is_keyframe))
   if not packets:
     raise BadRecordError('holds no frames')
-  if any(packet.is_corrupt for packet in packets):
-    raise BadRecordError('truncated: its last frame is incomplete')
   if container.format.name != 'avi' and len(packets) < stream.frames:
     raise BadRecordError(f'truncated: {len(packets)} of {stream.frames} frames')
   return packets
 
 
-def _decode_from_key_frame(container, stream, packets, places):
+@contextlib.contextmanager
+def _no_complaints(container):
+  """Raises BadRecordError if reading a Matroska file left something out.
+
+  FFmpeg looks for the next part that it can read, and but logs an error.
+  """
+  if 'matroska' not in container.format.name:
+    yield
+    return
+  level, skip = av.logging.get_level(), av.logging.get_skip_repeated()
+  av.logging.set_level(av.logging.ERROR)
+  av.logging.set_skip_repeated(False)
+  try:
+    with av.logging.Capture() as complaints:
+      yield
+  finally:
+    av.logging.set_level(level)
+    av.logging.set_skip_repeated(skip)
+  if complaints:
+    raise BadRecordError(f'damaged: {complaints[0][2].strip()}')
+
+
+def _times(packets: list[_Packet]) -> list[int]:
+  """The presentation times there are, in order."""
+  return sorted(packet.pts for packet in packets if packet.pts is not None)
+
+
+def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
+  if not any(component.is_alpha for component in frame.format.components):
+    return frame.to_ndarray(format='rgb24')
+  return pictures.on_white(frame.to_ndarray(format='rgba'))
+
+
+def _fit(image_HWc: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+  return image_HWc if size is None else transforms.fit_frame(image_HWc, *size)
+
+
+def _decode_from_key_frame(container, stream, packets, places, size):
   """Decodes from the last key frame before the clip, matching time stamps.
 
   Only for containers that store presentation times; AVI has none, and those
@@ -137,7 +233,7 @@ def _decode_from_key_frame(container, stream, packets, places):
   Returns:
     The frames, or None if the time stamps do not serve.
   """
-  times = sorted(packet.pts for packet in packets if packet.pts is not None)
+  times = _times(packets)
   if len(set(times)) < len(packets):
     return None
   wanted = [times[place] for place in places]
@@ -151,7 +247,7 @@ def _decode_from_key_frame(container, stream, packets, places):
   for frame in container.decode(stream):
     if frame.pts in missing:
       missing.remove(frame.pts)
-      found[frame.pts] = frame.to_ndarray(format='rgb24')
+      found[frame.pts] = _fit(_to_rgb(frame), size)
     if not missing:
       return [found[time] for time in wanted]
   return None
@@ -163,13 +259,13 @@ def _seek(container, stream, packet) -> None:
   container.seek(time, stream=stream)
 
 
-def _decode_in_order(container, stream, packets, places) -> list[np.ndarray]:
+def _decode_in_order(container, stream, packets, places, size) -> list:
   """Decodes from the start and counts; converts only the frames wanted."""
   _seek(container, stream, packets[0])
   frames, count = [], 0
   for frame in container.decode(stream):
     if count in places:
-      frames.append(frame.to_ndarray(format='rgb24'))
+      frames.append(_fit(_to_rgb(frame), size))
     count += 1
     if len(frames) == len(places):
       return frames

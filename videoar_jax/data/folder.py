@@ -14,7 +14,7 @@ import re
 import numpy as np
 from absl import logging
 
-from videoar_jax.data import decode, pictures, transforms
+from videoar_jax.data import decode, pictures
 from videoar_jax.data.failures import BadRecordError
 
 # Kind of source -> suffixes of its files.
@@ -83,9 +83,10 @@ class FolderSource:
       rng,
       num_frames=self.num_frames,
       stride=self.frame_stride,
+      size=(self.height, self.width),
     )
     return {
-      'video': transforms.fit_frames(frames, self.height, self.width),
+      'video': np.stack(frames),
       'label': self.listing.labels[index],
     }
 

@@ -35,9 +35,7 @@ def read_picture(path: str) -> np.ndarray:
     with Image.open(path) as image:
       image = ImageOps.exif_transpose(image)
       if image.has_transparency_data:
-        image = image.convert('RGBA')
-        white = Image.new('RGBA', image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
+        return on_white(np.asarray(image.convert('RGBA')))
       return np.asarray(image.convert('RGB'))
   except BadRecordError:
     raise
@@ -50,3 +48,16 @@ def read_picture(path: str) -> np.ndarray:
     EOFError,
   ) as error:
     raise BadRecordError(f'unreadable: {error}') from error
+
+
+def on_white(image_HWc: np.ndarray) -> np.ndarray:
+  """What a picture with transparency shows before white.
+
+  Args:
+    image_HWc: uint8 (H, W, 4), RGB and alpha, the colours not multiplied by it.
+  Returns:
+    uint8 (H, W, 3).
+  """
+  image = Image.fromarray(image_HWc, 'RGBA')
+  white = Image.new('RGBA', image.size, (255, 255, 255, 255))
+  return np.asarray(Image.alpha_composite(white, image).convert('RGB'))

@@ -246,7 +246,7 @@ class _EncodeFile:
         label=label,
         height=self.height,
         width=self.width,
-        rate=decode.frame_rate(path),
+        rate=decode.frame_rate(path).fps,
       )
     except BadRecordError as error:
       return name, label, None, str(error)

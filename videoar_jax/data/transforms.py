@@ -33,11 +33,6 @@ def fit_frame(frame_HWc: np.ndarray, height: int, width: int) -> np.ndarray:
   return np.asarray(image)
 
 
-def fit_frames(frames, height: int, width: int) -> np.ndarray:
-  """Stacks `fit_frame` of each frame: uint8 (T, height, width, 3)."""
-  return np.stack([fit_frame(frame, height, width) for frame in frames])
-
-
 def window_start(rng, available: int, num_frames: int, stride: int) -> int:
   """A random first frame such that the clip fits; each is equally likely.
 

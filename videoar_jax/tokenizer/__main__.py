@@ -11,6 +11,7 @@
 
 A video is cropped to the centre and scaled to the tokenizer's resolution. It is
 read, coded and written a piece at a time, so that its length costs no memory.
+Its frames are coded one by one, also where the frame rate varies.
 `encode` and `reconstruct` print the number of bits, bits per pixel, and
 `reconstruct` PSNR, SSIM and LPIPS against the frames that were coded.
 `import` makes an export, for `train --config.init_from`, of the weights of
@@ -69,6 +70,7 @@ _GOES_WITH = {
   'config': ('import',),
 }
 _PIECE = 32  # frames at a time
+_DEFAULT_FPS = 25.0  # of a video that states none
 
 
 def main(argv: list[str]) -> None:
@@ -202,18 +204,27 @@ def _pieces(tokenizer: Tokenizer) -> Iterator[np.ndarray]:
   height, width = tokenizer.config.resolution
   path = _VIDEO.value
   try:
-    frames = decode_lib.iterate_frames(path)
+    frames = (
+      transforms.fit_frame(frame, height, width)
+      for frame in decode_lib.iterate_frames(path)
+    )
     while piece := list(itertools.islice(frames, _PIECE)):
-      yield transforms.fit_frames(piece, height, width)[None]
+      yield np.stack(piece)[None]
   except decode_lib.BadRecordError as error:
     raise ValueError(f'{path}: {error}') from None
 
 
 def _frame_rate(path: str) -> float:
   try:
-    return decode_lib.frame_rate(path) or 25.0
+    rate = decode_lib.frame_rate(path)
   except decode_lib.BadRecordError as error:
     raise ValueError(f'{path}: {error}') from None
+  if rate.varies:
+    print(
+      f'{path}: the frame rate varies; frames are coded one by one and shown '
+      f'at their mean of {rate.fps:.2f} per second'
+    )
+  return rate.fps or _DEFAULT_FPS
 
 
 def _print_bits(num_bits: int, frames: int, tokenizer: Tokenizer) -> None:
