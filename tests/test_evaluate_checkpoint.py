@@ -25,6 +25,7 @@ from videoar_jax.evaluate import (
   checkpoint,
   compare,
   frechet,
+  h264,
   i3d,
   protocols,
   reconstruction,
@@ -144,6 +145,23 @@ def test_baselines_share_the_real_features(runs, stub_i3d):
   assert result['rfvd'] == result['fvd'] and 'gfvd' not in result
   assert result['seeds']['second real draw'] == 1
   assert not result['fvd_skipped']
+
+
+def test_the_same_clips_as_h264_stand_beside(runs, stub_i3d, tmp_path):
+  result = _evaluate(
+    runs / 'tokenizer', num_videos=4, batch_size=4, h264=True, save=tmp_path
+  )
+  real, decoded, coded = stub_i3d
+  saved = np.load(tmp_path / 'videos.npz')
+  np.testing.assert_array_equal(saved['h264'], coded)
+  np.testing.assert_array_equal(saved['reconstructed'], decoded)
+  features = [i3d.logits(None, videos) for videos in (real, coded)]
+  wanted = compare.compare_features(*features, paired=True)
+  assert {key: result['h264'][key] for key in wanted} == wanted
+  assert result['h264']['psnr'] == compare.compare_pairs(real, coded)['psnr']
+  bits = [h264.code_at(video, result['bits_per_clip']) for video in real]
+  np.testing.assert_array_equal(coded[3], bits[3].video_THWc)
+  assert result['h264']['bits_per_clip'] == np.mean([x.num_bits for x in bits])
 
 
 def test_generator_samples_the_labels_of_the_windows(runs, stub_i3d, tmp_path):
@@ -285,6 +303,7 @@ def test_real_folder_needs_no_synthetic_classes(runs, folder):
     ('tokenizer', {'protocol': 'tats'}, "protocol='tats': unknown"),
     ('tokenizer', {'protocol': 'a', 'num_videos': 9}, 'do not compare'),
     ('tokenizer', {'baselines': True, 'fvd': False}, 'leave out one'),
+    ('generator', {'h264': True}, 'take no bits'),
     ('tokenizer', {'split': 'test'}, 'train or validation'),
     ('tokenizer', {'seed': -1}, 'seed=-1'),
     ('tokenizer', {'batch_size': 0}, 'batch_size=0'),

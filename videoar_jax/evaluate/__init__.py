@@ -10,6 +10,7 @@ checkpoint      a trained tokenizer or generator to one dictionary of metrics
 request         what of a checkpoint is measured, resolved and checked
 windows         the real clips of a data source
 baselines       what a figure is held against, at the same number of videos
+h264            clips as H.264 at a tokenizer's number of bits
 stages          seconds and progress of the parts of an evaluation
 provenance      what a figure was computed with: versions, commit
 motion          the class of a synthetic clip, measured without a network

@@ -2,7 +2,8 @@
 
     python -m videoar_jax.evaluate --checkpoint=PATH --out=result.json \\
       [--protocol=NAME] [--data=SOURCE] [--num_videos=N] [--num_frames=T] \\
-      [--split=train|validation] [--baselines] [--nofvd] [--save=DIR]
+      [--split=train|validation] [--baselines] [--h264] [--nofvd] \\
+      [--save=DIR]
 
 A tokenizer is measured by its reconstructions, a generator by its samples.
 SOURCE is synthetic, folder:PATH or array_record:PATH.
@@ -74,6 +75,9 @@ _FVD = flags.DEFINE_bool('fvd', True, 'Distances between I3D features.')
 _BASELINES = flags.DEFINE_bool(
   'baselines', False, 'Adds real against real, first frame, random bits.'
 )
+_H264 = flags.DEFINE_bool(
+  'h264', False, 'Adds the clips as H.264 at the bits of the tokenizer.'
+)
 _SAVE = flags.DEFINE_string('save', None, 'Folder for videos and a picture.')
 
 _SETS_ONLY = (_REAL, _GENERATED, _PAIRED)
@@ -87,6 +91,7 @@ _CHECKPOINT_ONLY = (
   _BATCH_SIZE,
   _FVD,
   _BASELINES,
+  _H264,
   _SAVE,
 )
 _SUMMARY = (
@@ -100,6 +105,7 @@ _SUMMARY = (
   'class_accuracy',
   'class_accuracy_real',
 )
+_BESIDE = ('fvd', 'fvd_inf', 'kvd', 'psnr', 'ssim', 'lpips', 'bits_per_clip')
 
 
 def main(argv: list[str]) -> None:
@@ -166,14 +172,17 @@ def print_summary(result: dict) -> None:
   for name in _SUMMARY:
     if result.get(name) is not None:
       print(f'{name} {result[name]:.4f}')
-  for name, figures in result.get('baselines', {}).items():
+  beside = dict(result.get('baselines', {}))
+  if 'h264' in result:
+    beside['H.264'] = result['h264']
+  for name, figures in beside.items():
     shown = [
       f'{key} {figures[key]:.2f}'
-      for key in ('fvd', 'fvd_inf', 'kvd')
-      if figures[key] is not None
+      for key in _BESIDE
+      if figures.get(key) is not None
     ]
-    gap = figures['farther']
-    shown.append(f'farther {gap["kvd"]:.2f} ± {gap["kvd_stderr"]:.2f} in kvd')
+    if gap := figures.get('farther'):
+      shown.append(f'farther {gap["kvd"]:.2f} ± {gap["kvd_stderr"]:.2f} in kvd')
     print(f'{name}: {", ".join(shown)}')
 
 

@@ -115,9 +115,9 @@ class BitCounts:
     """Share of ones per scale, float64 (q,), 0..1."""
     return [ones / n for ones, n in zip(self._ones, self._tokens)]
 
-  def entropies(self) -> list[float]:
-    """Entropy of the marginals per scale, the mean over bits; bits, 0..1."""
-    return [float(_entropy(share_q).mean()) for share_q in self.marginals()]
+  def entropies(self) -> list[np.ndarray]:
+    """Entropy of the marginals per scale, (q,); bits, 0..1."""
+    return [_entropy(share_q) for share_q in self.marginals()]
 
 
 def draw_bits(

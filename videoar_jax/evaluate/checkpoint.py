@@ -13,10 +13,10 @@ import numpy as np
 
 from videoar_jax import media
 from videoar_jax.core.pretrained import MissingWeightsError
-from videoar_jax.data import synthetic
 from videoar_jax.evaluate import (
   baselines,
   compare,
+  h264,
   i3d,
   motion,
   protocols,
@@ -40,9 +40,10 @@ def evaluate_checkpoint(request: Request) -> dict:
     Plain values, for JSON. `fvd`, `fvd_inf`, `kvd`, `kvd_stderr`, `halves`
     (see `baselines.distances`; all null without I3D), the first also as
     `rfvd` or `gfvd`. Of a tokenizer: `psnr`, `ssim`, `identical_frames`,
-    `bits_per_clip`, `bits_per_pixel`, `bit_entropy` by scale. Of moving
-    shapes: `class_accuracy` and `class_accuracy_real`, each also by class.
-    `baselines` by name; then what they were computed from and with.
+    `bits_per_clip`, `bits_per_pixel`, `bit_entropy` and `bit_entropy_least` by
+    scale. Of moving shapes: `class_accuracy` and `class_accuracy_real`, each
+    also by class. `baselines` by name, and `h264` (see `Request`); then what
+    they were computed from and with.
   Raises:
     ValueError: no such checkpoint; protocol, frames, data and checkpoint do
       not fit; the split is too small; the weights of I3D are missing.
@@ -59,9 +60,12 @@ def evaluate_checkpoint(request: Request) -> dict:
   else:
     labels_n = _labels(task, real)
     videos = _sample(task, labels_n, stages)
+  shown = {'reconstructed' if task.paired else 'generated': videos}
+  if request.h264:
+    shown['h264'], h264_bits = _code_h264(task, real, stages)
   if save is not None:
     with stages.timed('save'):
-      _save(save, real, videos, labels_n, paired=task.paired)
+      _save(save, real, shown, labels_n)
   result = _named(task, dict.fromkeys(_DISTANCES))
   if model is not None:
     measure = _Measure(request, task, model, real, stages)
@@ -69,49 +73,32 @@ def evaluate_checkpoint(request: Request) -> dict:
     result = _named(task, measure.distances(own))
     if request.baselines:
       result['baselines'] = {
-        name: {
-          **measure.distances(other),
-          'farther': baselines.farther(measure.real_nd, own, other),
-        }
+        name: measure.beside(own, other)
         for name, other in _baselines(
           request, task, real, counts, measure, stages
         ).items()
       }
+    if request.h264:
+      result['h264'] = measure.beside(
+        own, measure.features('H.264', shown['h264'], paired=True)
+      )
   if task.paired:
     with stages.timed('pairs'):
       result |= compare.compare_pairs(real.videos_nTHWc, videos)
     result |= _code_facts(task, counts)
+  if request.h264:
+    with stages.timed('pairs: H.264'):
+      pairs = compare.compare_pairs(real.videos_nTHWc, shown['h264'])
+    figures = {**pairs, 'bits_per_clip': h264_bits}
+    result['h264'] = result.get('h264', {}) | figures
   if task.synthetic and videos.shape[1] >= _MOTION_FRAMES:
     with stages.timed('class accuracy'):
-      result |= class_accuracy(videos, labels_n)
-      result |= class_accuracy(real.videos_nTHWc, real.labels_n, suffix='_real')
+      result |= motion.class_accuracy(videos, labels_n)
+      result |= motion.class_accuracy(
+        real.videos_nTHWc, real.labels_n, suffix='_real'
+      )
   result |= _facts(request, task, model, real)
   return {**result, 'seconds': stages.seconds}
-
-
-def class_accuracy(
-  videos_nTHWc: np.ndarray, labels_n: np.ndarray, *, suffix: str = ''
-) -> dict:
-  """Share of moving-shape videos that show the motion of their label.
-
-  Args:
-    videos_nTHWc: as `motion.classify` takes them.
-    labels_n: indices into `synthetic.CLASSES`.
-    suffix: of the names.
-  Returns:
-    `class_accuracy`, 0..1, and `class_accuracy_by_class`: name -> share, None
-    where no video has that label.
-  """
-  right_n = np.array([motion.classify(video) for video in videos_nTHWc])
-  right_n = right_n == labels_n
-  shares = {}
-  for label, name in enumerate(synthetic.CLASSES):
-    own = right_n[labels_n == label]
-    shares[name] = float(own.mean()) if len(own) else None
-  return {
-    f'class_accuracy{suffix}': float(right_n.mean()),
-    f'class_accuracy{suffix}_by_class': shares,
-  }
 
 
 def _load_i3d(request: Request, task: Task) -> i3d.I3D | None:
@@ -188,6 +175,20 @@ def _reconstruct(
   return videos_nTHWc, counts
 
 
+def _code_h264(
+  task: Task, real: Windows, stages: Stages
+) -> tuple[np.ndarray, float]:
+  """Real clips through H.264 at the tokenizer's bits; the mean it took."""
+  wanted, bits = _bits_per_clip(task), 0
+  videos_nTHWc = _empty(task)
+  with stages.counted('H.264', task.num_videos) as progress:
+    for i, clip_THWc in enumerate(real.videos_nTHWc):
+      videos_nTHWc[i], count = h264.code_at(clip_THWc, wanted)
+      bits += count
+      progress.add(1)
+  return videos_nTHWc, bits / task.num_videos
+
+
 def _empty(task: Task) -> np.ndarray:
   data = task.data
   shape = (task.num_videos, data.num_frames, data.height, data.width, 3)
@@ -233,6 +234,11 @@ class _Measure:
       covariance=self._task.rules.covariance,
       seed=self._request.seed,
     )
+
+  def beside(self, own: baselines.Features, other: baselines.Features) -> dict:
+    """Distances of another set, and how much farther than one's own it lies."""
+    gap = baselines.farther(self.real_nd, own, other)
+    return {**self.distances(other), 'farther': gap}
 
   def _logits(self, name: str, videos_nTHWc: np.ndarray) -> np.ndarray:
     with self._stages.timed(f'I3D: {name}'):
@@ -288,42 +294,46 @@ def _random_bits(
   return videos_nTHWc
 
 
-def _code_facts(task: Task, counts: baselines.BitCounts) -> dict:
-  config, data = task.tokenizer, task.data
+def _bits_per_clip(task: Task) -> int:
+  config = task.tokenizer
   tokens = sum(h * w for h, w in config.scales)
-  latent_frames = config.latent_frames(data.num_frames)
-  bits = latent_frames * tokens * config.latent_width
-  pixels = data.num_frames * data.height * data.width
+  latent_frames = config.latent_frames(task.data.num_frames)
+  return latent_frames * tokens * config.latent_width
+
+
+def _code_facts(task: Task, counts: baselines.BitCounts) -> dict:
+  data, bits = task.data, _bits_per_clip(task)
+  entropies = counts.entropies()
   return {
     'bits_per_clip': bits,
-    'bits_per_pixel': bits / pixels,
-    'bit_entropy': counts.entropies(),
-    'scales': [list(scale) for scale in config.scales],
+    'bits_per_pixel': bits / (data.num_frames * data.height * data.width),
+    'bit_entropy': [float(entropy_q.mean()) for entropy_q in entropies],
+    'bit_entropy_least': [float(entropy_q.min()) for entropy_q in entropies],
+    'scales': [list(scale) for scale in task.tokenizer.scales],
   }
 
 
 def _save(
-  folder: pathlib.Path, real: Windows, videos_nTHWc, labels_n, *, paired: bool
+  folder: pathlib.Path, real: Windows, shown: dict[str, np.ndarray], labels_n
 ) -> None:
   """Writes videos.npz and contact_sheet.png; originals only beside copies."""
-  name = 'reconstructed' if paired else 'generated'
   np.savez(
     folder / 'videos.npz',
     real=real.videos_nTHWc,
     labels=labels_n,
     real_labels=real.labels_n,
     classes=np.asarray(real.classes),
-    **{name: videos_nTHWc},
+    **shown,
   )
-  shown, texts = [], []
-  for i in range(min(len(videos_nTHWc), _SHEET_VIDEOS)):
-    text = real.classes[labels_n[i]]
-    if paired:
-      shown.append(real.videos_nTHWc[i])
-      texts.append(f'{text}, original')
-    shown.append(videos_nTHWc[i])
-    texts.append(f'{text}, {name}')
-  media.write_contact_sheet(folder / 'contact_sheet.png', shown, labels=texts)
+  if 'generated' not in shown:
+    shown = {'original': real.videos_nTHWc, **shown}
+  rows = [
+    (videos_nTHWc[i], f'{real.classes[labels_n[i]]}, {name}')
+    for i in range(min(len(labels_n), _SHEET_VIDEOS))
+    for name, videos_nTHWc in shown.items()
+  ]
+  videos, labels = zip(*rows)
+  media.write_contact_sheet(folder / 'contact_sheet.png', videos, labels=labels)
 
 
 def _facts(

@@ -62,6 +62,31 @@ def accuracy(videos_nTHWc: np.ndarray, labels_n: np.ndarray) -> float:
   return float(np.mean(right))
 
 
+def class_accuracy(
+  videos_nTHWc: np.ndarray, labels_n: np.ndarray, *, suffix: str = ''
+) -> dict:
+  """Share of moving-shape videos that show the motion of their label.
+
+  Args:
+    videos_nTHWc: as `classify` takes them.
+    labels_n: indices into `synthetic.CLASSES`.
+    suffix: of the names.
+  Returns:
+    `class_accuracy`, 0..1, and `class_accuracy_by_class`: name -> share, None
+    where no video has that label.
+  """
+  right_n = np.array([classify(video) for video in videos_nTHWc])
+  right_n = right_n == labels_n
+  shares = {}
+  for label, name in enumerate(synthetic.CLASSES):
+    own = right_n[labels_n == label]
+    shares[name] = float(own.mean()) if len(own) else None
+  return {
+    f'class_accuracy{suffix}': float(right_n.mean()),
+    f'class_accuracy{suffix}_by_class': shares,
+  }
+
+
 def _as_unit_floats(video_THWc: np.ndarray) -> np.ndarray:
   video_THWc = np.asarray(video_THWc)
   if video_THWc.ndim != 4 or video_THWc.shape[-1] != 3 or len(video_THWc) < 3:

@@ -39,6 +39,8 @@ class Request:
     batch_size: videos at a time; has no influence on what a video is.
     fvd: False leaves out I3D, and so every distance between sets.
     baselines: adds the distances of `baselines`.
+    h264: of a tokenizer; adds the same clips as H.264 at the same number of
+      bits (see `h264`).
     i3d_weights: an I3D weight file instead of the package's.
     save: folder for the videos and a contact sheet of them; None saves none.
   """
@@ -56,6 +58,7 @@ class Request:
   batch_size: int = 8
   fvd: bool = True
   baselines: bool = False
+  h264: bool = False
   i3d_weights: str | None = None
   save: str | os.PathLike | None = None
 
@@ -142,6 +145,7 @@ def resolve(request: Request) -> Task:
   if recipe == 'generator':
     generator = sampler_lib.Generator.of(loaded)
     tokenizer = generator.tokenizer
+    _check_no_code(request)
   else:
     tokenizer = tokenizer_config(loaded)
     _check_no_sampling(request)
@@ -177,6 +181,14 @@ def _num_videos(request: Request, protocol) -> int:
   if protocol is not None:
     return protocol.num_videos
   return NUM_VIDEOS if request.num_videos is None else request.num_videos
+
+
+def _check_no_code(request: Request) -> None:
+  if request.h264:
+    raise ValueError(
+      f'h264=True: {request.checkpoint} is a generator, whose videos take no '
+      'bits; leave h264 out, or give a tokenizer'
+    )
 
 
 def _check_no_sampling(request: Request) -> None:
