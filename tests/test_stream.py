@@ -72,7 +72,15 @@ def _whole(model, params, video):
   return [code.bits_bthwq > 0 for code in codes], to_uint8(decoded)
 
 
-@pytest.mark.parametrize('frames', (1, 5, 9, 17, 29, 65))
+@pytest.mark.parametrize(
+  'frames',
+  [
+    frames
+    if frames in (1, 5, 17, 29, 65)
+    else pytest.param(frames, marks=pytest.mark.slow)
+    for frames in range(1, 66, 4)
+  ],
+)
 def test_streams_equal_the_whole_clip_for_every_chunking(
   params, tokenizer, frames
 ):
@@ -137,12 +145,29 @@ def test_coarse_scales_alone_decode(tokenizer):
     tokenizer.encode(np.zeros((1, 5, *SIZE, 3), np.float32))
   with pytest.raises(ValueError, match='8×8'):
     tokenizer.encode(np.zeros((1, 5, 8, 8, 3), np.uint8))
+  with pytest.raises(ValueError, match=r'bits of scales .*wanted'):
+    tokenizer.decode(bits[1:])
+
+
+def test_a_stream_takes_every_resolution_with_scales(params):
+  config = tiny.dataclasses.replace(CONFIG, more_scales=(((1, 1), (4, 2)),))
+  both = Tokenizer(config, params)
+  rng = np.random.default_rng(0)
+  for size, scales in (((8, 12), CONFIG.scales), ((16, 8), ((1, 1), (4, 2)))):
+    video = rng.integers(0, 256, (1, 9, *size, 3)).astype(np.uint8)
+    bits = both.encode(video)
+    assert tuple(scale.shape[2:4] for scale in bits) == scales
+    assert both.decode(bits).shape == video.shape
+    only = Tokenizer(tiny.dataclasses.replace(CONFIG, scales=scales), params)
+    for one, other in zip(bits, only.encode(video)):
+      np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(both.decode(bits), only.decode(bits))
 
 
 def test_token_file_returns_its_bits_and_tells_damage(tokenizer, tmp_path):
   path = str(tmp_path / 'a.tokens')
   video = _video(4 * 149 + 2)  # more latent frames than a member holds
-  writer = token_file.TokenWriter(path, CONFIG, digest='abc', fps=12.5)
+  writer = token_file.TokenWriter(path, digest='abc', fps=12.5)
   bits, state = tokenizer.encode_stream(video[:, :50])
   writer.add(bits)
   bits, state = tokenizer.encode_stream(video[:, 50:], state)
@@ -251,6 +276,16 @@ def test_command_takes_a_single_frame_and_an_uneven_rate(files, tmp_path):
     ((), 'encode, decode, reconstruct'),
     (('encode', '--out=x'), '--checkpoint is missing'),
     (('encode', '--checkpoint={0}/tokenizer', '--out=x'), '--video is missing'),
+    (
+      (
+        'encode',
+        '--checkpoint={0}/tokenizer',
+        '--video={0}/clip.mp4',
+        '--size=8x8',
+        '--out={1}/x',
+      ),
+      '8×8: the finest scale',
+    ),
     (
       (
         'encode',

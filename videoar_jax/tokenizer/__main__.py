@@ -1,15 +1,16 @@
 """Turns video files into compact token files and back.
 
   python -m videoar_jax.tokenizer encode --checkpoint=RUN \\
-    --video=clip.mp4 --out=clip.tokens
+    --video=clip.mp4 --out=clip.tokens [--size=HEIGHTxWIDTH]
   python -m videoar_jax.tokenizer decode --checkpoint=RUN \\
     --tokens=clip.tokens --out=decoded.mp4 [--num_scales=K]
   python -m videoar_jax.tokenizer reconstruct --checkpoint=RUN \\
-    --video=clip.mp4 --out=decoded.mp4 [--num_scales=K]
+    --video=clip.mp4 --out=decoded.mp4 [--num_scales=K] [--size=HEIGHTxWIDTH]
   python -m videoar_jax.tokenizer import --weights=vae_d32.safetensors \\
     --config=configs/tokenizer_ucf101.py --out=EXPORT
 
-A video is cropped to the centre and scaled to the tokenizer's resolution. It is
+A video is cropped to the centre and scaled to the tokenizer's first resolution,
+or to the one of --size, which must be among those it was trained on. It is
 read, coded and written a piece at a time, so that its length costs no memory.
 Its frames are coded one by one, also where the frame rate varies.
 `encode` and `reconstruct` print the number of bits, bits per pixel, and
@@ -21,6 +22,7 @@ PyTorch file, launch/torch_to_safetensors.py makes safetensors.
 
 import itertools
 import pathlib
+import re
 from collections.abc import Iterator
 
 import jax
@@ -51,6 +53,9 @@ _OUT = flags.DEFINE_string('out', None, 'The file to write.')
 _NUM_SCALES = flags.DEFINE_integer(
   'num_scales', None, 'Decode the coarsest so many scales; default: all.'
 )
+_SIZE = flags.DEFINE_string(
+  'size', None, "HEIGHTxWIDTH to code at; default: the tokenizer's first."
+)
 _FPS = flags.DEFINE_float(
   'fps', None, "Frames per second; default: the video's own."
 )
@@ -64,6 +69,7 @@ _GOES_WITH = {
   'checkpoint': ('encode', 'decode', 'reconstruct'),
   'video': ('encode', 'reconstruct'),
   'tokens': ('decode',),
+  'size': ('encode', 'reconstruct'),
   'num_scales': ('decode', 'reconstruct'),
   'fps': ('decode', 'reconstruct'),
   'weights': ('import',),
@@ -100,7 +106,7 @@ def encode() -> None:
   tokenizer = Tokenizer.load(_CHECKPOINT.value)
   fps, frames = _frame_rate(_VIDEO.value), 0
   with token_file.TokenWriter(
-    _OUT.value, tokenizer.config, digest=tokenizer.digest, fps=fps
+    _OUT.value, digest=tokenizer.digest, fps=fps
   ) as writer:
     for piece, bits in _encoded(tokenizer):
       frames += len(piece)
@@ -201,7 +207,7 @@ class _Scores:
 
 def _pieces(tokenizer: Tokenizer) -> Iterator[np.ndarray]:
   """The frames of --video at the tokenizer's resolution, uint8 (1, T, …)."""
-  height, width = tokenizer.config.resolution
+  height, width = _size(tokenizer)
   path = _VIDEO.value
   try:
     frames = (
@@ -212,6 +218,16 @@ def _pieces(tokenizer: Tokenizer) -> Iterator[np.ndarray]:
       yield np.stack(piece)[None]
   except decode_lib.BadRecordError as error:
     raise ValueError(f'{path}: {error}') from None
+
+
+def _size(tokenizer: Tokenizer) -> tuple[int, int]:
+  """Height and width that --video is coded at, pixels."""
+  if _SIZE.value is None:
+    return tokenizer.config.resolution
+  match = re.fullmatch(r'(\d+)[x×](\d+)', _SIZE.value)
+  if not match:
+    raise ValueError(f'--size={_SIZE.value}: wanted HEIGHTxWIDTH, as 128x192')
+  return int(match[1]), int(match[2])
 
 
 def _frame_rate(path: str) -> float:
@@ -228,7 +244,7 @@ def _frame_rate(path: str) -> float:
 
 
 def _print_bits(num_bits: int, frames: int, tokenizer: Tokenizer) -> None:
-  height, width = tokenizer.config.resolution
+  height, width = _size(tokenizer)
   per_pixel = num_bits / (frames * height * width)
   print(f'frames {frames} of {height}×{width}')
   print(f'bits {num_bits}\nbits_per_pixel {per_pixel:.4f}')

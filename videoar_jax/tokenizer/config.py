@@ -91,6 +91,16 @@ class TokenizerConfig:
       'add one to more_scales'
     )
 
+  def scales_for(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
+    """The schedule of a resolution in pixels.
+
+    Raises:
+      ValueError: there is none.
+    """
+    self.check_resolution(height, width)
+    factor = self.space_factor
+    return self.scales_of((height // factor, width // factor))
+
   @property
   def space_factor(self) -> int:
     """Pixels per latent cell along height and width."""

@@ -25,7 +25,11 @@ from videoar_jax.tokenizer.autoencoder import (
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.conv import StreamState
 from videoar_jax.tokenizer.features import tokenizer_config
-from videoar_jax.tokenizer.quantizer import decode_scales, encode_scales
+from videoar_jax.tokenizer.quantizer import (
+  Scales,
+  decode_scales,
+  encode_scales,
+)
 
 Bits = list[np.ndarray]
 
@@ -93,20 +97,21 @@ class Tokenizer:
       Per scale the bits of the latent frames that are complete by now,
       (b, t, h_k, w_k, q), bool, t >= 0; and the state for the next call.
     Raises:
-      ValueError: another resolution than the tokenizer's, or not uint8.
+      ValueError: a resolution that the tokenizer has no scales for, or not
+        uint8.
     """
-    self._check(video_bTHWc)
+    scales = self._scales_of(video_bTHWc)
     conv, frames = None, np.asarray(video_bTHWc)
     if state is not None:
       conv = state.conv
       frames = np.concatenate([state.waiting, frames], axis=1)
-    found = [self._no_bits(len(frames))]
+    found = [self._no_bits(len(frames), scales)]
     while True:
       size = self.config.time_factor if conv is not None else 1
       if frames.shape[1] < size:
         break
       piece, frames = frames[:, :size], frames[:, size:]
-      bits, conv = _encode(self._model, self._params, piece, conv)
+      bits, conv = _encode(self._model, scales, self._params, piece, conv)
       found.append([np.asarray(scale, bool) for scale in bits])
     return _join(found), EncodeState(waiting=frames.copy(), conv=conv)
 
@@ -118,7 +123,7 @@ class Tokenizer:
     """
     waiting = state.waiting
     if not waiting.shape[1]:
-      return self._no_bits(len(waiting))
+      return self._no_bits(len(waiting), self._scales_of(waiting))
     missing = self.config.time_factor - waiting.shape[1]
     repeated = np.repeat(waiting[:, -1:], missing, axis=1)
     return self.encode_stream(repeated, state)[0]
@@ -133,22 +138,26 @@ class Tokenizer:
     """Decodes the next latent frames of videos.
 
     Args:
-      bits: per scale (b, t, h_k, w_k, q), t >= 0.
+      bits: per scale (b, t, h_k, w_k, q), t >= 0, of all scales.
       state: what the call before returned; None begins a video.
       num_scales: decode the coarsest so many alone; None: all.
     Returns:
       The frames, uint8 bTHWc, 1 for the first latent frame and τ for each
       later one; and the state for the next call.
     Raises:
-      ValueError: num_scales below 1 or above the number of scales.
+      ValueError: num_scales below 1 or above the number of scales, or bits of
+        other sizes than the tokenizer's scales.
     """
-    count = self._num_scales(num_scales)
+    scales = self._scales_of_bits(bits)
+    count = _checked(num_scales, len(scales))
     conv = None if state is None else state.conv
     batch, latent_frames = bits[0].shape[:2]
-    videos = [np.zeros((batch, 0, *self.config.resolution, 3), np.uint8)]
+    factor = self.config.space_factor
+    size = (factor * scales[-1][0], factor * scales[-1][1])
+    videos = [np.zeros((batch, 0, *size, 3), np.uint8)]
     for t in range(latent_frames):
       piece = [scale[:, t : t + 1] for scale in bits[:count]]
-      video, conv = _decode(self._model, self._params, piece, conv)
+      video, conv = _decode(self._model, scales, self._params, piece, conv)
       videos.append(np.asarray(video))
     return np.concatenate(videos, axis=1), DecodeState(conv=conv)
 
@@ -163,47 +172,47 @@ class Tokenizer:
     """Whole videos, cut to `num_frames`, uint8 bTHWc."""
     return self.decode_stream(bits, num_scales=num_scales)[0][:, :num_frames]
 
-  def _no_bits(self, batch: int) -> Bits:
+  def _no_bits(self, batch: int, scales: Scales) -> Bits:
     q = self.config.latent_width
-    return [np.zeros((batch, 0, *s, q), bool) for s in self.config.scales]
+    return [np.zeros((batch, 0, *size, q), bool) for size in scales]
 
-  def _num_scales(self, num_scales: int | None) -> int:
-    known = len(self.config.scales)
-    if num_scales is not None and not 1 <= num_scales <= known:
-      raise ValueError(
-        f'num_scales={num_scales}: the tokenizer has {known} scales; use 1 to '
-        f'{known}'
-      )
-    return num_scales or known
-
-  def _check(self, video_bTHWc: np.ndarray) -> None:
+  def _scales_of(self, video_bTHWc: np.ndarray) -> Scales:
     shape, dtype = video_bTHWc.shape, video_bTHWc.dtype
     if len(shape) != 5 or shape[-1] != 3 or dtype != np.uint8:
       raise ValueError(
         f'videos of shape {shape}, {dtype}: wanted uint8 (b, T, H, W, 3)'
       )
-    wanted = self.config.resolution
-    if shape[2:4] != wanted:
-      raise ValueError(
-        f'frames of {shape[2]}×{shape[3]}: the tokenizer streams those of '
-        f'{wanted[0]}×{wanted[1]}'
-      )
+    return self.config.scales_for(*shape[2:4])
+
+  def _scales_of_bits(self, bits: Bits) -> Scales:
+    scales = self.config.scales_of(bits[-1].shape[2:4])
+    sizes = tuple(scale.shape[2:4] for scale in bits)
+    if sizes != tuple(map(tuple, scales)):
+      raise ValueError(f'bits of scales {sizes}: wanted {scales}')
+    return scales
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _encode(model: Autoencoder, params, video_bTHWc, conv):
+def _checked(num_scales: int | None, known: int) -> int:
+  if num_scales is not None and not 1 <= num_scales <= known:
+    raise ValueError(
+      f'num_scales={num_scales}: the tokenizer has {known} scales; use 1 to '
+      f'{known}'
+    )
+  return num_scales or known
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _encode(model: Autoencoder, scales: Scales, params, video_bTHWc, conv):
   f, conv = model.apply(
     {'params': params}, to_float(video_bTHWc), conv, method='encode_chunk'
   )
-  codes = encode_scales(f, model.config.scales)
+  codes = encode_scales(f, scales)
   return [code.bits_bthwq > 0 for code in codes], conv
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _decode(model: Autoencoder, params, bits, conv):
-  f = decode_scales(
-    [scale.astype(jnp.float32) for scale in bits], model.config.scales
-  )
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _decode(model: Autoencoder, scales: Scales, params, bits, conv):
+  f = decode_scales([scale.astype(jnp.float32) for scale in bits], scales)
   video, conv = model.apply({'params': params}, f, conv, method='decode_chunk')
   return to_uint8(video), conv
 

@@ -18,8 +18,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from videoar_jax.tokenizer.config import TokenizerConfig
-
 FORMAT = 'videoar_jax tokens 1'
 _ABOUT = 'about.json'
 _LATENT_FRAMES = 64  # of a member
@@ -61,11 +59,9 @@ class TokenWriter:
   manager, which removes that file where it is left without being closed.
   """
 
-  def __init__(
-    self, path: str, config: TokenizerConfig, *, digest: str, fps: float
-  ):
-    self._path, self._config = path, config
-    self._digest, self._fps = digest, fps
+  def __init__(self, path: str, *, digest: str, fps: float):
+    self._path, self._digest, self._fps = path, digest, fps
+    self._scales, self._latent_width = (), 0
     self._archive = zipfile.ZipFile(f'{path}.partial', 'w')
     self._rows: list[np.ndarray] = []
     self._members = self._latent_frames = 0
@@ -80,7 +76,8 @@ class TokenWriter:
 
   def add(self, bits: list[np.ndarray]) -> None:
     """Takes the bits of the next latent frames, per scale (1, t, h, w, q)."""
-    t = bits[0].shape[1]
+    t, self._latent_width = bits[0].shape[1], bits[0].shape[-1]
+    self._scales = tuple(scale.shape[2:4] for scale in bits)
     flat = [np.asarray(scale[0], bool).reshape(t, -1) for scale in bits]
     self._rows.extend(np.concatenate(flat, axis=1))
     self._latent_frames += t
@@ -93,8 +90,8 @@ class TokenWriter:
       self._flush()
     about = About(
       digest=self._digest,
-      scales=self._config.scales,
-      latent_width=self._config.latent_width,
+      scales=self._scales,
+      latent_width=self._latent_width,
       num_frames=num_frames,
       latent_frames=self._latent_frames,
       fps=self._fps,
