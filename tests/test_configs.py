@@ -53,6 +53,17 @@ def test_paper_scale_tokenizers_have_their_size(name, tmp_path):
   assert sizes['discriminator'] == pytest.approx(DISCRIMINATOR, rel=1e-3)
 
 
+def test_one_network_serves_every_stream_of_the_joint_run(tmp_path):
+  config = _config('tokenizer_joint')
+  sizes = _sizes(config, tmp_path)
+  assert sizes['autoencoder'] == pytest.approx(AUTOENCODER, rel=1e-3)
+  streams = [config.data, *config.more_data.values()]
+  assert {stream.num_frames for stream in streams} == {1, 17, 65}
+  smoke = _config('tokenizer_joint', 'smoke')
+  for stream in (smoke.data, *smoke.more_data.values()):
+    assert stream.num_frames <= 5 and stream.batch_size <= 8
+
+
 def test_a_smoke_variant_is_small_and_plays_all_parts(tmp_path):
   config = _config('tokenizer_ucf101', 'smoke')
   assert config.adversarial.start < config.train.num_steps <= 4

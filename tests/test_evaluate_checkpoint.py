@@ -228,6 +228,13 @@ def test_protocol_decides_number_and_labels(runs, stub_i3d, monkeypatch):
     _evaluate(runs / 'generator', protocol='tiny', split='validation')
   with pytest.raises(ValueError, match='num_frames=13.*tiny wants 9'):
     _evaluate(runs / 'generator', protocol='tiny', num_frames=13)
+  held_out = dataclasses.replace(protocol, split=protocols.Split.VALIDATION)
+  monkeypatch.setitem(protocols.PROTOCOLS, 'tiny', held_out)
+  result = _evaluate(runs / 'generator', protocol='tiny')
+  assert result['split'] == 'validation'
+  assert result['videos_in_split'] == synthetic.HELD_OUT_CLIPS
+  with pytest.raises(ValueError, match='split.*tiny draws from validation'):
+    _evaluate(runs / 'generator', protocol='tiny', split='train')
   centre = dataclasses.replace(protocol, window=protocols.Window.CENTER)
   monkeypatch.setitem(protocols.PROTOCOLS, 'tiny', centre)
   with pytest.raises(ValueError, match='center windows'):

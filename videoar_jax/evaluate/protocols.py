@@ -18,6 +18,7 @@ class Split(enum.Enum):
   """Which real videos are drawn."""
 
   TRAIN = 'train'
+  VALIDATION = 'validation'  # what the split file does not name
   ALL = 'train+test'
 
 
@@ -89,6 +90,15 @@ _ALL = (
     source='MAGVIT (arXiv:2212.05199)',
   ),
   Protocol(
+    name='ucf101_test2048_17f_128',
+    num_videos=2048,
+    num_frames=17,
+    resolution=128,
+    split=Split.VALIDATION,
+    source="the default's rules on the test clips of split 1, which a "
+    'tokenizer has not seen',
+  ),
+  Protocol(
     name='styleganv_2048_16f',
     num_videos=2048,
     num_frames=16,
@@ -131,6 +141,23 @@ _ALL = (
     num_frames=17,
     resolution=64,
     source="the default's rules on nine classes of UCF-101, at 64x64",
+  ),
+  Protocol(
+    name='ucf9_validation192_17f_128',
+    num_videos=192,
+    num_frames=17,
+    resolution=128,
+    split=Split.VALIDATION,
+    source="the default's rules on held-out clips of nine classes of UCF-101",
+  ),
+  Protocol(
+    name='ucf9_validation192_17f_64',
+    num_videos=192,
+    num_frames=17,
+    resolution=64,
+    split=Split.VALIDATION,
+    source="the default's rules on held-out clips of nine classes of UCF-101, "
+    'at 64x64',
   ),
   Protocol(
     name='synthetic_256_17f_64',

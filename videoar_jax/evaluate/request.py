@@ -228,18 +228,19 @@ def _frames(request: Request, loaded, tokenizer, protocol) -> int:
 def _split(request: Request, protocol) -> str:
   if protocol is None:
     return request.split or SPLITS[0]
-  if protocol.split is not protocols.Split.TRAIN:
+  own = protocol.split.value
+  if own not in SPLITS:
     raise ValueError(
-      f'protocol {protocol.name} draws from {protocol.split.value}, here one '
+      f'protocol {protocol.name} draws from {own}, here one '
       'split is drawn; write both sets yourself and compare them with --real '
       'and --generated'
     )
-  if request.split not in (None, SPLITS[0]):
+  if request.split not in (None, own):
     raise ValueError(
-      f'split={request.split!r}: protocol {protocol.name} draws from '
-      f'{SPLITS[0]}; leave one out'
+      f'split={request.split!r}: protocol {protocol.name} draws from {own}; '
+      'leave one out'
     )
-  return SPLITS[0]
+  return own
 
 
 def _data(

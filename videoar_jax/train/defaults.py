@@ -107,9 +107,9 @@ def make_smoke(config: ConfigDict) -> None:
     net, judge = config.tokenizer, config.discriminator
     for part in (net, judge):
       part.base_width = min(part.base_width, max(8, part.norm_groups))
-    config.data.num_frames = min(
-      config.data.num_frames, 1 + 2**net.num_time_levels
-    )
+    for stream in (config.data, *config.more_data.values()):
+      stream.batch_size = min(stream.batch_size, 8)
+      stream.num_frames = min(stream.num_frames, 1 + 2**net.num_time_levels)
     config.adversarial.start = min(config.adversarial.start, 1)
     config.discriminator_optimizer.warmup_steps = 1
 
