@@ -4,13 +4,18 @@ import importlib.util
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import pytest
 from etils import epath
 
+from videoar_jax.core.config import from_section
 from videoar_jax.core.mesh import MeshConfig, make_mesh
 from videoar_jax.core.pretrained import MissingWeightsError
+from videoar_jax.plan.next_scale import next_scale_plan
 from videoar_jax.train.state import abstract_state
 from videoar_jax.train.tokenizer_recipe import make_tokenizer_recipe
+from videoar_jax.transformer.config import TransformerConfig
+from videoar_jax.transformer.model import make_transformer
 
 ROOT = pathlib.Path(__file__).parents[1]
 AUTOENCODER, DISCRIMINATOR = 329.989, 4.6666  # millions of parameters
@@ -62,6 +67,36 @@ def test_one_network_serves_every_stream_of_the_joint_run(tmp_path):
   smoke = _config('tokenizer_joint', 'smoke')
   for stream in (smoke.data, *smoke.more_data.values()):
     assert stream.num_frames <= 5 and stream.batch_size <= 8
+
+
+# The paper's names of its sizes, and our own counts, in millions.
+@pytest.mark.parametrize(
+  'name,named,counted',
+  [
+    ('S', None, 50.47552),
+    ('B', None, 268.730368),
+    ('L', 926, 906.43968),
+    ('XL', 2000, 2148.143104),
+    ('4B', 4000, 3775.71392),
+  ],
+)
+def test_generators_have_their_size(name, named, counted):
+  config = _config('videoar_ucf101', name)
+  transformer = from_section(TransformerConfig, config.transformer)
+  scales = tuple((n, n) for n in (1, 2, 3, 4, 6, 8))
+  plan = next_scale_plan(5, scales)
+  model = make_transformer(transformer, num_bits=48, num_scales=len(scales))
+  params = jax.eval_shape(
+    lambda key: model.init(
+      key, jnp.zeros((1, 650, 48)), jnp.zeros(1, jnp.int32), plan=plan
+    ),
+    jax.random.key(0),
+  )
+  found = sum(x.size for x in jax.tree.leaves(params)) / 1e6
+  assert found == pytest.approx(counted, rel=1e-9)
+  assert named is None or found == pytest.approx(named, rel=0.08)
+  smoke = _config('videoar_ucf101', f'{name},smoke').transformer
+  assert smoke.num_layers == 2 and smoke.width <= 256
 
 
 def test_a_smoke_variant_is_small_and_plays_all_parts(tmp_path):

@@ -112,6 +112,14 @@ def make_smoke(config: ConfigDict) -> None:
       stream.num_frames = min(stream.num_frames, 1 + 2**net.num_time_levels)
     config.adversarial.start = min(config.adversarial.start, 1)
     config.discriminator_optimizer.warmup_steps = 1
+  else:
+    net = config.transformer
+    head_width, heads = net.width // net.num_heads, min(net.num_heads, 2)
+    net.update(
+      num_layers=min(net.num_layers, 2),
+      num_heads=heads,
+      width=heads * head_width,
+    )
 
 
 def _config(**parts) -> ConfigDict:
