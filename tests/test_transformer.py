@@ -34,14 +34,15 @@ def whole(params, inputs, *, plan, mask=None, changes=()):
   )
 
 
-@functools.partial(jax.jit, static_argnames=('plan', 'changes'))
-def cached(params, inputs, *, plan, changes=()):
+@functools.partial(jax.jit, static_argnames=('plan', 'kept', 'changes'))
+def cached(params, inputs, *, plan, kept=None, changes=()):
   """Every unit in turn through the cache, the frame number traced."""
+  kept = kept or plan
   model = tiny.transformer(**dict(changes))
   apply = functools.partial(
-    model.apply, {'params': params}, plan=plan, label_b=LABEL
+    model.apply, {'params': params}, plan=kept, label_b=LABEL
   )
-  cache = apply(None, cache=empty_cache(model, plan, 2))
+  cache = apply(None, cache=empty_cache(model, kept, 2))
   units = plan.units[: len(tiny.SCALES)]
   per_frame = sum(unit.num_tokens for unit in units)
 
@@ -70,6 +71,22 @@ def test_cached_rollout_equals_forward(params, frames, dtype):
   assert jnp.std(forward) > 0.3
   tolerance = 2e-5 if dtype == 'float32' else 0.15
   np.testing.assert_allclose(forward, stepwise, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize('dtype,window', [('float32', 1), ('bfloat16', 2)])
+def test_a_rolling_cache_equals_a_windowed_forward(params, dtype, window):
+  plan = next_scale_plan(6, tiny.SCALES)
+  inputs, changes = inputs_of(plan), (('dtype', dtype),)
+  mask = draw_frame_mask(
+    jax.random.key(0), FrameMaskConfig(window=window), plan=plan, batch=2
+  )
+  forward = whole(params, inputs, plan=plan, mask=mask, changes=changes)
+  kept = next_scale_plan(window + 1, tiny.SCALES)
+  rolling = cached(params, inputs, plan=plan, kept=kept, changes=changes)
+  tolerance = 2e-5 if dtype == 'float32' else 0.15
+  np.testing.assert_allclose(forward, rolling, atol=tolerance, rtol=tolerance)
+  seen = whole(params, inputs, plan=plan, changes=changes)
+  assert jnp.abs(seen - forward)[:, plan.frame_l > window].max() > 1e-3
 
 
 @pytest.mark.parametrize('unit', [1, 3, 4, 6])

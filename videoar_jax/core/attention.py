@@ -145,15 +145,17 @@ def cached_attention(
   *,
   cache_bmnk: tuple[jax.Array, jax.Array],
   offset: jax.Array | int,
+  visible_m: jax.Array,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-  """Attention of one unit's tokens to everything before it and to itself.
+  """Attention of one unit's tokens to what the cache holds and to themselves.
 
   Args:
     q_blnk: queries of the unit.
     k_blnk: keys of the unit.
     v_blnk: values of the unit.
-    cache_bmnk: one layer's keys and values; the first `offset` are filled.
-    offset: number of tokens already in the cache.
+    cache_bmnk: one layer's keys and values.
+    offset: where in the cache the unit is written.
+    visible_m: which of the cache is seen, once the unit is written.
 
   Returns:
     (b, l, n, k), and the layer's cache with the unit written at `offset`.
@@ -164,6 +166,5 @@ def cached_attention(
     )
     for old, new in zip(cache_bmnk, (k_blnk, v_blnk))
   )
-  filled = jnp.arange(k_cache.shape[1]) < offset + q_blnk.shape[1]
-  out = attend(q_blnk, k_cache, v_cache, mask_blm=filled[None, None, :])
+  out = attend(q_blnk, k_cache, v_cache, mask_blm=visible_m[None, None, :])
   return out, (k_cache, v_cache)

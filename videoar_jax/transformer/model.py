@@ -75,11 +75,13 @@ class VideoAR(nn.Module):
       inputs_blq: the features that each token starts from, float32; those of
         the very first unit are not read (a learned start token is).
       label_b: class, int32; num_classes stands for unconditional.
-      plan: the order of prediction.
+      plan: the order of prediction. With a cache, of the frames it has room
+        for: a later frame takes the place of the oldest one, which is seen no
+        more.
       unit: with a cache, the unit whose tokens inputs_blq holds, taken as
         frame 0; None there means the prefix alone.
-      frame: with a cache, the unit's frame; may be traced.
-      cache: keys and values of all that came before.
+      frame: with a cache, the unit's frame, from 0; may be traced.
+      cache: keys and values of what came before.
       extra_mask_bll: per-example mask over the plan's tokens, training only.
 
     Returns:
@@ -92,17 +94,31 @@ class VideoAR(nn.Module):
     if unit is None:
       x = self._prefix(label_b)
       angles = self._angles(np.zeros((0, 3), np.int32), with_prefix=True)
-      _, cache = self._cached(x, angles, cache, 0)
+      visible = np.arange(prefix + plan.num_tokens) < prefix
+      _, cache = self._cached(x, angles, cache, 0, jnp.asarray(visible))
       return cache
-    per_frame = plan.offsets[self.num_scales]
     first = plan.units.index(unit)
-    offset = prefix + plan.offsets[first] + frame * per_frame
+    offset, visible = self._place(plan, first, frame)
     position = jnp.asarray(unit.positions()) + jnp.asarray([1, 0, 0]) * frame
     scale_l = np.full(unit.num_tokens, unit.scale)
     is_first = jnp.asarray((first == 0) & (jnp.asarray(frame) == 0))
     x = self._embed(inputs_blq, scale_l, jnp.full(unit.num_tokens, is_first))
-    x, cache = self._cached(x, self._angles(position), cache, offset)
+    angles = self._angles(position)
+    x, cache = self._cached(x, angles, cache, offset, visible)
     return self._logits(x), cache
+
+  def _place(self, plan: UnitPlan, first: int, frame):
+    """Where a unit of a frame lies in the cache, and what it sees of it."""
+    prefix = self.config.prefix_length
+    per_frame = plan.offsets[self.num_scales]
+    own = frame % plan.num_frames
+    token = np.arange(plan.num_tokens)
+    slot, within = token // per_frame, token % per_frame
+    visible = jnp.where(
+      slot == own, within < plan.offsets[first + 1], slot < frame
+    )
+    visible = jnp.concatenate([jnp.ones(prefix, bool), visible])
+    return prefix + own * per_frame + plan.offsets[first], visible
 
   def _whole(self, inputs_blq, label_b, plan, extra_mask_bll):
     prefix = self.config.prefix_length
@@ -129,9 +145,16 @@ class VideoAR(nn.Module):
     x, _ = self._run(constrain(x, 'batch', None, None), angles, None, attend)
     return self._logits(x[:, prefix:])
 
-  def _cached(self, x_bld, angles_lp, cache: KVCache, offset):
+  def _cached(self, x_bld, angles_lp, cache: KVCache, offset, visible_m):
     def attend(q, k, v, layer_cache):
-      return cached_attention(q, k, v, cache_bmnk=layer_cache, offset=offset)
+      return cached_attention(
+        q,
+        k,
+        v,
+        cache_bmnk=layer_cache,
+        offset=offset,
+        visible_m=visible_m,
+      )
 
     pair = (cache.k_xbmnk, cache.v_xbmnk)
     x_bld, pair = self._run(x_bld, angles_lp, pair, attend)
@@ -200,7 +223,7 @@ def make_transformer(
 
 
 def empty_cache(model: VideoAR, plan: UnitPlan, batch: int) -> KVCache:
-  """A cache for the prefix and all tokens of a plan."""
+  """A cache for the prefix and the frames of a plan."""
   config = model.config
   return KVCache.zeros(
     layers=config.num_layers,
