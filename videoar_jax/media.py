@@ -14,6 +14,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 VIDEO_SUFFIXES = ('.avi', '.gif', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
 
+# A fragment for each frame, written at once, and no frame held back.
+_LIVE_FILE = {
+  'movflags': 'frag_every_frame+empty_moov+default_base_moof',
+  'flush_packets': '1',
+}
+_LIVE_CODING = {'tune': 'zerolatency'}
 _BAR = 16  # height of the strip that holds a label, pixels
 _GAP = 2
 _PAPER, _INK = (255, 255, 255), (20, 20, 20)
@@ -70,14 +76,18 @@ class Mp4Writer:
   """Writes a video piece by piece, in constant memory; see `write_mp4`.
 
   A context manager. However it is left, what was added can be played; the file
-  appears with the first frame.
+  appears with the first frame. With `live`, that holds even if the process is
+  killed, and other programs can play the file while it grows; it is larger.
   """
 
-  def __init__(self, path: str | os.PathLike, *, fps: float = 8):
+  def __init__(
+    self, path: str | os.PathLike, *, fps: float = 8, live: bool = False
+  ):
     if not fps > 0:
       raise ValueError(f'fps={fps}: wanted a positive number')
     self._path, self._rate = str(path), Fraction(fps).limit_denominator(1001)
     self._container = self._stream = None
+    self._live = live
 
   def __enter__(self) -> 'Mp4Writer':
     return self
@@ -99,9 +109,14 @@ class Mp4Writer:
     video_THWc = np.pad(video_THWc, even, mode='edge')
     size = video_THWc.shape[1:3]
     if self._stream is None:
-      self._container = av.open(self._path, 'w')
+      coding = {'crf': '12', 'preset': 'medium'}
+      self._container = av.open(
+        self._path, 'w', options=_LIVE_FILE if self._live else {}
+      )
       self._stream = self._container.add_stream(
-        'libx264', rate=self._rate, options={'crf': '12', 'preset': 'medium'}
+        'libx264',
+        rate=self._rate,
+        options=coding | (_LIVE_CODING if self._live else {}),
       )
       self._stream.height, self._stream.width = size
       self._stream.pix_fmt = 'yuv420p'

@@ -32,6 +32,11 @@ def output_file(out: str) -> pathlib.Path:
   return path
 
 
+def note(text: str) -> None:
+  """Tells the user of something done that was not asked for."""
+  print(f'note: {text}', file=sys.stderr)
+
+
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
   """Turns a ValueError into one line and exit status 1.

@@ -1,12 +1,26 @@
 """Samples videos from a trained generator.
 
-  python -m videoar_jax.sample --checkpoint=runs/generator --class=all \
+  python -m videoar_jax.sample --checkpoint=runs/generator --class=all \\
     --num_videos=16 --out=samples/
+  python -m videoar_jax.sample --checkpoint=runs/generator --class=NAME \\
+    --image=first.png --out=samples/
+  python -m videoar_jax.sample --checkpoint=runs/generator --class=NAME \\
+    --video=clip.mp4 --given_frames=5 --out=samples/
+  python -m videoar_jax.sample --checkpoint=runs/generator --class=NAME \\
+    --stream --num_frames=1001 --window=4 --out=samples/
+  python -m videoar_jax.sample --checkpoint=runs/generator --class=NAME \\
+    --shots=4 --overlap=5 --out=samples/
 
 Writes one mp4 per video, a labelled grid (grid.gif, grid.webp and the contact
 sheet grid.png) and samples.npz (`videos` uint8 nTHWc, `labels`, `classes`).
+`--image` begins with a picture, `--video` with the end of a video: they come
+back as the tokenizer codes them. `--stream` writes each mp4 while it is made,
+playable at any time, and nothing else; with `--window` a frame sees the last so
+many latent frames alone, and neither memory nor time of a frame grows.
+`--shots` streams, too: each shot begins with the last frames of the one before.
 """
 
+import contextlib
 import pathlib
 import sys
 
@@ -17,7 +31,11 @@ from absl import app, flags
 from videoar_jax import media
 from videoar_jax.core import command
 from videoar_jax.core.export import load_weights
+from videoar_jax.data import pictures
 from videoar_jax.sample import sampler as sampler_lib
+from videoar_jax.sample.given import read_given
+from videoar_jax.sample.streaming import VideoStream, check_shots
+from videoar_jax.tokenizer.stream import Tokenizer
 
 _CHECKPOINT = flags.DEFINE_string(
   'checkpoint', None, 'Generator: workdir, step folder or export.'
@@ -42,6 +60,17 @@ _TEMPERATURE = flags.DEFINE_float(
 _SEED = flags.DEFINE_integer('seed', 0, 'Decides each sample with its index.')
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 8, 'Videos at a time.')
 _FPS = flags.DEFINE_float('fps', 8, 'Frames per second of the files.')
+_IMAGE = flags.DEFINE_string('image', None, 'A picture to begin with.')
+_VIDEO = flags.DEFINE_string('video', None, 'A video whose end to begin with.')
+_GIVEN_FRAMES = flags.DEFINE_integer(
+  'given_frames', None, 'Last frames of --video to take; default: all.'
+)
+_WINDOW = flags.DEFINE_integer(
+  'window', None, 'Latent frames that a frame sees before its own; all.'
+)
+_STREAM = flags.DEFINE_bool('stream', False, 'Write frames as they are made.')
+_SHOTS = flags.DEFINE_integer('shots', 1, 'Shots of a video; streamed.')
+_OVERLAP = flags.DEFINE_integer('overlap', 5, 'Frames that two shots share.')
 _OUT = flags.DEFINE_string('out', None, 'The folder to write.')
 _EMA = flags.DEFINE_bool('ema', True, 'Averaged weights, or the last ones.')
 
@@ -50,8 +79,17 @@ _SHEET_VIDEOS = 64  # more than these do not fit a picture
 
 def main(argv: list[str]) -> None:
   command.check_arguments(argv, (_CHECKPOINT, _OUT))
+  if _IMAGE.value and _VIDEO.value:
+    raise app.UsageError('--image and --video: a video begins with one of both')
+  if _GIVEN_FRAMES.value is not None and not _VIDEO.value:
+    raise app.UsageError('--given_frames goes with --video')
   with command.refusals():
-    run()
+    try:
+      run()
+    except KeyboardInterrupt:
+      sys.exit(
+        f'stopped; the videos written to {_OUT.value} so far can be played'
+      )
 
 
 def run() -> None:
@@ -65,21 +103,87 @@ def run() -> None:
     temperature=_TEMPERATURE.value,
     seed=_SEED.value,
     batch_size=_BATCH_SIZE.value,
+    window=_WINDOW.value,
   )
-  program = generator.program(sampling)
+  given = given_bits(generator, sampling)
   out = pathlib.Path(_OUT.value)
+  if _STREAM.value or _SHOTS.value != 1:
+    write_streams(out, generator, sampling, labels, given)
+  else:
+    write_videos(out, generator, sampling, labels, given)
+  print(f'{len(labels)} videos written to {out}')
+
+
+def given_bits(generator, sampling):
+  """The bits of --image or --video; None without."""
+  path = _IMAGE.value or _VIDEO.value
+  if not path:
+    return None
+  if _IMAGE.value and not pictures.is_picture(_IMAGE.value):
+    raise ValueError(
+      f'--image={_IMAGE.value}: not the name of a picture; use one of '
+      f'{" ".join(pictures.SUFFIXES)}, or --video'
+    )
+  video = read_given(
+    path,
+    generator.tokenizer,
+    num_frames=sampling.num_frames,
+    count=1 if _IMAGE.value else _GIVEN_FRAMES.value,
+  )
+  tokenizer = Tokenizer(generator.tokenizer, generator.nets['autoencoder'])
+  return tuple(tokenizer.encode(video))
+
+
+def write_videos(out: pathlib.Path, generator, sampling, labels, given) -> None:
+  """Samples batch by batch, and writes each video and the set of them."""
+  program = generator.program(sampling)
   out.mkdir(parents=True, exist_ok=True)
   videos = []
   stream = sampler_lib.sample_videos(
-    program, generator.nets, labels, sampling=sampling
+    program, generator.nets, labels, sampling=sampling, given=given
   )
   for i, video in enumerate(stream):
-    name = f'{i:05d}_{generator.classes[labels[i]]}.mp4'
-    media.write_mp4(out / name, video, fps=_FPS.value)
+    path = out / _file_name(i, generator.classes[labels[i]])
+    media.write_mp4(path, video, fps=_FPS.value)
     videos.append(video)
     _progress(i + 1, len(labels))
   write_set(out, np.stack(videos), labels, generator.classes)
-  print(f'{len(videos)} videos written to {out}')
+
+
+def write_streams(out: pathlib.Path, generator, sampling, labels, given):
+  """Writes frames as they are made; what is cut short can be played."""
+  check_shots(generator, sampling, _SHOTS.value, _OVERLAP.value)
+  stream = VideoStream(generator, sampling)
+  out.mkdir(parents=True, exist_ok=True)
+  for start in range(0, len(labels), sampling.batch_size):
+    batch = labels[start : start + sampling.batch_size]
+    with contextlib.ExitStack() as stack:
+      writers = [
+        stack.enter_context(
+          media.Mp4Writer(
+            out / _file_name(start + i, generator.classes[label]),
+            fps=_FPS.value,
+            live=True,
+          )
+        )
+        for i, label in enumerate(batch)
+      ]
+      frames = 0
+      for video in stream.shots(
+        batch,
+        num_shots=_SHOTS.value,
+        overlap=_OVERLAP.value,
+        first_index=start,
+        given=given,
+      ):
+        for writer, part in zip(writers, video):
+          writer.add(part)
+        frames += video.shape[1]
+        _progress(frames, what='frames')
+
+
+def _file_name(index: int, name: str) -> str:
+  return f'{index:05d}_{name}.mp4'
 
 
 def chosen_labels(classes: tuple[str, ...]) -> list[int]:
@@ -115,13 +219,18 @@ def write_set(out: pathlib.Path, videos_nTHWc, labels, classes) -> None:
   media.write_contact_sheet(out / 'grid.png', shown, labels=names)
 
 
-def _progress(done: int, total: int) -> None:
+def _progress(done: int, total: int | None = None, what: str = '') -> None:
   """One line per batch; on a terminal the line is rewritten."""
-  if done % _BATCH_SIZE.value and done != total:
-    return
   tty = sys.stderr.isatty()
-  line = f'sampled {done}/{total} on {jax.default_backend()}'
-  print(line, end='\r' if tty and done != total else '\n', file=sys.stderr)
+  if total is None:
+    line, is_last = f'{done} {what}', False
+    due = tty or done % 100 < 4
+  else:
+    line, is_last = f'{done}/{total}', done == total
+    due = is_last or not done % _BATCH_SIZE.value
+  if due:
+    line = f'sampled {line} on {jax.default_backend()}'
+    print(line, end='\r' if tty and not is_last else '\n', file=sys.stderr)
 
 
 if __name__ == '__main__':

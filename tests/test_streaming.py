@@ -1,0 +1,198 @@
+"""Videos that arrive while they are made, shots, and given frames."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_runs import FRAMES, SIDE, runs  # noqa: F401
+from toy import compile_cache  # noqa: F401
+
+from videoar_jax import media
+from videoar_jax.core.export import load_weights
+from videoar_jax.sample import sampler
+from videoar_jax.sample.given import read_given
+from videoar_jax.sample.streaming import VideoStream
+from videoar_jax.tokenizer.stream import Tokenizer
+
+pytestmark = pytest.mark.filterwarnings('ignore:Some donated buffers')
+
+
+@pytest.fixture(scope='module')
+def generator(runs):  # noqa: F811
+  return sampler.Generator.of(load_weights(runs / 'generator'))
+
+
+def _joined(frames):
+  return np.concatenate(list(frames), axis=1)
+
+
+def _close(one, other):
+  """Two programs may round a sum apart, which turns a bit over at times."""
+  assert one.shape == other.shape
+  assert (np.abs(one.astype(int) - other) <= 2).mean() > 0.98
+
+
+@pytest.mark.parametrize('window', [None, 1])
+def test_a_stream_shows_the_video_of_the_whole_program(generator, window):
+  sampling = generator.sampling(num_frames=FRAMES, window=window, guidance='2')
+  labels = [3, 0]
+  whole = sampler.sample_videos(
+    generator.program(sampling), generator.nets, labels, sampling=sampling
+  )
+  parts = list(VideoStream(generator, sampling).video(labels))
+  assert [part.shape[1] for part in parts] == [1, 4, 4]
+  _close(_joined(parts), np.stack(list(whole)))
+
+
+def test_given_frames_come_back_as_the_tokenizer_codes_them(generator):
+  sampling = generator.sampling(num_frames=FRAMES)
+  rng = np.random.default_rng(0)
+  video = rng.integers(0, 256, (1, 5, SIDE, SIDE, 3), np.uint8)
+  tokenizer = Tokenizer(generator.tokenizer, generator.nets['autoencoder'])
+  bits = tokenizer.encode(video)
+  coded = tokenizer.decode(bits)
+  streamed = _joined(VideoStream(generator, sampling).video([1], given=bits))
+  assert np.abs(streamed[:, :5].astype(int) - coded).max() <= 1
+  (whole,) = sampler.sample_videos(
+    generator.program(sampling),
+    generator.nets,
+    [1],
+    sampling=sampling,
+    given=bits,
+  )
+  assert np.abs(whole[:5].astype(int) - coded[0]).max() <= 1
+  _close(streamed, whole[None])
+
+
+def test_shots_share_frames_and_draw_anew(generator):
+  stream = VideoStream(generator, generator.sampling(num_frames=FRAMES))
+  first = _joined(stream.video([2]))
+  three = _joined(stream.shots([2], num_shots=3, overlap=5))
+  assert three.shape[1] == FRAMES + 2 * (FRAMES - 5)
+  np.testing.assert_array_equal(three[:, :FRAMES], first)
+  tokenizer = Tokenizer(generator.tokenizer, generator.nets['autoencoder'])
+  given = tokenizer.encode(first[:, -5:])
+  second = _joined(stream.video([2], given=given, shot=1))
+  np.testing.assert_array_equal(
+    three[:, FRAMES : 2 * FRAMES - 5], second[:, 5:]
+  )
+  for options, words in (
+    ({'num_shots': 0, 'overlap': 5}, 'num_shots=0'),
+    ({'num_shots': 2, 'overlap': 6}, 'num_frames=6.*use 5'),
+    ({'num_shots': 2, 'overlap': FRAMES}, f'overlap={FRAMES}.*add none'),
+  ):
+    with pytest.raises(ValueError, match=words):
+      next(stream.shots([2], **options))
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+  root = tmp_path_factory.mktemp('given')
+  rng = np.random.default_rng(0)
+  video = rng.integers(0, 256, (7, 24, 36, 3), np.uint8)
+  media.write_mp4(root / 'clip.mp4', video, fps=10)
+  Image.fromarray(video[0]).save(root / 'wide.png')
+  (root / 'text.png').write_text('no picture')
+  return root
+
+
+def test_an_image_of_another_shape_is_cropped_and_said_to_be(
+  generator, files, capsys
+):
+  config = generator.tokenizer
+  video = read_given(str(files / 'wide.png'), config, num_frames=9, count=1)
+  assert video.shape == (1, 1, SIDE, SIDE, 3)
+  assert 'wide.png: 24×36 is cropped' in capsys.readouterr().err
+  tail = read_given(str(files / 'clip.mp4'), config, num_frames=9, count=5)
+  assert tail.shape == (1, 5, SIDE, SIDE, 3)
+
+
+@pytest.mark.parametrize(
+  'name,options,words',
+  [
+    ('clip.mp4', {'num_frames': 9}, '7 frames.*1 [+] 4k.*given_frames=5'),
+    ('clip.mp4', {'num_frames': 9, 'count': 6}, 'num_frames=6.*use 5'),
+    ('clip.mp4', {'num_frames': 17, 'count': 9}, '7 frames, and given_frames'),
+    ('clip.mp4', {'num_frames': 5, 'count': 5}, '5 frames are given.*more'),
+    ('text.png', {'num_frames': 9, 'count': 1}, 'text.png: unreadable'),
+    ('absent.mp4', {'num_frames': 9}, 'absent.mp4'),
+  ],
+)
+def test_frames_that_do_not_fit_are_refused(
+  generator, files, name, options, words
+):
+  with pytest.raises(ValueError, match=words):
+    read_given(str(files / name), generator.tokenizer, **options)
+
+
+def _command(runs, out, cache, *arguments):  # noqa: F811
+  return subprocess.Popen(
+    [
+      sys.executable,
+      '-m',
+      'videoar_jax.sample',
+      f'--checkpoint={runs}/generator',
+      f'--out={out}',
+      *map(str, arguments),
+    ],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env={**os.environ, 'JAX_COMPILATION_CACHE_DIR': str(cache)},
+  )
+
+
+def test_a_stream_that_is_killed_leaves_a_video_to_play(
+  runs,  # noqa: F811
+  tmp_path,
+  compile_cache,  # noqa: F811
+):
+  process = _command(
+    runs,
+    tmp_path,
+    compile_cache,
+    '--stream',
+    '--num_frames=400001',
+    '--window=1',
+    '--num_videos=1',
+  )
+  for line in process.stderr:
+    if 'sampled' in line and '101 frames' in line:
+      break
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  process.stderr.close()
+  process.stdout.close()
+  (path,) = tmp_path.glob('*.mp4')
+  # A fragment is written once the next frame tells how long its own lasts.
+  assert len(media.read_video(path)) >= 100
+
+
+@pytest.mark.parametrize(
+  'arguments,word',
+  [
+    (('--image={0}/clip.mp4',), 'not the name of a picture'),
+    (('--image=a.png', '--video=b.mp4'), 'one of both'),
+    (('--given_frames=5',), '--given_frames goes with --video'),
+    (('--window=0',), 'window=0'),
+    (('--stream', '--num_frames=10'), 'num_frames=10'),
+    (('--shots=2', '--overlap=9'), 'overlap=9'),
+  ],
+)
+def test_command_refuses_in_a_line(
+  runs,  # noqa: F811
+  files,
+  tmp_path,
+  compile_cache,  # noqa: F811
+  arguments,
+  word,
+):
+  arguments = [x.format(files) for x in arguments]
+  process = _command(runs, tmp_path / 'out', compile_cache, *arguments)
+  out, error = process.communicate()
+  assert process.returncode != 0 and word in out + error
+  assert 'Traceback' not in error

@@ -1,0 +1,172 @@
+"""Videos whose frames arrive while they are made, of any length.
+
+A latent frame at a time: the rollout goes on from its state, and the decoder
+from its own. With a window, neither state grows.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import numpy as np
+
+from videoar_jax.sample.bits import sample_keys
+from videoar_jax.sample.rollout import Bits, advance, begin
+from videoar_jax.sample.sampler import (
+  Generator,
+  Rules,
+  SamplingConfig,
+  make_rules,
+  repeat_bits,
+)
+from videoar_jax.tokenizer.autoencoder import to_uint8
+from videoar_jax.tokenizer.stream import Tokenizer
+
+
+class VideoStream:
+  """Samples videos a latent frame at a time.
+
+  Attributes:
+    generator: networks and config.
+    sampling: frames, guidance, temperature, seed and window of a video.
+  """
+
+  def __init__(self, generator: Generator, sampling: SamplingConfig):
+    self.generator, self.sampling = generator, sampling
+    self._rules = make_rules(
+      generator.tokenizer, generator.transformer, sampling
+    )
+    self._begin, self._step = _programs(self._rules)
+
+  def video(
+    self,
+    label_b: Sequence[int],
+    *,
+    first_index: int = 0,
+    given: Bits | None = None,
+    shot: int = 0,
+  ) -> Iterator[np.ndarray]:
+    """Yields the frames of a batch of videos as soon as they are decoded.
+
+    The bits are those of `sampler.sample_videos`, up to how sums are rounded.
+
+    Args:
+      label_b: class of each video.
+      first_index: index of the first video.
+      given: bits of the first latent frames of every video; of a batch of one,
+        or of all.
+      shot: added to the seed.
+
+    Yields:
+      uint8 bTHWc; one frame for the first latent frame, then τ for each.
+    """
+    label_b, nets = np.asarray(label_b, np.int32), self.generator.nets
+    index_b = np.arange(len(label_b), dtype=np.uint32) + np.uint32(first_index)
+    key_b = sample_keys(np.uint32(self.sampling.seed + shot), index_b)
+    if given is not None and len(given[0]) < len(label_b):
+      given = repeat_bits(given, len(label_b))
+    num_given = given[0].shape[1] if given else 0
+    state, conv = self._begin(nets, label_b), None
+    for t in range(len(self._rules.gamma_ts)):
+      own, gamma_1s = None, self._rules.gamma_ts[t : t + 1]
+      if t < num_given:
+        own = tuple(np.float32(scale[:, t : t + 1]) for scale in given)
+      state, conv, video = self._step(nets, state, conv, key_b, gamma_1s, own)
+      yield np.asarray(video)
+
+  def shots(
+    self,
+    label_b: Sequence[int],
+    *,
+    num_shots: int,
+    overlap: int,
+    first_index: int = 0,
+    given: Bits | None = None,
+  ) -> Iterator[np.ndarray]:
+    """Yields the frames of several shots, each going on from the one before.
+
+    The last frames of a shot are encoded anew and are the first of the next
+    one, where they are not shown again. Shot s draws with the seed plus s.
+
+    Args:
+      label_b: class of each video.
+      num_shots: at least 1.
+      overlap: pixel frames that two shots share, on the tokenizer's grid.
+      first_index: index of the first video.
+      given: bits of the first shot's first latent frames.
+
+    Yields:
+      As `video`.
+
+    Raises:
+      ValueError: num_shots below 1, or an overlap off the grid or as long as
+        a shot.
+    """
+    check_shots(self.generator, self.sampling, num_shots, overlap)
+    tokenizer = Tokenizer(
+      self.generator.tokenizer, self.generator.nets['autoencoder']
+    )
+    for shot in range(num_shots):
+      hidden, tail, is_last = overlap if shot else 0, [], shot + 1 == num_shots
+      for video in self.video(
+        label_b, first_index=first_index, given=given, shot=shot
+      ):
+        if not is_last:
+          tail = np.concatenate([*tail, video], axis=1)[:, -overlap:][None]
+        shown = video[:, hidden:]
+        hidden -= video.shape[1] - shown.shape[1]
+        if shown.shape[1]:
+          yield shown
+      if not is_last:
+        given = tuple(tokenizer.encode(tail[0]))
+
+
+def check_shots(
+  generator: Generator, sampling: SamplingConfig, num_shots: int, overlap: int
+) -> None:
+  """Raises the ValueErrors of `VideoStream.shots`."""
+  if num_shots < 1:
+    raise ValueError(f'num_shots={num_shots}: wanted at least 1')
+  if num_shots > 1:
+    generator.tokenizer.latent_frames(overlap)
+    if overlap >= sampling.num_frames:
+      raise ValueError(
+        f'overlap={overlap}: a shot of {sampling.num_frames} frames would add '
+        'none; share fewer'
+      )
+
+
+def _programs(rules: Rules) -> tuple[Callable, Callable]:
+  """Compiled begin(nets, label_b), and a step of one latent frame."""
+
+  @jax.jit
+  def begin_(nets, label_b):
+    return begin(
+      rules.model,
+      nets['transformer'],
+      plan=rules.plan,
+      label_b=label_b,
+      guided=rules.guided,
+    )
+
+  @functools.partial(jax.jit, donate_argnums=(1, 2))
+  def step(nets, state, conv, key_b, gamma_1s, given):
+    state, sampled = advance(
+      rules.model,
+      nets['transformer'],
+      state,
+      plan=rules.plan,
+      key_b=key_b,
+      gamma_ts=gamma_1s,
+      temperature=rules.temperature,
+      given=given,
+    )
+    video, conv = rules.autoencoder.apply(
+      {'params': nets['autoencoder']},
+      sampled.f_bthwd,
+      conv,
+      method='decode_chunk',
+    )
+    return state, conv, to_uint8(video)
+
+  return begin_, step
