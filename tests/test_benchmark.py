@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import pytest
 
@@ -49,12 +50,47 @@ def test_streams_are_measured_length_by_length(tmp_path):
   assert 'peak_host_bytes' in done.stdout and 'MiB' in done.stdout
 
 
+_GENERATOR = (
+  'sample',
+  '--config=configs/ucf9_cpu.py:generator,smoke',
+  '--tokenizer=configs/ucf9_cpu.py:tokenizer,smoke',
+)
+
+
+def test_whole_videos_are_measured_by_batch_size(tmp_path):
+  out = tmp_path / 'x.json'
+  done = _run(*_GENERATOR, '--batch_sizes=2', f'--out={out}')
+  assert done.returncode == 0, done.stderr
+  (row,) = json.loads(out.read_text())['sample']
+  assert row['units'] == 5 * 4
+  assert row['videos_per_s'] == pytest.approx(2 / row['steady_s'])
+  floor = row['units'] * row['weight_bytes'] / row['copy_bytes_per_s']
+  assert row['floor_s'] == pytest.approx(floor)
+  assert row['steady_s'] < row['compile_s'] + row['first_s']
+
+
+def test_the_course_of_a_long_video_is_measured_and_drawn(tmp_path):
+  out, plot = tmp_path / 'x.json', tmp_path / 'x.svg'
+  done = _run(
+    *_GENERATOR, '--frames=41', '--window=2', f'--out={out}', f'--plot={plot}'
+  )
+  assert done.returncode == 0, done.stderr
+  (row,) = json.loads(out.read_text())['stream']
+  frames, spent, held = zip(*row['course'])
+  assert frames == tuple(range(9, 42, 4))
+  assert min(spent) > 0 and min(held) > 2**26
+  drawing = ElementTree.parse(plot).getroot()
+  assert len(drawing.findall('.//{*}polyline')) == 2
+
+
 @pytest.mark.parametrize(
   'arguments,word',
   [
     ((), 'say one of tokenizer'),
     (('teapot',), "not 'teapot'"),
     (('tokenizer',), '--config is missing'),
+    (_GENERATOR[:2], '--tokenizer is missing'),
+    ((*_GENERATOR, '--batch_sizes=0'), '--batch_sizes=0: wanted'),
     (('tokenizer', f'--config={_CONFIG}', '--frames=0'), '--frames=0: wanted'),
     (('tokenizer', f'--config={_CONFIG}', '--frames=x'), '--frames=x: wanted'),
     (

@@ -11,7 +11,11 @@ import tiny
 from videoar_jax.objectives.frame_mask import FrameMaskConfig, draw_frame_mask
 from videoar_jax.plan.next_scale import next_scale_plan
 from videoar_jax.transformer.config import TransformerConfig
-from videoar_jax.transformer.model import empty_cache, make_transformer
+from videoar_jax.transformer.model import (
+  empty_cache,
+  inference_params,
+  make_transformer,
+)
 from videoar_jax.transformer.prefix import drop_condition
 
 LABEL = jnp.asarray([3, 5])  # a class, and "unconditional"
@@ -87,6 +91,20 @@ def test_a_rolling_cache_equals_a_windowed_forward(params, dtype, window):
   np.testing.assert_allclose(forward, rolling, atol=tolerance, rtol=tolerance)
   seen = whole(params, inputs, plan=plan, changes=changes)
   assert jnp.abs(seen - forward)[:, plan.frame_l > window].max() > 1e-3
+
+
+def test_weights_cast_once_change_no_logit(params):
+  plan = next_scale_plan(2, tiny.SCALES)
+  changes = (('dtype', 'bfloat16'),)
+  config = tiny.transformer(**dict(changes)).config
+  light = inference_params(params, config)
+  kinds = {str(x.dtype) for x in jax.tree.leaves(light['layers'])}
+  assert kinds == {'bfloat16', 'float32'}
+  inputs = inputs_of(plan)
+  np.testing.assert_array_equal(
+    cached(params, inputs, plan=plan, changes=changes),
+    cached(light, inputs, plan=plan, changes=changes),
+  )
 
 
 @pytest.mark.parametrize('unit', [1, 3, 4, 6])

@@ -1,4 +1,4 @@
-"""Line charts over training steps, as inline SVG, and those of a run.
+"""Line charts as inline SVG, and those of a run.
 
 Colours are the CSS variables --a to --f of the page around.
 """
@@ -14,6 +14,13 @@ MAX_SERIES = 6
 LOG_SPAN = 5
 # Of a chart, in units of its drawing.
 _LEFT, _TOP, _WIDE, _HIGH = 62, 30, 420, 220
+_DOCUMENT_STYLE = (
+  'svg { --a: #2563a8; --b: #c2570c; --c: #2f7d4f; --d: #8a3ea8; '
+  '--e: #a8872b; --f: #3d8f97; font: 12px system-ui, sans-serif; } '
+  'polyline { fill: none; stroke-width: 1.8; } text { fill: #666b73; } '
+  '.title { fill: #1c1e21; font-weight: 600; } path { stroke-width: 3; } '
+  '.axis { stroke: #d9dce1; stroke-width: 1; }'
+)
 # Metric -> whether its axis is logarithmic.
 _CURVES = {
   'loss': True,
@@ -44,14 +51,20 @@ class Series:
 
 
 def line_chart(
-  series: Sequence[Series], *, title: str, y_label: str, log: bool = False
+  series: Sequence[Series],
+  *,
+  title: str,
+  y_label: str,
+  x_label: str = 'step',
+  log: bool = False,
 ) -> str:
-  """Draws lines over training steps as inline SVG.
+  """Draws lines as inline SVG.
 
   Args:
     series: at least one line, at most `MAX_SERIES`.
     title: above the chart.
     y_label: of the vertical axis.
+    x_label: of the horizontal axis, which begins with 0.
     log: a logarithmic vertical axis, if the values are positive and span a
       factor of `LOG_SPAN`.
   """
@@ -74,7 +87,7 @@ def line_chart(
     parts.append(_label(f'{y:.6g}', _LEFT - 6, y0 + 4, anchor='end'))
   for x in x_ticks:
     parts.append(_label(f'{x:.6g}', at(x, y_ticks[0])[0], _TOP + _HIGH + 18))
-  parts.append(_label('step', _LEFT + _WIDE / 2, _TOP + _HIGH + 36))
+  parts.append(_label(x_label, _LEFT + _WIDE / 2, _TOP + _HIGH + 36))
   turned = f'transform="rotate(-90 14 {_TOP + _HIGH / 2})"'
   y_label += ' (log)' if log else ''
   parts.append(_label(y_label, 14, _TOP + _HIGH / 2, more=turned))
@@ -93,6 +106,20 @@ def line_chart(
   return (
     f'<svg viewBox="0 0 {_LEFT + _WIDE + 20} {tall}" role="img" '
     f'aria-label="{html.escape(title)}">{"".join(parts)}</svg>'
+  )
+
+
+def document(charts: Sequence[str]) -> str:
+  """Charts below one another as an SVG file, which brings its own colours."""
+  width, height = 2 * (_LEFT + _WIDE), 2 * (_TOP + _HIGH + 66)
+  placed = [
+    drawn.replace('<svg ', f'<svg y="{i * height}" height="{height}" ', 1)
+    for i, drawn in enumerate(charts)
+  ]
+  return (
+    f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" '
+    f'height="{height * len(charts)}"><style>{_DOCUMENT_STYLE}</style>'
+    f'<rect width="100%" height="100%" fill="#fff"/>{"".join(placed)}</svg>\n'
   )
 
 

@@ -2,5 +2,7 @@
 
 - `__main__`: `python -m videoar_jax.benchmark`, one word per part
 - `streaming`: a tokenizer's streams: memory against length, time per frame
+- `sampling`: the program of a whole video, and the stream of a long one
+- `ceilings`: what the device can do at most
 - `process`: a measurement in a process of its own, and its peak memory
 """

@@ -1,68 +1,144 @@
-"""Measures speed and memory on this machine.
+"""Measures speed and memory on this machine, with made-up weights.
 
   python -m videoar_jax.benchmark tokenizer \\
     --config=configs/ucf9_cpu.py:tokenizer [--frames=65,1025] [--out=FILE.json]
+  python -m videoar_jax.benchmark sample \\
+    --config=configs/videoar_ucf101.py:L \\
+    --tokenizer=configs/tokenizer_ucf101.py [--batch_sizes=1,8] \\
+    [--out=FILE.json]
+  python -m videoar_jax.benchmark sample --frames=1001 --window=4 \\
+    --config=configs/ucf9_cpu.py:generator \\
+    --tokenizer=configs/ucf9_cpu.py:tokenizer [--plot=FILE.svg]
 
-`tokenizer` encodes and decodes videos of so many frames as streams, each in a
-process of its own, with random weights: the peak memory should not grow with
-the length.
+`tokenizer` encodes and decodes videos of so many frames as streams: the peak
+memory should not grow with the length. `sample` times the program of whole
+videos, beside what reading the transformer's weights for each unit takes at the
+device's own copy bandwidth; with --frames, a stream of one long video. Each
+measurement has a process of its own.
 """
 
 import json
+import pathlib
 import sys
 
 import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from videoar_jax.benchmark import process, streaming
+from videoar_jax import chart
+from videoar_jax.benchmark import process, sampling, streaming
 from videoar_jax.core import command
 from videoar_jax.evaluate import provenance
 
 config_flags.DEFINE_config_file('config', None, 'Whose model to measure.')
-_FRAMES = flags.DEFINE_list('frames', '65,1025', 'Lengths of the videos.')
+config_flags.DEFINE_config_file(
+  'tokenizer', None, "Config of a generator's tokenizer."
+)
+_FRAMES = flags.DEFINE_list('frames', None, 'Lengths of the videos.')
+_BATCH_SIZES = flags.DEFINE_list('batch_sizes', '1,8', 'Videos at a time.')
+_WINDOW = flags.DEFINE_integer(
+  'window', 4, 'Latent frames that a frame of a long video sees before its own.'
+)
 _OUT = flags.DEFINE_string('out', None, 'JSON file of the result.')
+_PLOT = flags.DEFINE_string(
+  'plot', None, 'SVG file of the time and memory of a long video.'
+)
+
+_DEFAULT_FRAMES = ['65', '1025']
 
 
 def main(argv: list[str]) -> None:
-  actions = {'tokenizer': tokenizer}
+  actions = {'tokenizer': tokenizer, 'sample': sample}
   if len(argv) < 2 or argv[1] not in actions:
     given = f', not {argv[1]!r}' if len(argv) > 1 else ''
     raise app.UsageError(f'say one of {", ".join(actions)}{given}')
-  command.check_arguments(argv[1:], (flags.FLAGS['config'],))
+  needed = (flags.FLAGS['config'],)
+  if argv[1] == 'sample':
+    needed += (flags.FLAGS['tokenizer'],)
+  command.check_arguments(argv[1:], needed)
   with command.refusals():
-    out = command.output_file(_OUT.value) if _OUT.value else None
+    for path in filter(None, (_OUT.value, _PLOT.value)):
+      command.output_file(path)
     result = actions[argv[1]]()
   result |= {
     'command': ' '.join(sys.argv[1:]),
     'device': jax.devices()[0].device_kind,
     **provenance.versions(),
   }
-  if out:
-    out.write_text(json.dumps(result, indent=2) + '\n', encoding='utf-8')
+  if _OUT.value:
+    text = json.dumps(result, indent=2) + '\n'
+    pathlib.Path(_OUT.value).write_text(text, encoding='utf-8')
 
 
 def tokenizer() -> dict:
   """Memory and time of streams, by their length."""
   section = flags.FLAGS.config.tokenizer
-  rows = []
-  for length in _lengths():
-    row = process.run_alone(streaming.measure_stream, section, length)
-    print('  '.join(f'{name} {_say(name, x)}' for name, x in row.items()))
-    rows.append(row)
-  return {'tokenizer': rows}
+  return {
+    'tokenizer': [
+      _measure(streaming.measure_stream, section, length)
+      for length in _numbers('frames', _FRAMES.value or _DEFAULT_FRAMES)
+    ]
+  }
 
 
-def _lengths() -> list[int]:
-  try:
-    lengths = [int(text) for text in _FRAMES.value]
-  except ValueError:
-    lengths = []
-  if not lengths or min(lengths) < 1:
-    raise ValueError(
-      f'--frames={",".join(_FRAMES.value)}: wanted lengths such as 65,1025'
+def sample() -> dict:
+  """Time of whole videos by batch size, or the course of a long one."""
+  networks = flags.FLAGS.config, flags.FLAGS.tokenizer.tokenizer
+  if _FRAMES.value is None:
+    return {
+      'sample': [
+        _measure(sampling.measure_program, *networks, size)
+        for size in _numbers('batch_sizes', _BATCH_SIZES.value)
+      ]
+    }
+  rows = [
+    _measure(sampling.measure_stream, *networks, length, _WINDOW.value)
+    for length in _numbers('frames', _FRAMES.value)
+  ]
+  if _PLOT.value:
+    _plot(rows[-1]['course'])
+  return {'stream': rows}
+
+
+def _measure(function, *arguments) -> dict:
+  row = process.run_alone(function, *arguments)
+  shown = (
+    f'{name} {_say(name, value)}'
+    for name, value in row.items()
+    if not isinstance(value, list)
+  )
+  print('  '.join(shown), flush=True)
+  return row
+
+
+def _plot(course: list) -> None:
+  """Milliseconds and memory of a frame against its number."""
+  charts = [
+    chart.line_chart(
+      [chart.Series(name, [(row[0], row[k] / unit) for row in course])],
+      title=title,
+      y_label=name,
+      x_label='frame',
     )
-  return lengths
+    for k, unit, name, title in (
+      (1, 1, 'milliseconds', 'time of a frame'),
+      (2, 2**20, 'MiB', 'memory held by the process'),
+    )
+  ]
+  pathlib.Path(_PLOT.value).write_text(chart.document(charts), encoding='utf-8')
+
+
+def _numbers(flag: str, texts: list[str]) -> list[int]:
+  try:
+    numbers = [int(text) for text in texts]
+  except ValueError:
+    numbers = []
+  if not numbers or min(numbers) < 1:
+    raise ValueError(
+      f'--{flag}={",".join(texts)}: wanted numbers such as '
+      f'{flags.FLAGS[flag].default or ",".join(_DEFAULT_FRAMES)}'
+    )
+  return numbers
 
 
 def _say(name: str, value: float | None) -> str:

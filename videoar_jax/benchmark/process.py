@@ -34,6 +34,15 @@ def peak_host_bytes() -> int:
   return peak if sys.platform == 'darwin' else peak * 1024
 
 
+def held_host_bytes() -> int | None:
+  """The memory this process holds now; None where that is not told."""
+  if not _STATUS.exists():
+    return None
+  lines = _STATUS.read_text().splitlines()
+  held = next(line for line in lines if line.startswith('VmRSS:'))
+  return int(held.split()[1]) * 1024
+
+
 def peak_device_bytes() -> int | None:
   """The same of the first device; None where it is the host."""
   statistics = jax.devices()[0].memory_stats()

@@ -24,7 +24,11 @@ from videoar_jax.tokenizer.autoencoder import (
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.features import tokenizer_config
 from videoar_jax.transformer.config import TransformerConfig
-from videoar_jax.transformer.model import VideoAR, make_transformer
+from videoar_jax.transformer.model import (
+  VideoAR,
+  inference_params,
+  make_transformer,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,14 +95,15 @@ class Generator:
         "the generator's folder has no tokenizer/; give the whole workdir, "
         'or export it again'
       )
+    transformer = from_saved(TransformerConfig, loaded.config.transformer)
     nets = {
       'autoencoder': loaded.tokenizer.nets['autoencoder'],
-      'transformer': loaded.nets['transformer'],
+      'transformer': inference_params(loaded.nets['transformer'], transformer),
     }
     return cls(
       config=loaded.config,
       tokenizer=tokenizer_config(loaded.tokenizer),
-      transformer=from_saved(TransformerConfig, loaded.config.transformer),
+      transformer=transformer,
       classes=tuple(loaded.config.classes),
       nets=jax.device_put(nets),
     )

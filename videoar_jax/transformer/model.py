@@ -1,5 +1,7 @@
 """The VideoAR transformer. Source: VideoAR §4.2, Eq. 5-7 (PAPER §1.2)."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -220,6 +222,24 @@ def make_transformer(
     num_scales: the tokenizer's number of scales.
   """
   return VideoAR(config, num_bits=num_bits, num_scales=num_scales)
+
+
+def inference_params(params: Any, config: TransformerConfig) -> Any:
+  """Parameters in the dtype that they are used in; changes no logit.
+
+  The matrices of the layers are cast to `config.dtype` at each use: cast once,
+  a rollout, which reads them all for every unit, reads half as much.
+
+  Args:
+    params: of the transformer.
+    config: its shape.
+  """
+  layers = jax.tree.map(
+    # Norms, one gain per layer and channel, stay float32.
+    lambda x: x.astype(config.dtype) if x.ndim > 2 else x,
+    params['layers'],
+  )
+  return {**params, 'layers': layers}
 
 
 def empty_cache(model: VideoAR, plan: UnitPlan, batch: int) -> KVCache:

@@ -1,0 +1,47 @@
+"""What this device can do at most: bytes copied, operations a second."""
+
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+_BYTES = {'cpu': 2**28}  # of an array that is copied; otherwise:
+_MANY_BYTES = 2**31
+_SIDE = {'cpu': 2048}  # of matrices that are multiplied; otherwise:
+_LARGE_SIDE = 8192
+_REPEATS = 5
+
+
+def measure_ceilings(dtype: str) -> dict[str, float]:
+  """Measures the first device.
+
+  Args:
+    dtype: of the matrices.
+
+  Returns:
+    `copy_bytes_per_s`, read and written, and `flops_per_s`, of the best of five
+    tries.
+  """
+  backend = jax.default_backend()
+  count = _BYTES.get(backend, _MANY_BYTES) // 4
+  side = _SIDE.get(backend, _LARGE_SIDE)
+  copy = jax.jit(lambda x: x + 1.0)
+  multiply = jax.jit(jnp.matmul)
+  array = jnp.zeros(count, jnp.float32)
+  matrix = jnp.ones((side, side), dtype)
+  return {
+    'copy_bytes_per_s': 8 * count / best_time(copy, array),
+    'flops_per_s': 2 * side**3 / best_time(multiply, matrix, matrix),
+  }
+
+
+def best_time(function: Callable, *arguments, repeats: int = _REPEATS) -> float:
+  """Seconds of the fastest of some calls, after one that does not count."""
+  jax.block_until_ready(function(*arguments))
+  times = []
+  for _ in range(repeats):
+    started = time.perf_counter()
+    jax.block_until_ready(function(*arguments))
+    times.append(time.perf_counter() - started)
+  return min(times)

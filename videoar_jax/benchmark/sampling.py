@@ -1,0 +1,147 @@
+"""Sampling: compile, first and steady time, bytes and operations; streams."""
+
+import dataclasses
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from videoar_jax.benchmark import ceilings, process
+from videoar_jax.core.config import from_section
+from videoar_jax.core.mesh import unbox
+from videoar_jax.plan.next_scale import next_scale_plan
+from videoar_jax.sample.sampler import Generator
+from videoar_jax.sample.streaming import VideoStream
+from videoar_jax.tokenizer.autoencoder import make_tokenizer
+from videoar_jax.tokenizer.config import TokenizerConfig
+from videoar_jax.transformer.config import TransformerConfig
+from videoar_jax.transformer.model import inference_params, make_transformer
+
+_POINTS = 100  # of the course of a stream
+
+
+def measure_program(config: Any, tokenizer: Any, batch_size: int) -> dict:
+  """Times the program that samples whole videos, with made-up weights.
+
+  Args:
+    config: of a generator's run.
+    tokenizer: section `tokenizer` of a tokenizer's run.
+    batch_size: videos at a time.
+
+  Returns:
+    `compile_s`; `first_s` and `steady_s` of a batch, the fastest of three;
+    `videos_per_s`; `weight_bytes` of the transformer and `units`, how often
+    they are read; `floor_s`, what that takes at the device's copy bandwidth;
+    `flops` by the compiler, which counts what is inside a loop once, and the
+    ceilings.
+  """
+  generator = made_up(config, tokenizer)
+  sampling = generator.sampling(batch_size=batch_size)
+  program = generator.program(sampling)
+  arguments = (
+    generator.nets,
+    np.zeros(batch_size, np.int32),
+    np.arange(batch_size, dtype=np.uint32),
+    np.uint32(0),
+  )
+  started = time.perf_counter()
+  compiled = program.lower(*arguments).compile()
+  compile_s = time.perf_counter() - started
+  started = time.perf_counter()
+  jax.block_until_ready(compiled(*arguments))
+  first_s = time.perf_counter() - started
+  steady_s = ceilings.best_time(compiled, *arguments, repeats=3)
+  most = ceilings.measure_ceilings(generator.transformer.dtype)
+  weights = sum(
+    x.nbytes for x in jax.tree.leaves(generator.nets['transformer'])
+  )
+  frames = generator.tokenizer.latent_frames(sampling.num_frames)
+  units = frames * len(generator.tokenizer.scales)
+  cost = compiled.cost_analysis() or {}
+  return {
+    'batch_size': batch_size,
+    'compile_s': compile_s,
+    'first_s': first_s,
+    'steady_s': steady_s,
+    'videos_per_s': batch_size / steady_s,
+    'weight_bytes': weights,
+    'units': units,
+    'floor_s': units * weights / most['copy_bytes_per_s'],
+    'flops': cost.get('flops'),
+    **most,
+    'peak_host_bytes': process.peak_host_bytes(),
+    'peak_device_bytes': process.peak_device_bytes(),
+  }
+
+
+def measure_stream(
+  config: Any, tokenizer: Any, num_frames: int, window: int
+) -> dict:
+  """Times a stream of one long video, with made-up weights.
+
+  Args:
+    config: of a generator's run.
+    tokenizer: section `tokenizer` of a tokenizer's run.
+    num_frames: of the video.
+    window: latent frames that a frame sees before its own.
+
+  Returns:
+    `first_s` until the first frame, with compilation; `course`, at about a
+    hundred places [frame, milliseconds a frame since the place before, bytes
+    of host memory held].
+  """
+  generator = made_up(config, tokenizer)
+  sampling = generator.sampling(num_frames=num_frames, window=window)
+  stream, started = VideoStream(generator, sampling), time.perf_counter()
+  frames, course, since = 0, [], None
+  first_s, every = None, max(1, num_frames // _POINTS)
+  for video in stream.video([0]):
+    frames += video.shape[1]
+    now = time.perf_counter()
+    if first_s is None:
+      first_s = now - started
+    if since is None or frames - since[0] >= every:
+      # The first two pieces compile.
+      if since is not None and since[0] > 1:
+        spent = 1000 * (now - since[1]) / (frames - since[0])
+        course.append([frames, spent, process.held_host_bytes()])
+      since = (frames, now)
+  return {
+    'frames': num_frames,
+    'window': window,
+    'first_s': first_s,
+    'course': course,
+    'peak_host_bytes': process.peak_host_bytes(),
+    'peak_device_bytes': process.peak_device_bytes(),
+  }
+
+
+def made_up(config: Any, tokenizer: Any) -> Generator:
+  """A generator of a config's shapes whose weights are all alike."""
+  shape = from_section(TokenizerConfig, tokenizer)
+  transformer = dataclasses.replace(
+    from_section(TransformerConfig, config.transformer), remat='none'
+  )
+  model = make_transformer(
+    transformer, num_bits=shape.latent_width, num_scales=len(shape.scales)
+  )
+  plan = next_scale_plan(1, shape.scales)
+  inputs = jnp.zeros((1, plan.num_tokens, shape.latent_width))
+  label = jnp.zeros(1, jnp.int32)
+  clip = jnp.zeros((1, 1, *shape.resolution, 3))
+  key = jax.random.key(0)
+  nets = {
+    'autoencoder': jax.eval_shape(make_tokenizer(shape).init, key, clip),
+    'transformer': jax.eval_shape(
+      lambda key: model.init(key, inputs, label, plan=plan), key
+    ),
+  }
+  nets = jax.tree.map(
+    lambda x: jnp.full(x.shape, 0.01, x.dtype),
+    {name: unbox(net['params']) for name, net in nets.items()},
+  )
+  nets['transformer'] = inference_params(nets['transformer'], transformer)
+  classes = tuple(f'class {i}' for i in range(transformer.num_classes))
+  return Generator(config, shape, transformer, classes, nets)
