@@ -9,7 +9,49 @@ import pytest
 
 from videoar_jax.benchmark import process
 
-_CONFIG = 'configs/ucf9_cpu.py:tokenizer,smoke'
+_CONFIG = """
+'''Tiny networks.'''
+
+from videoar_jax.train import defaults
+
+
+def get_config(variant=''):
+  config = getattr(defaults, f'{variant}_config')()
+  config.data.update(num_frames=9, height=8, width=8)
+  if variant == 'tokenizer':
+    config.tokenizer.update(
+      base_width=4,
+      multipliers=(1, 1, 1),
+      num_time_levels=2,
+      encoder_blocks=1,
+      decoder_blocks=1,
+      latent_width=4,
+      scales=((1, 1), (2, 2)),
+      norm_groups=1,
+      dtype='float32',
+    )
+  else:
+    config.transformer.update(
+      num_layers=2, width=16, num_heads=2, num_classes=3, dtype='float32'
+    )
+  return config.lock()
+"""
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+  path = tmp_path_factory.mktemp('benchmark') / 'tiny.py'
+  path.write_text(_CONFIG)
+  return path
+
+
+@pytest.fixture
+def generator(config):
+  return (
+    'sample',
+    f'--config={config}:generator',
+    f'--tokenizer={config}:tokenizer',
+  )
 
 
 def _run(*arguments):
@@ -34,10 +76,13 @@ def test_a_process_of_its_own_has_a_peak_of_its_own():
   assert little < 2**29
 
 
-def test_streams_are_measured_length_by_length(tmp_path):
+def test_streams_are_measured_length_by_length(config, tmp_path):
   out = tmp_path / 'x.json'
   done = _run(
-    'tokenizer', f'--config={_CONFIG}', '--frames=5,101', f'--out={out}'
+    'tokenizer',
+    f'--config={config}:tokenizer',
+    '--frames=5,101',
+    f'--out={out}',
   )
   assert done.returncode == 0, done.stderr
   result = json.loads(out.read_text())
@@ -50,29 +95,22 @@ def test_streams_are_measured_length_by_length(tmp_path):
   assert 'peak_host_bytes' in done.stdout and 'MiB' in done.stdout
 
 
-_GENERATOR = (
-  'sample',
-  '--config=configs/ucf9_cpu.py:generator,smoke',
-  '--tokenizer=configs/ucf9_cpu.py:tokenizer,smoke',
-)
-
-
-def test_whole_videos_are_measured_by_batch_size(tmp_path):
+def test_whole_videos_are_measured_by_batch_size(generator, tmp_path):
   out = tmp_path / 'x.json'
-  done = _run(*_GENERATOR, '--batch_sizes=2', f'--out={out}')
+  done = _run(*generator, '--batch_sizes=2', f'--out={out}')
   assert done.returncode == 0, done.stderr
   (row,) = json.loads(out.read_text())['sample']
-  assert row['units'] == 5 * 4
+  assert row['units'] == 3 * 2
   assert row['videos_per_s'] == pytest.approx(2 / row['steady_s'])
   floor = row['units'] * row['weight_bytes'] / row['copy_bytes_per_s']
   assert row['floor_s'] == pytest.approx(floor)
   assert row['steady_s'] < row['compile_s'] + row['first_s']
 
 
-def test_the_course_of_a_long_video_is_measured_and_drawn(tmp_path):
+def test_the_course_of_a_long_video_is_measured_and_drawn(generator, tmp_path):
   out, plot = tmp_path / 'x.json', tmp_path / 'x.svg'
   done = _run(
-    *_GENERATOR, '--frames=41', '--window=2', f'--out={out}', f'--plot={plot}'
+    *generator, '--frames=41', '--window=2', f'--out={out}', f'--plot={plot}'
   )
   assert done.returncode == 0, done.stderr
   (row,) = json.loads(out.read_text())['stream']
@@ -89,18 +127,32 @@ def test_the_course_of_a_long_video_is_measured_and_drawn(tmp_path):
     ((), 'say one of tokenizer'),
     (('teapot',), "not 'teapot'"),
     (('tokenizer',), '--config is missing'),
-    (_GENERATOR[:2], '--tokenizer is missing'),
-    ((*_GENERATOR, '--batch_sizes=0'), '--batch_sizes=0: wanted'),
-    (('tokenizer', f'--config={_CONFIG}', '--frames=0'), '--frames=0: wanted'),
-    (('tokenizer', f'--config={_CONFIG}', '--frames=x'), '--frames=x: wanted'),
+    (('sample', '--config={0}:generator'), '--tokenizer is missing'),
     (
-      ('tokenizer', f'--config={_CONFIG}', '--out=/no/such/x.json'),
+      (
+        'sample',
+        '--config={0}:generator',
+        '--tokenizer={0}:tokenizer',
+        '--batch_sizes=0',
+      ),
+      '--batch_sizes=0: wanted',
+    ),
+    (
+      ('tokenizer', '--config={0}:tokenizer', '--frames=0'),
+      '--frames=0: wanted',
+    ),
+    (
+      ('tokenizer', '--config={0}:tokenizer', '--frames=x'),
+      '--frames=x: wanted',
+    ),
+    (
+      ('tokenizer', '--config={0}:tokenizer', '--out=/no/such/x.json'),
       'no folder /no/such',
     ),
   ],
 )
-def test_bad_options_are_refused_in_a_line(arguments, word):
-  done = _run(*arguments)
+def test_bad_options_are_refused_in_a_line(config, arguments, word):
+  done = _run(*(x.format(config) for x in arguments))
   assert done.returncode != 0
   assert word in done.stdout + done.stderr
   assert 'Traceback' not in done.stderr

@@ -14,7 +14,7 @@ from videoar_jax.core.export import load_weights, write_export
 from videoar_jax.core.manifest import CheckpointError
 from videoar_jax.core.mesh import MeshConfig, make_mesh, unbox
 from videoar_jax.tokenizer.autoencoder import make_tokenizer
-from videoar_jax.train.initial import start_from
+from videoar_jax.train.initial import fill_past, start_from
 from videoar_jax.train.state import create_state
 
 
@@ -101,6 +101,32 @@ def test_a_run_starts_there_and_resumes_without_it(first, tmp_path, capsys):
   assert not np.allclose(
     resumed.nets['toy'].params['w_in'], scratch.nets['toy'].params['w_in']
   )
+
+
+def test_past_slices_begin_at_random_and_frames_are_encoded_as_they_were():
+  model = make_tokenizer(tiny.TOKENIZER)
+  clip = jax.random.uniform(jax.random.key(0), (1, 3, 8, 8, 3), minval=-1)
+  given = jax.device_get(
+    unbox(jax.jit(model.init)(jax.random.key(1), clip[:, :1])['params'])
+  )
+  filled = fill_past(given, seed=3)
+
+  @jax.jit
+  def encode(params, video):
+    return model.apply({'params': params}, video, method='encode')
+
+  np.testing.assert_array_equal(
+    encode(given, clip[:, :1]), encode(filled, clip[:, :1])
+  )
+  assert np.abs(encode(given, clip) - encode(filled, clip)).max() > 1e-2
+  kernel = filled['encoder']['level0_block0']['conv1']['kernel']
+  wanted = np.prod(kernel.shape[:-1]) ** -0.5
+  assert kernel[:-1].std() == pytest.approx(wanted, rel=0.1)
+  jax.tree.map(np.testing.assert_array_equal, filled, fill_past(given, seed=3))
+  with pytest.raises(ValueError, match='learnt from past frames already'):
+    fill_past(filled, seed=3)
+  with pytest.raises(ValueError, match="inflation='ones': use zeros or random"):
+    start_from(_new_state(), 'x', recipe='tokenizer', inflation='ones')
 
 
 def test_frames_of_a_clip_start_as_single_frames():

@@ -38,10 +38,13 @@ def tokenizer_config() -> ConfigDict:
   """A tokenizer run at paper scale; unlocked.
 
   `more_data` maps names to further sections like `data`, whose batches take
-  turns with those of `data` (see `data.mixture`).
+  turns with those of `data` (see `data.mixture`). `inflation` says what the
+  slices of kernels that see the past begin with where `init_from` is a
+  tokenizer of single frames: 'zeros', or 'random' (the paper's).
   """
   return _config(
     recipe='tokenizer',
+    inflation='zeros',
     more_data=ConfigDict(),
     tokenizer=section(TokenizerConfig()),
     losses=section(TokenizerLossConfig()),

@@ -5,6 +5,7 @@ kernel meets nothing but its last time slice, and the others stay at zero, so
 what comes out for a single frame is the same. Source: VideoAR App. A.
 """
 
+import zlib
 from typing import Any
 
 import jax
@@ -16,10 +17,19 @@ from videoar_jax.core.digest import flatten
 from videoar_jax.core.export import load_weights
 from videoar_jax.train.state import TrainState
 
+INFLATIONS = ('zeros', 'random')
+_TOKENIZER = 'autoencoder'
 _SHOWN_NAMES = 8
 
 
-def start_from(state: TrainState, path: Any, *, recipe: str) -> TrainState:
+def start_from(
+  state: TrainState,
+  path: Any,
+  *,
+  recipe: str,
+  inflation: str = 'zeros',
+  seed: int = 0,
+) -> TrainState:
   """Puts another run's averaged weights in the place of initial parameters.
 
   Args:
@@ -27,6 +37,9 @@ def start_from(state: TrainState, path: Any, *, recipe: str) -> TrainState:
     path: anything that `--checkpoint` takes. Networks that it lacks keep
       their initial parameters, as a discriminator that comes in later.
     recipe: what the other run must have trained.
+    inflation: 'zeros' takes the weights as they are, 'random' those of
+      `fill_past`.
+    seed: of the latter.
 
   Returns:
     The state, each array placed as it was.
@@ -34,8 +47,10 @@ def start_from(state: TrainState, path: Any, *, recipe: str) -> TrainState:
   Raises:
     CheckpointError: nothing to be trusted there, or of another recipe.
     ValueError: no network is shared, or the arrays of one differ in name or
-      shape.
+      shape; or inflation is unknown or does not fit.
   """
+  if inflation not in INFLATIONS:
+    raise ValueError(f'inflation={inflation!r}: use {" or ".join(INFLATIONS)}')
   loaded = load_weights(path, expect=recipe)
   nets = {}
   if loaded.nets.keys().isdisjoint(state.nets):
@@ -51,12 +66,47 @@ def start_from(state: TrainState, path: Any, *, recipe: str) -> TrainState:
     _check_same_arrays(
       flatten(given), flatten(net.params), where=f'{path}: {name}'
     )
+    if inflation == 'random' and name == _TOKENIZER:
+      given = fill_past(given, seed=seed)
     params = mesh_lib.place(
       jax.tree.map(lambda x, old: np.asarray(x, old.dtype), given, net.params),
       jax.tree.map(lambda x: x.sharding, net.params),
     )
     nets[name] = net.replace(params=params, ema=jax.tree.map(jnp.copy, params))
   return state.replace(nets=nets)
+
+
+def fill_past(given: Any, *, seed: int) -> Any:
+  """Gives the slices of kernels that see the past random values.
+
+  An image tokenizer leaves them zero. Filled, it encodes single frames as
+  before; it decodes them otherwise, since where time is doubled a frame's copy
+  has the frame for its past. Values are normal with the deviation of the whole
+  kernel's fan-in. Source: VideoAR App. A (random; it gives no deviation).
+
+  Args:
+    given: a tokenizer's parameters, on the host.
+    seed: of the values.
+
+  Raises:
+    ValueError: a past slice is not zero, so that single frames were not all it
+      was trained on.
+  """
+
+  def fill(path, x):
+    if x.ndim != 5 or x.shape[0] == 1:
+      return x
+    name = jax.tree_util.keystr(path)
+    if np.any(x[:-1]):
+      raise ValueError(
+        f"inflation='random': {name} of init_from has learnt from past frames "
+        "already; use 'zeros', or start from a tokenizer of single frames"
+      )
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    past = rng.standard_normal(x[:-1].shape) * np.prod(x.shape[:-1]) ** -0.5
+    return np.concatenate([past.astype(x.dtype), x[-1:]])
+
+  return jax.tree_util.tree_map_with_path(fill, given)
 
 
 def _check_same_arrays(given, wanted, *, where: str) -> None:
