@@ -105,8 +105,7 @@ class Mp4Writer:
     """
     _check(video_THWc)
     height, width = video_THWc.shape[1:3]
-    even = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
-    video_THWc = np.pad(video_THWc, even, mode='edge')
+    video_THWc = pad_even(video_THWc)
     size = video_THWc.shape[1:3]
     if self._stream is None:
       coding = {'crf': '12', 'preset': 'medium'}
@@ -130,6 +129,13 @@ class Mp4Writer:
         np.ascontiguousarray(image), format='rgb24'
       )
       self._container.mux(self._stream.encode(frame))
+
+
+def pad_even(video_THWc: np.ndarray) -> np.ndarray:
+  """Repeats the last row or column of an odd height or width, for yuv420p."""
+  height, width = video_THWc.shape[1:3]
+  even = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
+  return np.pad(video_THWc, even, mode='edge')
 
 
 def write_gif(

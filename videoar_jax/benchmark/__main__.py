@@ -17,7 +17,6 @@ device's own copy bandwidth; with --frames, a stream of one long video. Each
 measurement has a process of its own.
 """
 
-import json
 import pathlib
 import sys
 
@@ -28,7 +27,7 @@ from ml_collections import config_flags
 from videoar_jax import chart
 from videoar_jax.benchmark import process, sampling, streaming
 from videoar_jax.core import command
-from videoar_jax.evaluate import provenance
+from videoar_jax.evaluate import compare, provenance
 
 config_flags.DEFINE_config_file('config', None, 'Whose model to measure.')
 config_flags.DEFINE_config_file(
@@ -49,25 +48,22 @@ _DEFAULT_FRAMES = ['65', '1025']
 
 def main(argv: list[str]) -> None:
   actions = {'tokenizer': tokenizer, 'sample': sample}
-  if len(argv) < 2 or argv[1] not in actions:
-    given = f', not {argv[1]!r}' if len(argv) > 1 else ''
-    raise app.UsageError(f'say one of {", ".join(actions)}{given}')
+  action = command.chosen_action(argv, actions)
   needed = (flags.FLAGS['config'],)
-  if argv[1] == 'sample':
+  if action == 'sample':
     needed += (flags.FLAGS['tokenizer'],)
   command.check_arguments(argv[1:], needed)
   with command.refusals():
     for path in filter(None, (_OUT.value, _PLOT.value)):
       command.output_file(path)
-    result = actions[argv[1]]()
+    result = actions[action]()
   result |= {
     'command': ' '.join(sys.argv[1:]),
     'device': jax.devices()[0].device_kind,
     **provenance.versions(),
   }
   if _OUT.value:
-    text = json.dumps(result, indent=2) + '\n'
-    pathlib.Path(_OUT.value).write_text(text, encoding='utf-8')
+    compare.write_json(_OUT.value, result)
 
 
 def tokenizer() -> dict:

@@ -3,7 +3,7 @@
 import contextlib
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from absl import app, flags, logging
 
@@ -22,6 +22,18 @@ def check_arguments(
   for flag in needed:
     if not flag.value:
       raise app.UsageError(f'--{flag.name} is missing')
+
+
+def chosen_action(argv: Sequence[str], actions: Collection[str]) -> str:
+  """The action that a command line begins with.
+
+  Raises:
+    UsageError: none, or one that is not known.
+  """
+  if len(argv) < 2 or argv[1] not in actions:
+    given = f', not {argv[1]!r}' if len(argv) > 1 else ''
+    raise app.UsageError(f'say one of {", ".join(actions)}{given}')
+  return argv[1]
 
 
 def output_file(out: str) -> pathlib.Path:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from videoar_jax import media
+
 _FPS = 25  # only scales the bit rate
 _ROUNDS = 8  # of two passes, at rates that close in on the number of bits
 _CLOSE = 0.01
@@ -57,8 +59,7 @@ def code_at(video_THWc: np.ndarray, num_bits: int) -> Coded:
   if num_bits < 1:
     raise ValueError(f'num_bits={num_bits}: wanted at least 1')
   height, width = video_THWc.shape[1:3]
-  even = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
-  padded = np.pad(video_THWc, even, mode='edge')
+  padded = media.pad_even(video_THWc)
   rate, low, high = num_bits * _FPS / len(padded), None, None
   most = 8 * _FPS * padded[0].size  # of the pixels as they are
   best, packets = None, []

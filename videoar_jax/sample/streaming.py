@@ -107,18 +107,25 @@ class VideoStream:
       self.generator.tokenizer, self.generator.nets['autoencoder']
     )
     for shot in range(num_shots):
-      hidden, tail, is_last = overlap if shot else 0, [], shot + 1 == num_shots
+      hidden, tail, is_last = (
+        overlap if shot else 0,
+        None,
+        shot + 1 == num_shots,
+      )
       for video in self.video(
         label_b, first_index=first_index, given=given, shot=shot
       ):
         if not is_last:
-          tail = np.concatenate([*tail, video], axis=1)[:, -overlap:][None]
+          seen = (
+            video if tail is None else np.concatenate([tail, video], axis=1)
+          )
+          tail = seen[:, -overlap:]
         shown = video[:, hidden:]
         hidden -= video.shape[1] - shown.shape[1]
         if shown.shape[1]:
           yield shown
       if not is_last:
-        given = tuple(tokenizer.encode(tail[0]))
+        given = tuple(tokenizer.encode(tail))
 
 
 def check_shots(

@@ -86,15 +86,13 @@ def main(argv: list[str]) -> None:
     'reconstruct': (reconstruct, (_VIDEO,)),
     'import': (import_infinity, (_WEIGHTS, flags.FLAGS['config'])),
   }
-  if len(argv) < 2 or argv[1] not in actions:
-    given = f', not {argv[1]!r}' if len(argv) > 1 else ''
-    raise app.UsageError(f'say one of {", ".join(actions)}{given}')
-  action, needed = actions[argv[1]]
-  if argv[1] != 'import':
+  name = command.chosen_action(argv, actions)
+  action, needed = actions[name]
+  if name != 'import':
     needed = (_CHECKPOINT, *needed)
   command.check_arguments(argv[1:], (*needed, _OUT))
   for flag, goes_with in _GOES_WITH.items():
-    if flags.FLAGS[flag].present and argv[1] not in goes_with:
+    if flags.FLAGS[flag].present and name not in goes_with:
       raise app.UsageError(f'--{flag} goes with {" and ".join(goes_with)}')
   with command.refusals():
     command.output_file(_OUT.value)
