@@ -110,6 +110,7 @@ def train(workdir, *, mesh=None, updates=None, config=None, **options):
     'recipe': 'tokenizer',
     'seed': 5,
     'init_from': '',
+    'inflation': 'zeros',
     'train': section(loop).to_dict(),
   }
   return run(

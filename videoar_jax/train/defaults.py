@@ -14,6 +14,7 @@ from videoar_jax.objectives.frame_mask import FrameMaskConfig
 from videoar_jax.objectives.reconstruction import TokenizerLossConfig
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.discriminator import DiscriminatorConfig
+from videoar_jax.train.initial import INFLATIONS
 from videoar_jax.train.loop import LoopConfig
 from videoar_jax.train.optimizer import OptimizerConfig
 from videoar_jax.transformer.config import TransformerConfig
@@ -38,13 +39,10 @@ def tokenizer_config() -> ConfigDict:
   """A tokenizer run at paper scale; unlocked.
 
   `more_data` maps names to further sections like `data`, whose batches take
-  turns with those of `data` (see `data.mixture`). `inflation` says what the
-  slices of kernels that see the past begin with where `init_from` is a
-  tokenizer of single frames: 'zeros', or 'random' (the paper's).
+  turns with those of `data` (see `data.mixture`).
   """
   return _config(
     recipe='tokenizer',
-    inflation='zeros',
     more_data=ConfigDict(),
     tokenizer=section(TokenizerConfig()),
     losses=section(TokenizerLossConfig()),
@@ -126,10 +124,17 @@ def make_smoke(config: ConfigDict) -> None:
 
 
 def _config(**parts) -> ConfigDict:
+  """What every run has, and parts of its own.
+
+  `inflation` says what the slices of kernels that see the past begin with where
+  `init_from` is a tokenizer of single frames: 'zeros', or 'random' (the
+  paper's).
+  """
   return ConfigDict(
     {
       'seed': 0,
       'init_from': '',
+      'inflation': INFLATIONS[0],
       'data': section(DataConfig()),
       'optimizer': section(OptimizerConfig()),
       'mesh': section(MeshConfig()),

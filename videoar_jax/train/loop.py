@@ -12,7 +12,7 @@ from videoar_jax.core import config as config_lib
 from videoar_jax.core import export, manifest
 from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.train import metrics as metrics_lib
-from videoar_jax.train.initial import INFLATIONS, start_from
+from videoar_jax.train.initial import start_from
 from videoar_jax.train.preemption import StopRequest
 from videoar_jax.train.runner import Batch, LoopConfig, Runner, say
 from videoar_jax.train.state import (
@@ -93,7 +93,7 @@ def run(
         state,
         config.init_from,
         recipe=config.recipe,
-        inflation=config.get('inflation', INFLATIONS[0]),
+        inflation=config.inflation,
         seed=seed,
       )
       say(f'starting from the weights of {config.init_from}')
