@@ -26,6 +26,7 @@ _CORE = [
   'safetensors',
   'scipy',
   'tensorboardX',
+  'tokenizers',
   'tqdm',
 ]
 

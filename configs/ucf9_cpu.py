@@ -20,12 +20,16 @@
   python -m videoar_jax.train --config=configs/ucf9_cpu.py:generator \
     --config.data.source=features:data_cache/ucf9_features \
     --config.tokenizer=runs/ucf9/tokenizer --workdir=runs/ucf9/generator
+  python -m videoar_jax.train --config=configs/ucf9_cpu.py:text_generator \
+    --config.data.source=features:data_cache/ucf9_features \
+    --config.tokenizer=runs/ucf9/tokenizer --workdir=runs/ucf9/text_generator
 
 The tokenizer trains on single frames, on clips of 5 frames and at last on those
 of 17 that it is to code: without these the frames after the first few drift.
 Figures: docs/results.md.
-Variants: image_tokenizer, short_tokenizer, tokenizer, generator, and smoke (a
-few steps).
+Variants: image_tokenizer, short_tokenizer, tokenizer, generator (by class),
+text_generator (by prompts such as "a video of a person baby crawling"), and
+smoke (a few steps).
 """
 
 from videoar_jax.train import defaults
@@ -43,6 +47,7 @@ def get_config(variant: str = ''):
       'short_tokenizer': _short_tokenizer,
       'tokenizer': _tokenizer,
       'generator': _generator,
+      'text_generator': _text_generator,
     },
   )
 
@@ -83,6 +88,12 @@ def _short_tokenizer():
     learning_rate=6e-4, warmup_steps=50, ema_decay=0.99, weight_decay=0.01
   )
   config.train.update(_TRAIN, num_steps=1800, eval_every=600, sample_every=600)
+  return config
+
+
+def _text_generator():
+  config = _generator()
+  config.transformer.update(condition='text', vocabulary=512, prefix_length=32)
   return config
 
 

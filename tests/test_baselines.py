@@ -34,7 +34,7 @@ def test_random_bits_have_the_frequencies_of_the_clips():
     [share_q[::-1], share_q],
     np.arange(100),
     4,
-    config=config,
+    scales=config.scales,
     latent_frames=7,
   )
   assert drawn[1].shape == (100, 7, 5, 2, 3)
@@ -43,7 +43,11 @@ def test_random_bits_have_the_frequencies_of_the_clips():
     drawn[0].mean((0, 1, 2, 3)), share_q[::-1], atol=0.06
   )
   again = baselines.draw_bits(
-    [share_q[::-1], share_q], np.array([42]), 4, config=config, latent_frames=7
+    [share_q[::-1], share_q],
+    np.array([42]),
+    4,
+    scales=config.scales,
+    latent_frames=7,
   )
   np.testing.assert_array_equal(again[1][0], drawn[1][42])
 
@@ -53,7 +57,9 @@ def test_random_decoder_decodes_what_is_certain(runs):  # noqa: F811
   config = from_section(TokenizerConfig, loaded.config.tokenizer)
   params = loaded.nets['autoencoder']
   certain = [np.float32([0, 1, 1, 0, 1, k % 2]) for k in range(3)]
-  decode = baselines.make_random_decoder(config, latent_frames=3)
+  decode = baselines.make_random_decoder(
+    config, latent_frames=3, scales=config.scales
+  )
   (video,) = baselines.random_bits(
     decode, params, certain, num_videos=2, batch_size=4, seed=0
   )

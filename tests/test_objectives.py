@@ -30,7 +30,7 @@ from videoar_jax.tokenizer.quantizer import bits_to_code, encode_scales
 SCALES = tiny.SCALES
 FRAMES = 4
 PLAN = next_scale_plan(FRAMES, SCALES)
-CORRUPT = jax.jit(lambda f, ratio, rng: corrupt(f, ratio, rng, scales=SCALES))
+CORRUPT = jax.jit(lambda f, ratio, rng: corrupt(f, ratio, rng, plan=PLAN))
 
 
 @pytest.fixture(scope='module')
@@ -54,7 +54,7 @@ def test_ratio_zero_is_the_clean_code(features):
   clean = CORRUPT(features, off, jax.random.key(2))
   codes = encode_scales(features, SCALES)
   np.testing.assert_array_equal(
-    clean.targets_blq, to_plan_order([c.bits_bthwq for c in codes])
+    clean.targets_blq, to_plan_order([c.bits_bthwq for c in codes], PLAN)
   )
   assert not clean.flipped_blq.any()
   # Eq. 6: scale k starts from the sum of the coarser codes, scale 1 of
@@ -162,8 +162,7 @@ def test_transformer_objective_starts_near_log_two_and_can_be_fitted(features):
   model = tiny.transformer()
   objective = make_transformer_objective(
     model,
-    plan=PLAN,
-    scales=SCALES,
+    plan_of=lambda shape: PLAN,
     corruption=CorruptionConfig(flip_max=0.0),
     frame_mask=FrameMaskConfig(),
     dropout=0.0,

@@ -35,7 +35,7 @@ def whole(params, given=None, *, kept=FRAMES, guided=True, seed=11):
     MODEL,
     params,
     plan=next_scale_plan(kept, SCALES),
-    label_b=LABEL,
+    condition_bx=LABEL,
     key_b=sample_keys(seed, jnp.arange(2)),
     gamma_ts=GAMMA,
     guided=guided,
@@ -48,7 +48,9 @@ def in_pieces(params, cuts, *, kept=FRAMES, guided=True):
   """The same video in several calls, each a program of its own."""
   plan = next_scale_plan(kept, SCALES)
   start = jax.jit(
-    functools.partial(begin, MODEL, plan=plan, label_b=LABEL, guided=guided)
+    functools.partial(
+      begin, MODEL, plan=plan, condition_bx=LABEL, guided=guided
+    )
   )
   go_on = jax.jit(functools.partial(advance, MODEL, plan=plan, temperature=1.0))
   state, parts = start(params), []

@@ -11,7 +11,7 @@ import tiny
 from videoar_jax.core import resize
 from videoar_jax.objectives.corruption import corrupt, to_plan_order
 from videoar_jax.plan.next_scale import next_scale_plan
-from videoar_jax.sample.bits import check_temperature, draw_bits, sample_keys
+from videoar_jax.sample.bits import check_drawing, draw_bits, sample_keys
 from videoar_jax.sample.guidance import parse_guidance
 from videoar_jax.sample.rollout import rollout
 from videoar_jax.sample.sampler import SamplingConfig, label_of
@@ -32,7 +32,7 @@ def sample(params, label, index, gamma, *, guided, temperature, plan=PLAN):
     tiny.transformer(),
     params,
     plan=plan,
-    label_b=label,
+    condition_bx=label,
     key_b=sample_keys(11, index),
     gamma_ts=gamma,
     guided=guided,
@@ -53,7 +53,7 @@ def teacher_forced(params, bits, label):
     for total, size in zip([before, *totals[1:-1]], tiny.SCALES)
   ]
   return tiny.transformer().apply(
-    {'params': params}, to_plan_order(inputs), label, plan=PLAN
+    {'params': params}, to_plan_order(inputs, PLAN), label, plan=PLAN
   )
 
 
@@ -64,7 +64,7 @@ def test_greedy_rollout_takes_the_likelier_bits_of_the_forward_pass(params):
   )
   logits = jax.jit(teacher_forced)(params, out.bits, LABEL)
   margin = logits[..., 1] - logits[..., 0]
-  bits = to_plan_order(list(out.bits))
+  bits = to_plan_order(out.bits, PLAN)
   clear = jnp.abs(margin) > 1e-4
   assert clear.mean() > 0.99 and 0.1 < bits.mean() < 0.9
   np.testing.assert_array_equal((margin > 0)[clear], bits[clear] > 0.5)
@@ -84,7 +84,7 @@ def test_guided_rollout_mixes_both_passes(params):
   mixed = gamma_l * with_class + (1 - gamma_l) * without
   margin = mixed[..., 1] - mixed[..., 0]
   clear = jnp.abs(margin) > 1e-3
-  bits = to_plan_order(list(out.bits))
+  bits = to_plan_order(out.bits, PLAN)
   np.testing.assert_array_equal((margin > 0)[clear], bits[clear] > 0.5)
   plain = (with_class[..., 1] > with_class[..., 0]) != (bits > 0.5)
   assert plain.sum() > 0  # guidance did decide some bits
@@ -147,7 +147,9 @@ def test_malformed_guidance_is_refused(text):
 
 def test_bad_sampling_options_are_refused():
   with pytest.raises(ValueError, match='temperature=-1'):
-    check_temperature(-1.0)
+    check_drawing(-1.0, 1.0)
+  with pytest.raises(ValueError, match='top_p=0.2'):
+    SamplingConfig(num_frames=5, top_p=0.2)
   with pytest.raises(ValueError, match='batch_size=0'):
     SamplingConfig(num_frames=5, batch_size=0)
   with pytest.raises(ValueError, match="'Archry' .* mean Archery"):
@@ -158,7 +160,7 @@ def test_corruption_and_rollout_agree_on_what_a_token_starts_from(params):
   """Clean training inputs are those the rollout would feed."""
   f = jax.random.normal(jax.random.key(3), (3, 3, 3, 5, tiny.NUM_BITS))
   ratio = jnp.zeros((3, 3, len(tiny.SCALES)))
-  batch = corrupt(f, ratio, jax.random.key(0), scales=tiny.SCALES)
+  batch = corrupt(f, ratio, jax.random.key(0), plan=PLAN)
   bits, start = [], 0
   for h, w in tiny.SCALES:
     rows = [

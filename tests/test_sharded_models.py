@@ -82,8 +82,7 @@ def transformer_case():
     init=init,
     objective=make_transformer_objective(
       model,
-      plan=plan,
-      scales=scales,
+      plan_of=lambda shape: plan,
       corruption=CorruptionConfig(),
       frame_mask=FrameMaskConfig(window=1, probability=0.2),
     ),

@@ -9,6 +9,7 @@ import pytest
 import tiny
 
 from videoar_jax.objectives.frame_mask import FrameMaskConfig, draw_frame_mask
+from videoar_jax.plan.clip_pyramid import clip_pyramid_plan
 from videoar_jax.plan.next_scale import next_scale_plan
 from videoar_jax.transformer.config import TransformerConfig
 from videoar_jax.transformer.model import (
@@ -16,14 +17,43 @@ from videoar_jax.transformer.model import (
   inference_params,
   make_transformer,
 )
-from videoar_jax.transformer.prefix import drop_condition
+from videoar_jax.transformer.prefix import (
+  PADDING,
+  drop_condition,
+  prefix_lengths,
+  unconditional,
+)
 
 LABEL = jnp.asarray([3, 5])  # a class, and "unconditional"
+TEXT = (('condition', 'text'), ('vocabulary', 11), ('prefix_length', 6))
+PROMPTS = jnp.asarray([[7, 2, 9, 2, -1, -1], [11, 11, -1, -1, -1, -1]])
+KINDS = {
+  'class': ((), LABEL),
+  'text': (TEXT, PROMPTS),
+  'learned positions': ((('positions', 'learned'),), LABEL),
+  'text, learned positions': ((*TEXT, ('positions', 'learned')), PROMPTS),
+}
+WIDE = ((1, 1), (1, 2), (2, 5))
+PLANS = {
+  '1 frame': next_scale_plan(1, tiny.SCALES),
+  '2 frames': next_scale_plan(2, tiny.SCALES),
+  '4 frames': next_scale_plan(4, tiny.SCALES),
+  'another aspect ratio': next_scale_plan(3, WIDE),
+  'clip pyramid': clip_pyramid_plan(3, tiny.SCALES),
+  'wide clip pyramid of 1 frame': clip_pyramid_plan(1, WIDE),
+}
 
 
 @pytest.fixture(scope='module')
 def params():
   return tiny.transformer_params()
+
+
+@pytest.fixture(scope='module')
+def params_of():
+  return functools.cache(
+    lambda changes: tiny.transformer_params(**dict(changes))
+  )
 
 
 def inputs_of(plan, seed=1):
@@ -32,49 +62,132 @@ def inputs_of(plan, seed=1):
 
 
 @functools.partial(jax.jit, static_argnames=('plan', 'changes'))
-def whole(params, inputs, *, plan, mask=None, changes=()):
+def whole(params, inputs, condition=LABEL, *, plan, mask=None, changes=()):
   return tiny.transformer(**dict(changes)).apply(
-    {'params': params}, inputs, LABEL, plan=plan, extra_mask_bll=mask
+    {'params': params}, inputs, condition, plan=plan, extra_mask_bll=mask
   )
 
 
 @functools.partial(jax.jit, static_argnames=('plan', 'kept', 'changes'))
-def cached(params, inputs, *, plan, kept=None, changes=()):
+def cached(params, inputs, condition=LABEL, *, plan, kept=None, changes=()):
   """Every unit in turn through the cache, the frame number traced."""
   kept = kept or plan
   model = tiny.transformer(**dict(changes))
-  apply = functools.partial(
-    model.apply, {'params': params}, plan=kept, label_b=LABEL
-  )
-  cache = apply(None, cache=empty_cache(model, kept, 2))
-  units = plan.units[: len(tiny.SCALES)]
-  per_frame = sum(unit.num_tokens for unit in units)
+  apply = functools.partial(model.apply, {'params': params}, plan=kept)
+  cache = apply(None, condition, cache=empty_cache(model, kept, 2))
+  lengths = prefix_lengths(model.config, condition)
+  per_block = sum(unit.num_tokens for unit in plan.block)
 
-  def step(cache, frame):
-    t, inputs_bq = frame
+  def step(cache, block):
+    t, inputs_bq = block
     logits, start = [], 0
-    for unit in units:
+    for unit in plan.block:
       part = inputs_bq[:, start : start + unit.num_tokens]
-      out, cache = apply(part, unit=unit, frame=t, cache=cache)
+      # In the cache's plan the same unit spans the same frames.
+      out, cache = apply(
+        part, None, unit=unit, frame=t, cache=cache, length_b=lengths
+      )
       logits.append(out)
       start += unit.num_tokens
     return cache, jnp.concatenate(logits, axis=1)
 
-  frames = inputs.reshape(2, plan.num_frames, per_frame, -1).swapaxes(0, 1)
-  _, out = jax.lax.scan(step, cache, (jnp.arange(plan.num_frames), frames))
+  first = jnp.arange(0, plan.num_frames, plan.block_frames)
+  blocks = inputs.reshape(2, len(first), per_block, -1).swapaxes(0, 1)
+  _, out = jax.lax.scan(step, cache, (first, blocks))
   return out.swapaxes(0, 1).reshape(2, plan.num_tokens, -1, 2)
 
 
-@pytest.mark.parametrize('frames', [1, 2, 4])
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-def test_cached_rollout_equals_forward(params, frames, dtype):
-  plan = next_scale_plan(frames, tiny.SCALES)
-  inputs, changes = inputs_of(plan), (('dtype', dtype),)
-  forward = whole(params, inputs, plan=plan, changes=changes)
-  stepwise = cached(params, inputs, plan=plan, changes=changes)
+def _assert_cached_equals_whole(params, plan, kind, dtype):
+  changes, condition = KINDS[kind]
+  changes = (*changes, ('dtype', dtype))
+  inputs = inputs_of(plan)
+  forward = whole(params, inputs, condition, plan=plan, changes=changes)
+  stepwise = cached(params, inputs, condition, plan=plan, changes=changes)
   assert jnp.std(forward) > 0.3
   tolerance = 2e-5 if dtype == 'float32' else 0.15
   np.testing.assert_allclose(forward, stepwise, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize('plan', PLANS)
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_cached_rollout_equals_forward(params, plan, dtype):
+  _assert_cached_equals_whole(params, PLANS[plan], 'class', dtype)
+
+
+@pytest.mark.parametrize(
+  'plan', ['2 frames', 'another aspect ratio', 'clip pyramid']
+)
+@pytest.mark.parametrize('kind', [kind for kind in KINDS if kind != 'class'])
+def test_so_it_does_with_every_prefix_and_position(params_of, plan, kind):
+  params = params_of(KINDS[kind][0])
+  _assert_cached_equals_whole(params, PLANS[plan], kind, 'float32')
+
+
+def test_in_bfloat16_with_prompts_too(params_of):
+  _assert_cached_equals_whole(
+    params_of(TEXT), PLANS['2 frames'], 'text', 'bfloat16'
+  )
+
+
+def test_nothing_sees_a_prompts_padding(params_of):
+  plan, params = PLANS['2 frames'], params_of(TEXT)
+  inputs = inputs_of(plan)
+  longer = jnp.pad(PROMPTS, ((0, 0), (0, 3)), constant_values=PADDING)
+  changes = (*TEXT[:2], ('prefix_length', 9))
+  # A longer prefix has more places for "none", which are not reached.
+  nothing = params['prefix']['unconditional']
+  wider = {
+    **params,
+    'prefix': {
+      **params['prefix'],
+      'unconditional': jnp.pad(nothing, ((0, 3), (0, 0))),
+    },
+  }
+  np.testing.assert_allclose(
+    whole(params, inputs, PROMPTS, plan=plan, changes=TEXT),
+    whole(wider, inputs, longer, plan=plan, changes=changes),
+    atol=2e-5,
+    rtol=2e-5,
+  )
+
+
+def test_a_video_follows_its_prompt_at_once_whatever_its_length(params_of):
+  """Rotary angles are relative: only what is between two tokens counts."""
+  plan, params = PLANS['1 frame'], params_of(TEXT)
+  inputs = inputs_of(plan)
+  short = jnp.asarray([[3, -1, -1, -1, -1, -1]] * 2)
+  changes = (*TEXT[:2], ('prefix_length', 1))
+  cut = {
+    **params,
+    'prefix': {
+      **params['prefix'],
+      'unconditional': params['prefix']['unconditional'][:1],
+    },
+  }
+  np.testing.assert_allclose(
+    whole(params, inputs, short, plan=plan, changes=TEXT),
+    whole(cut, inputs, short[:, :1], plan=plan, changes=changes),
+    atol=2e-5,
+    rtol=2e-5,
+  )
+
+
+@pytest.mark.parametrize('kind', ['class', 'text'])
+def test_unconditional_replaces_the_condition_alone(params_of, kind):
+  changes, condition = KINDS[kind]
+  model = tiny.transformer(**dict(changes))
+  nothing = unconditional(model.config, condition)
+  lengths = prefix_lengths(model.config, condition)
+  if lengths is not None:
+    np.testing.assert_array_equal(
+      lengths, prefix_lengths(model.config, nothing)
+    )
+  plan, params = PLANS['2 frames'], params_of(changes)
+  inputs = inputs_of(plan)
+  other = whole(params, inputs, nothing, plan=plan, changes=changes)
+  logits = whole(params, inputs, condition, plan=plan, changes=changes)
+  assert jnp.abs(other - logits)[0].max() > 1e-3
+  np.testing.assert_array_equal(other[1], logits[1])  # was so already
 
 
 @pytest.mark.parametrize('dtype,window', [('float32', 1), ('bfloat16', 2)])
@@ -195,13 +308,17 @@ def test_frame_mask_hides_frames_by_window_and_chance(params):
   )
 
 
-def test_condition_is_dropped_for_the_stated_share():
-  label = jnp.arange(10_000) % 5
-  dropped = drop_condition(label, jax.random.key(0), share=0.1, num_classes=5)
-  share = np.mean(dropped == 5)
-  assert abs(share - 0.1) < 0.01
-  kept = dropped != 5
-  np.testing.assert_array_equal(dropped[kept], label[kept])
+@pytest.mark.parametrize('kind', ['class', 'text'])
+def test_condition_is_dropped_for_the_stated_share(kind):
+  config = tiny.transformer(**dict(KINDS[kind][0])).config
+  condition = jnp.arange(10_000) % 5
+  if kind == 'text':
+    condition = jnp.stack([condition, condition + 1, -1 + 0 * condition], 1)
+  dropped = drop_condition(config, condition, jax.random.key(0), share=0.1)
+  nothing = unconditional(config, condition)
+  rows = (dropped == nothing).reshape(10_000, -1).all(1)
+  assert abs(np.mean(rows) - 0.1) < 0.01
+  np.testing.assert_array_equal(dropped[~rows], condition[~rows])
 
 
 @pytest.mark.parametrize(
@@ -231,8 +348,21 @@ def test_sizes_lie_within_8_percent_of_the_paper(shape, paper):
     ({'condition_dropout': 1.5}, 'condition_dropout=1.5'),
     ({'remat': 'some'}, "remat='some'"),
     ({'attention': 'flash'}, "attention='flash'"),
+    ({'plan': 'clip'}, "plan='clip'"),
+    ({'condition': 'words'}, "condition='words'"),
+    ({'condition': 'text'}, 'vocabulary=0'),
+    ({'vocabulary': 9}, 'vocabulary=9'),
+    ({'positions': 'sine'}, "positions='sine'"),
   ],
 )
 def test_impossible_configs_are_refused(change, named):
   with pytest.raises(ValueError, match=named):
     tiny.transformer(**change)
+
+
+def test_learned_positions_that_are_missing_are_refused(params_of):
+  changes = (('positions', 'learned'),)
+  few = (*changes, ('max_positions', 3))
+  plan = PLANS['2 frames']
+  with pytest.raises(ValueError, match='max_positions=3: .* 5 learned'):
+    whole(params_of(changes), inputs_of(plan), plan=plan, changes=few)

@@ -10,6 +10,7 @@ from videoar_jax.plan.next_scale import next_scale_plan
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.transformer.config import TransformerConfig
 from videoar_jax.transformer.model import make_transformer
+from videoar_jax.transformer.prefix import blank_condition
 
 SCALES = ((1, 1), (2, 1), (2, 3), (3, 5))
 NUM_BITS = 7
@@ -45,16 +46,16 @@ def transformer(**changes):
   )
 
 
-def transformer_params(seed=0, *, plan=None):
+def transformer_params(seed=0, *, plan=None, **changes):
   """Random parameters, all of them away from where they are initialised."""
   plan = plan or next_scale_plan(1, SCALES)
-  model = transformer()
+  model = transformer(**changes)
   inputs = jnp.zeros((1, plan.num_tokens, NUM_BITS))
 
   @jax.jit
   def init(key):
-    label = jnp.zeros((1,), jnp.int32)
-    params = unbox(model.init(key, inputs, label, plan=plan)['params'])
+    condition = blank_condition(model.config, 1)
+    params = unbox(model.init(key, inputs, condition, plan=plan)['params'])
     return jax.tree.map(
       lambda x: x + 0.2 * jax.random.normal(jax.random.key(x.size), x.shape),
       params,

@@ -11,13 +11,14 @@ import numpy as np
 from videoar_jax.benchmark import ceilings, process
 from videoar_jax.core.config import from_section
 from videoar_jax.core.mesh import unbox
-from videoar_jax.plan.next_scale import next_scale_plan
+from videoar_jax.plan.kinds import make_plan
 from videoar_jax.sample.sampler import Generator
 from videoar_jax.sample.streaming import VideoStream
 from videoar_jax.tokenizer.autoencoder import make_tokenizer
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.transformer.config import TransformerConfig
 from videoar_jax.transformer.model import inference_params, make_transformer
+from videoar_jax.transformer.prefix import blank_condition
 
 _POINTS = 100  # of the course of a stream
 
@@ -42,7 +43,7 @@ def measure_program(config: Any, tokenizer: Any, batch_size: int) -> dict:
   program = generator.program(sampling)
   arguments = (
     generator.nets,
-    np.zeros(batch_size, np.int32),
+    blank_condition(generator.transformer, batch_size),
     np.arange(batch_size, dtype=np.uint32),
     np.uint32(0),
   )
@@ -58,7 +59,9 @@ def measure_program(config: Any, tokenizer: Any, batch_size: int) -> dict:
     x.nbytes for x in jax.tree.leaves(generator.nets['transformer'])
   )
   frames = generator.tokenizer.latent_frames(sampling.num_frames)
-  units = frames * len(generator.tokenizer.scales)
+  plan = make_plan(
+    generator.transformer.plan, frames, generator.tokenizer.scales
+  )
   cost = compiled.cost_analysis() or {}
   return {
     'batch_size': batch_size,
@@ -67,8 +70,8 @@ def measure_program(config: Any, tokenizer: Any, batch_size: int) -> dict:
     'steady_s': steady_s,
     'videos_per_s': batch_size / steady_s,
     'weight_bytes': weights,
-    'units': units,
-    'floor_s': units * weights / most['copy_bytes_per_s'],
+    'units': len(plan.units),
+    'floor_s': len(plan.units) * weights / most['copy_bytes_per_s'],
     'flops': cost.get('flops'),
     **most,
     'peak_host_bytes': process.peak_host_bytes(),
@@ -97,7 +100,7 @@ def measure_stream(
   stream, started = VideoStream(generator, sampling), time.perf_counter()
   frames, course, since = 0, [], None
   first_s, every = None, max(1, num_frames // _POINTS)
-  for video in stream.video([0]):
+  for video in stream.video(blank_condition(generator.transformer, 1)):
     frames += video.shape[1]
     now = time.perf_counter()
     if first_s is None:
@@ -125,17 +128,17 @@ def made_up(config: Any, tokenizer: Any) -> Generator:
     from_section(TransformerConfig, config.transformer), remat='none'
   )
   model = make_transformer(
-    transformer, num_bits=shape.latent_width, num_scales=len(shape.scales)
+    transformer, num_bits=shape.latent_width, num_scales=shape.num_scales
   )
-  plan = next_scale_plan(1, shape.scales)
+  plan = make_plan(transformer.plan, 1, shape.scales)
   inputs = jnp.zeros((1, plan.num_tokens, shape.latent_width))
-  label = jnp.zeros(1, jnp.int32)
+  condition = blank_condition(transformer, 1)
   clip = jnp.zeros((1, 1, *shape.resolution, 3))
   key = jax.random.key(0)
   nets = {
     'autoencoder': jax.eval_shape(make_tokenizer(shape).init, key, clip),
     'transformer': jax.eval_shape(
-      lambda key: model.init(key, inputs, label, plan=plan), key
+      lambda key: model.init(key, inputs, condition, plan=plan), key
     ),
   }
   nets = jax.tree.map(

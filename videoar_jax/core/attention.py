@@ -82,6 +82,7 @@ def block_attention(
   *,
   mask: BlockMask,
   extra_mask_bll: jax.Array | None = None,
+  key_mask_bl: jax.Array | None = None,
   kernel: AttentionKernel = AttentionKernel.AUTO,
 ) -> jax.Array:
   """Self-attention of a whole sequence under a static block-causal mask.
@@ -92,6 +93,7 @@ def block_attention(
     v_blnk: values.
     mask: which keys each query sees.
     extra_mask_bll: per-example boolean mask, combined by logical and.
+    key_mask_bl: keys of each example that are seen at all, likewise.
     kernel: how it is computed.
 
   Returns:
@@ -108,6 +110,8 @@ def block_attention(
     part_mask = dense[start:stop, :end]
     if extra_mask_bll is not None:
       part_mask = part_mask & extra_mask_bll[:, start:stop, :end]
+    if key_mask_bl is not None:
+      part_mask = part_mask & key_mask_bl[:, None, :end]
     parts.append(
       attend(
         q_blnk[:, start:stop],
@@ -145,7 +149,7 @@ def cached_attention(
   *,
   cache_bmnk: tuple[jax.Array, jax.Array],
   offset: jax.Array | int,
-  visible_m: jax.Array,
+  visible_xm: jax.Array,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   """Attention of one unit's tokens to what the cache holds and to themselves.
 
@@ -155,7 +159,8 @@ def cached_attention(
     v_blnk: values of the unit.
     cache_bmnk: one layer's keys and values.
     offset: where in the cache the unit is written.
-    visible_m: which of the cache is seen, once the unit is written.
+    visible_xm: which of the cache is seen, once the unit is written: (m,), or
+      (b, m).
 
   Returns:
     (b, l, n, k), and the layer's cache with the unit written at `offset`.
@@ -166,5 +171,5 @@ def cached_attention(
     )
     for old, new in zip(cache_bmnk, (k_blnk, v_blnk))
   )
-  out = attend(q_blnk, k_cache, v_cache, mask_blm=visible_m[None, None, :])
+  out = attend(q_blnk, k_cache, v_cache, mask_blm=visible_xm[..., None, :])
   return out, (k_cache, v_cache)

@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import re
 import sys
 from collections.abc import Collection, Iterator, Sequence
 
@@ -34,6 +35,18 @@ def chosen_action(argv: Sequence[str], actions: Collection[str]) -> str:
     given = f', not {argv[1]!r}' if len(argv) > 1 else ''
     raise app.UsageError(f'say one of {", ".join(actions)}{given}')
   return argv[1]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+  """Reads --size, as 128x192: height and width.
+
+  Raises:
+    ValueError: it is something else.
+  """
+  match = re.fullmatch(r'(\d+)[x×](\d+)', text)
+  if not match:
+    raise ValueError(f'--size={text}: wanted HEIGHTxWIDTH, as 128x192')
+  return int(match[1]), int(match[2])
 
 
 def output_file(out: str) -> pathlib.Path:

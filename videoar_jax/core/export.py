@@ -186,6 +186,38 @@ def load_weights(
   return loaded
 
 
+def read_config(path: Any) -> ml_collections.ConfigDict:
+  """The config that lies beside weights, which are not read.
+
+  Args:
+    path: as for `load_weights`.
+  Raises:
+    CheckpointError: there is none.
+  """
+  path = epath.Path(path)
+  about = _read_about(path)
+  if about is not None:
+    return config_lib.from_dict(about['config'])
+  for folder in (path, path.parent, path.parent.parent):
+    if (folder / CONFIG).exists():
+      return config_lib.load_config(folder / CONFIG)
+  raise CheckpointError(f'{path}: no {CONFIG} there; give {_TAKES}')
+
+
+def tokenizer_digests(path: Any) -> dict[str, str] | None:
+  """Digests of the tokenizer beside a generator's weights, if it has one.
+
+  Args:
+    path: as for `load_weights`.
+  """
+  path = epath.Path(path)
+  for folder in (path, path.parent, path.parent.parent):
+    about = _read_about(folder / TOKENIZER)
+    if about is not None:
+      return about['digests']
+  return None
+
+
 def _load_run(path: epath.Path, workdir: epath.Path, *, ema: bool) -> Loaded:
   kind = 'ema' if ema else 'params'
   restored = manifest_lib.load_arrays(

@@ -8,6 +8,8 @@ pictures      a picture file as a clip of one frame
 transforms    resize with antialias, centre crop, mirror
 array_record  videos decoded once to the training resolution, lossless
 features      a trained tokenizer's features of such videos
+prompts       prompts as tokens of a byte-level BPE
+captions      a file of captions; records that carry a prompt
 shards        sharded records with a manifest, for the two above
 pipeline      make_source, make_batches: batches as a function of (seed, step)
 mixture       several streams of batches in one run, turn by turn

@@ -24,6 +24,8 @@ class DataConfig:
     flip: mirror half of the clips left to right.
     num_workers: decoding processes; 0 decodes in this process.
     max_bad_share: share of unreadable videos past which a run stops, 0..1.
+    captions: JSON-lines file of the videos' captions, where prompts condition
+      the generator; '' makes prompts of the classes.
     weight: batches of this stream in a round, where a run mixes several.
   """
 
@@ -37,6 +39,7 @@ class DataConfig:
   flip: bool = False
   num_workers: int = 0
   max_bad_share: float = 0.05
+  captions: str = ''
   weight: int = 1
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import FailureLog
 from videoar_jax.data.pipeline import make_batches, make_source
+from videoar_jax.data.prompts import PromptEncoder
 
 
 def make_mixture(
@@ -24,6 +25,7 @@ def make_mixture(
   start_step: int = 0,
   process_index: int = 0,
   process_count: int = 1,
+  prompts: PromptEncoder | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
   """Iterates over the training batches of all streams, turn by turn.
 
@@ -35,6 +37,7 @@ def make_mixture(
     start_step: the first batch to return.
     process_index: which of the processes this is.
     process_count: over how many processes a batch is spread.
+    prompts: as for `make_batches`.
   Yields:
     The batches of `make_batches`.
   Raises:
@@ -44,7 +47,7 @@ def make_mixture(
   turns = round_of([stream.weight for stream in streams])
   logs, batches = [], []
   for index, stream in enumerate(streams):
-    source = make_source(stream, train=True)
+    source = make_source(stream, train=True, prompts=prompts)
     logs.append(FailureLog(source, max_bad_share=stream.max_bad_share))
     batches.append(
       make_batches(
@@ -54,6 +57,7 @@ def make_mixture(
         start_step=batches_before(turns, index, start_step),
         process_index=process_index,
         process_count=process_count,
+        prompts=prompts,
       )
     )
   step = start_step

@@ -16,8 +16,10 @@ import numpy as np
 from absl import flags
 
 from videoar_jax.data import array_record, features, folder, synthetic
+from videoar_jax.data.captions import PromptedSource
 from videoar_jax.data.config import DataConfig, check_config, parse_source
 from videoar_jax.data.failures import BadDataError, BadRecordError, listing
+from videoar_jax.data.prompts import PromptEncoder
 
 _ENDLESS = 2**40  # training steps; the index of a clip must fit 63 bits
 _ATTEMPTS = 20  # substitutes for one row before giving up
@@ -44,16 +46,31 @@ class Source(Protocol):
     """Why a record that failed did so."""
 
 
-def make_source(config: DataConfig, *, train: bool) -> Source:
+def make_source(
+  config: DataConfig, *, train: bool, prompts: PromptEncoder | None = None
+) -> Source:
   """Opens a split of the data set that the config names.
 
   Args:
     config: see `DataConfig`.
     train: the training split, or the held-out one.
+    prompts: gives each record the tokens of a prompt.
   Raises:
     ValueError: the config does not fit the source, or a path is missing.
   """
   check_config(config)
+  source = _open_source(config, train=train)
+  if prompts is None:
+    if config.captions:
+      raise ValueError(
+        f'captions={config.captions!r}: nothing here reads prompts; set '
+        "transformer.condition='text', or leave captions empty"
+      )
+    return source
+  return PromptedSource.of(source, prompts, config.captions)
+
+
+def _open_source(config: DataConfig, *, train: bool) -> Source:
   kind, path = parse_source(config.source)
   size = (config.num_frames, config.height, config.width)
   if kind == 'synthetic':
@@ -76,6 +93,7 @@ def make_batches(
   start_step: int = 0,
   process_index: int = 0,
   process_count: int = 1,
+  prompts: PromptEncoder | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
   """Iterates over batches; batch n is a function of (seed, n) alone.
 
@@ -92,14 +110,16 @@ def make_batches(
     process_index: which of the processes this is.
     process_count: over how many processes a batch is spread; their rows in
       process order are the rows of the batch of one process.
+    prompts: of the batches' prompts, if they are to have any.
   Yields:
     `video` uint8 (b, T, H, W, 3), RGB, or `features` bfloat16 (b, t, h, w, d);
-    `label` int32 (b,); `failed` int32 (b,), the index of a record that could
-    not be read and was replaced (see `FailureLog`), else -1.
+    `label` int32 (b,); with prompts, `prompt` int32 (b, n); `failed` int32
+    (b,), the index of a record that could not be read and was replaced (see
+    `FailureLog`), else -1.
   Raises:
     ValueError: the config does not fit the source, or the processes the batch.
   """
-  source = make_source(config, train=train)
+  source = make_source(config, train=train, prompts=prompts)
   rows = _rows_per_process(
     config.batch_size, process_index=process_index, process_count=process_count
   )

@@ -12,7 +12,9 @@ windows         the real clips of a data source
 baselines       what a figure is held against, at the same number of videos
 h264            clips as H.264 at a tokenizer's number of bits
 stages          seconds and progress of the parts of an evaluation
+facts           what a result file says besides its figures
 provenance      what a figure was computed with: versions, commit
+kinetics        the class of a clip, as I3D names it
 motion          the class of a synthetic clip, measured without a network
 
 `python -m videoar_jax.evaluate` is the command.

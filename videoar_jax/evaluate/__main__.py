@@ -70,6 +70,12 @@ _GUIDANCE = flags.DEFINE_string(
 _TEMPERATURE = flags.DEFINE_float(
   'temperature', None, "Of the bits; default: the config's."
 )
+_TOP_P = flags.DEFINE_float(
+  'top_p', None, "As in videoar_jax.sample; default: the config's."
+)
+_CAPTIONS = flags.DEFINE_string(
+  'captions', None, "JSON-lines file of captions; default: the config's."
+)
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 8, 'Videos at a time.')
 _FVD = flags.DEFINE_bool('fvd', True, 'Distances between I3D features.')
 _BASELINES = flags.DEFINE_bool(
@@ -88,6 +94,8 @@ _CHECKPOINT_ONLY = (
   _SPLIT,
   _GUIDANCE,
   _TEMPERATURE,
+  _TOP_P,
+  _CAPTIONS,
   _BATCH_SIZE,
   _FVD,
   _BASELINES,
@@ -172,6 +180,12 @@ def print_summary(result: dict) -> None:
   for name in _SUMMARY:
     if result.get(name) is not None:
       print(f'{name} {result[name]:.4f}')
+  for name in ('i3d_classes', 'i3d_classes_real'):
+    if found := result.get(name):
+      print(
+        f'{name}: {found["among"]:.3f} right (chance {found["chance"]:.3f}), '
+        f'among 400 top1 {found["top1"]:.3f} top5 {found["top5"]:.3f}'
+      )
   beside = dict(result.get('baselines', {}))
   if 'h264' in result:
     beside['H.264'] = result['h264']

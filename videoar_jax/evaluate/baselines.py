@@ -25,7 +25,7 @@ from videoar_jax.evaluate import compare, frechet
 from videoar_jax.sample.bits import sample_keys
 from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_uint8
 from videoar_jax.tokenizer.config import TokenizerConfig
-from videoar_jax.tokenizer.quantizer import decode_scales
+from videoar_jax.tokenizer.quantizer import Scales, decode_scales
 
 REAL = 'real against real'
 FIRST_FRAME = 'first frame'
@@ -125,7 +125,7 @@ def draw_bits(
   index_b: jax.Array,
   seed: jax.Array | int,
   *,
-  config: TokenizerConfig,
+  scales: Scales,
   latent_frames: int,
 ) -> list[jax.Array]:
   """Draws every bit alone, a one with the share that its marginal gives.
@@ -134,14 +134,14 @@ def draw_bits(
     marginals: per scale (q,), 0..1.
     index_b: index of each video, which with the seed decides it.
     seed: of all.
-    config: the tokenizer's shape.
+    scales: sizes of a frame.
     latent_frames: t.
   Returns:
     Per scale (b, t, h_k, w_k, q), {0, 1}, float32.
   """
   key_b, bits = sample_keys(seed, index_b), []
   for k, share_q in enumerate(marginals):
-    shape = (latent_frames, *config.scales[k], len(share_q))
+    shape = (latent_frames, *scales[k], len(share_q))
     keys = jax.vmap(jax.random.fold_in, (0, None))(key_b, k)
     draw = functools.partial(jax.random.uniform, shape=shape)
     bits.append((jax.vmap(draw)(keys) < share_q).astype(jnp.float32))
@@ -149,7 +149,7 @@ def draw_bits(
 
 
 def make_random_decoder(
-  config: TokenizerConfig, *, latent_frames: int
+  config: TokenizerConfig, *, latent_frames: int, scales: Scales
 ) -> Callable:
   """Builds decode(params, marginals, index_b, seed) -> video_bTHWc uint8.
 
@@ -160,9 +160,9 @@ def make_random_decoder(
   @jax.jit
   def decode(params, marginals, index_b, seed) -> jax.Array:
     bits = draw_bits(
-      marginals, index_b, seed, config=config, latent_frames=latent_frames
+      marginals, index_b, seed, scales=scales, latent_frames=latent_frames
     )
-    f_bthwd = decode_scales(bits, config.scales)
+    f_bthwd = decode_scales(bits, scales)
     return to_uint8(model.apply({'params': params}, f_bthwd, method='decode'))
 
   return decode

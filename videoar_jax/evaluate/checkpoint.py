@@ -16,11 +16,12 @@ from videoar_jax.core.pretrained import MissingWeightsError
 from videoar_jax.evaluate import (
   baselines,
   compare,
+  facts,
   h264,
   i3d,
+  kinetics,
   motion,
   protocols,
-  provenance,
 )
 from videoar_jax.evaluate.request import Request, Task, resolve
 from videoar_jax.evaluate.stages import Stages
@@ -58,8 +59,8 @@ def evaluate_checkpoint(request: Request) -> dict:
   if task.paired:
     videos, counts = _reconstruct(task, real, stages)
   else:
-    labels_n = _labels(task, real)
-    videos = _sample(task, labels_n, stages)
+    labels_n, conditions_nx = _wanted(task, real)
+    videos = _sample(task, conditions_nx, stages)
   shown = {'reconstructed' if task.paired else 'generated': videos}
   if request.h264:
     shown['h264'], h264_bits = _code_h264(task, real, stages)
@@ -71,6 +72,8 @@ def evaluate_checkpoint(request: Request) -> dict:
     measure = _Measure(request, task, model, real, stages)
     own = measure.features('generated', videos, paired=task.paired)
     result = _named(task, measure.distances(own))
+    result['i3d_classes'] = measure.classes_named(own.rows_nd, labels_n)
+    result['i3d_classes_real'] = measure.classes_named(measure.real_nd)
     if request.baselines:
       result['baselines'] = {
         name: measure.beside(own, other)
@@ -85,7 +88,7 @@ def evaluate_checkpoint(request: Request) -> dict:
   if task.paired:
     with stages.timed('pairs'):
       result |= compare.compare_pairs(real.videos_nTHWc, videos)
-    result |= _code_facts(task, counts)
+    result |= facts.code_facts(task, counts)
   if request.h264:
     with stages.timed('pairs: H.264'):
       pairs = compare.compare_pairs(real.videos_nTHWc, shown['h264'])
@@ -97,7 +100,7 @@ def evaluate_checkpoint(request: Request) -> dict:
       result |= motion.class_accuracy(
         real.videos_nTHWc, real.labels_n, suffix='_real'
       )
-  result |= _facts(request, task, model, real)
+  result |= facts.all_facts(request, task, model, real)
   return {**result, 'seconds': stages.seconds}
 
 
@@ -129,24 +132,30 @@ def _draw(task: Task, stages: Stages, *, seed: int, name: str) -> Windows:
       train=task.train,
       seed=seed,
       progress=progress,
+      prompts=task.generator and task.generator.prompts,
     )
 
 
-def _labels(task: Task, real: Windows) -> np.ndarray:
-  """Which class each sample is of; uniform means that classes take turns."""
+def _wanted(task: Task, real: Windows) -> tuple[np.ndarray, np.ndarray]:
+  """Class and condition of each sample; uniform: classes take turns."""
+  generator = task.generator
   if task.protocol and task.protocol.labels is protocols.Labels.UNIFORM:
-    turns = np.arange(task.num_videos) % len(task.generator.classes)
-    return turns.astype(np.int32)
-  return real.labels_n
+    labels_n = np.arange(task.num_videos) % len(generator.classes)
+    return labels_n.astype(np.int32), generator.of_classes(labels_n)
+  if real.prompts_nx is not None:
+    return real.labels_n, real.prompts_nx
+  return real.labels_n, generator.of_classes(real.labels_n)
 
 
-def _sample(task: Task, labels_n: np.ndarray, stages: Stages) -> np.ndarray:
-  """One sample for each label, uint8 nTHWc."""
+def _sample(
+  task: Task, conditions_nx: np.ndarray, stages: Stages
+) -> np.ndarray:
+  """One sample for each condition, uint8 nTHWc."""
   program = task.generator.program(task.sampling)
   videos_nTHWc = _empty(task)
-  with stages.counted('sampling', len(labels_n)) as progress:
+  with stages.counted('sampling', len(conditions_nx)) as progress:
     stream = sampler_lib.sample_videos(
-      program, task.generator.nets, labels_n, sampling=task.sampling
+      program, task.generator.nets, conditions_nx, sampling=task.sampling
     )
     for i, video in enumerate(stream):
       videos_nTHWc[i] = video
@@ -179,7 +188,7 @@ def _code_h264(
   task: Task, real: Windows, stages: Stages
 ) -> tuple[np.ndarray, float]:
   """Real clips through H.264 at the tokenizer's bits; the mean it took."""
-  wanted, bits = _bits_per_clip(task), 0
+  wanted, bits = facts.bits_per_clip(task), 0
   videos_nTHWc = _empty(task)
   with stages.counted('H.264', task.num_videos) as progress:
     for i, clip_THWc in enumerate(real.videos_nTHWc):
@@ -212,7 +221,7 @@ class _Measure:
     self, request: Request, task: Task, model, real: Windows, stages: Stages
   ):
     self._request, self._task, self._stages = request, task, stages
-    self._model, self._real_nTHWc = model, real.videos_nTHWc
+    self._model, self._real = model, real
     self.real_nd = self._logits('real clips', real.videos_nTHWc)
 
   def features(
@@ -220,7 +229,7 @@ class _Measure:
   ) -> baselines.Features:
     """I3D's features of another set, once it is known to fit."""
     compare.check_sets(
-      self._real_nTHWc,
+      self._real.videos_nTHWc,
       videos_nTHWc,
       protocol=self._task.protocol,
       paired=paired,
@@ -238,7 +247,15 @@ class _Measure:
   def beside(self, own: baselines.Features, other: baselines.Features) -> dict:
     """Distances of another set, and how much farther than one's own it lies."""
     gap = baselines.farther(self.real_nd, own, other)
-    return {**self.distances(other), 'farther': gap}
+    figures = {**self.distances(other), 'farther': gap}
+    if other.paired:
+      figures['i3d_classes'] = self.classes_named(other.rows_nd)
+    return figures
+
+  def classes_named(self, rows_nd, labels_n=None) -> dict | None:
+    """See `kinetics`; of the real clips' labels if none are given."""
+    labels_n = self._real.labels_n if labels_n is None else labels_n
+    return kinetics.class_accuracy(rows_nd, labels_n, self._real.classes)
 
   def _logits(self, name: str, videos_nTHWc: np.ndarray) -> np.ndarray:
     with self._stages.timed(f'I3D: {name}'):
@@ -276,7 +293,7 @@ def _random_bits(
   """Decoded random bits with the frequencies of the real clips' bits."""
   latent_frames = task.tokenizer.latent_frames(task.data.num_frames)
   decode = baselines.make_random_decoder(
-    task.tokenizer, latent_frames=latent_frames
+    task.tokenizer, latent_frames=latent_frames, scales=task.scales
   )
   videos_nTHWc, done = _empty(task), 0
   with stages.counted('decoding random bits', task.num_videos) as progress:
@@ -292,25 +309,6 @@ def _random_bits(
       done += len(batch)
       progress.add(len(batch))
   return videos_nTHWc
-
-
-def _bits_per_clip(task: Task) -> int:
-  config = task.tokenizer
-  tokens = sum(h * w for h, w in config.scales)
-  latent_frames = config.latent_frames(task.data.num_frames)
-  return latent_frames * tokens * config.latent_width
-
-
-def _code_facts(task: Task, counts: baselines.BitCounts) -> dict:
-  data, bits = task.data, _bits_per_clip(task)
-  entropies = counts.entropies()
-  return {
-    'bits_per_clip': bits,
-    'bits_per_pixel': bits / (data.num_frames * data.height * data.width),
-    'bit_entropy': [float(entropy_q.mean()) for entropy_q in entropies],
-    'bit_entropy_least': [float(entropy_q.min()) for entropy_q in entropies],
-    'scales': [list(scale) for scale in task.tokenizer.scales],
-  }
 
 
 def _save(
@@ -334,50 +332,3 @@ def _save(
   ]
   videos, labels = zip(*rows)
   media.write_contact_sheet(folder / 'contact_sheet.png', videos, labels=labels)
-
-
-def _facts(
-  request: Request, task: Task, model: i3d.I3D | None, real: Windows
-) -> dict:
-  """What the figures were computed from and with."""
-  loaded, protocol = task.loaded, task.protocol
-  rules = protocols.describe(task.rules)
-  own = {key: rules[key] for key in ('i3d', 'covariance')}
-  tokenizer = loaded if task.paired else loaded.tokenizer
-  seed = request.seed
-  seeds = {'real': seed, 'fvd_inf': seed}
-  if not task.paired:
-    seeds['samples'] = seed
-  if request.baselines:
-    seeds['second real draw'] = seed + 1
-    seeds[baselines.RANDOM_BITS] = seed
-  return {
-    'fvd_skipped': model is None,
-    'protocol': protocol.name
-    if protocol
-    else f'none: feature rules of {task.rules.name}',
-    'rules': rules if protocol else own,
-    'num_real': task.num_videos,
-    'num_generated': task.num_videos,
-    'frames': task.data.num_frames,
-    'resolution': [task.data.height, task.data.width],
-    'source': task.data.source,
-    'split_file': task.data.split_file or None,
-    'split': task.split,
-    'videos_in_split': real.videos_in_split,
-    'videos_repeated': real.videos_repeated,
-    'videos_substituted': real.substituted,
-    'checkpoint': str(request.checkpoint),
-    'recipe': loaded.config.recipe,
-    'step': loaded.step,
-    'digest': loaded.digest,
-    'tokenizer_digest': tokenizer.digests['autoencoder'],
-    'guidance': task.sampling and task.sampling.guidance,
-    'temperature': task.sampling and task.sampling.temperature,
-    'batch_size': task.data.batch_size,
-    'weights_sha256': model and model.sha256,
-    'seeds': seeds,
-    'device': jax.devices()[0].device_kind,
-    'num_devices': jax.device_count(),
-    'versions': provenance.versions(),
-  }

@@ -36,6 +36,9 @@ class Request:
     seed: of windows, samples and sub-samples; 0 <= seed < 2**32 - 1.
     guidance: of a generator; None takes its config's.
     temperature: of a generator; None takes its config's.
+    top_p: of a generator; None takes its config's.
+    captions: of a generator that reads prompts: their file, '' for prompts of
+      the classes; None takes the checkpoint's own.
     batch_size: videos at a time; has no influence on what a video is.
     fvd: False leaves out I3D, and so every distance between sets.
     baselines: adds the distances of `baselines`.
@@ -55,6 +58,8 @@ class Request:
   seed: int = 0
   guidance: str | None = None
   temperature: float | None = None
+  top_p: float | None = None
+  captions: str | None = None
   batch_size: int = 8
   fvd: bool = True
   baselines: bool = False
@@ -119,6 +124,11 @@ class Task:
     return nets['autoencoder']
 
   @property
+  def scales(self) -> tuple[tuple[int, int], ...]:
+    """Sizes of a latent frame of the clips."""
+    return self.tokenizer.scales_for(self.data.height, self.data.width)
+
+  @property
   def train(self) -> bool:
     return self.split == 'train'
 
@@ -159,6 +169,7 @@ def resolve(request: Request) -> Task:
       num_frames=frames,
       guidance=request.guidance,
       temperature=request.temperature,
+      top_p=request.top_p,
       seed=request.seed,
       batch_size=request.batch_size,
     )
@@ -167,7 +178,7 @@ def resolve(request: Request) -> Task:
     tokenizer=tokenizer,
     protocol=protocol,
     rules=protocol or protocols.get_protocol(protocols.DEFAULT),
-    data=_data(request, loaded, tokenizer, protocol, frames=frames),
+    data=_data(request, loaded, tokenizer, protocol, sampling, frames=frames),
     num_videos=_num_videos(request, protocol),
     split=_split(request, protocol),
     generator=generator,
@@ -192,7 +203,7 @@ def _check_no_code(request: Request) -> None:
 
 
 def _check_no_sampling(request: Request) -> None:
-  for name in ('guidance', 'temperature'):
+  for name in ('guidance', 'temperature', 'top_p', 'captions'):
     value = getattr(request, name)
     if value is not None:
       raise ValueError(
@@ -244,7 +255,7 @@ def _split(request: Request, protocol) -> str:
 
 
 def _data(
-  request: Request, loaded, tokenizer, protocol, *, frames: int
+  request: Request, loaded, tokenizer, protocol, sampling, *, frames: int
 ) -> DataConfig:
   """Source and size of the real clips; clips are never mirrored."""
   own = from_saved(DataConfig, loaded.config.data)
@@ -255,14 +266,14 @@ def _data(
       f'data={source!r} holds features, not videos; pass --data=folder:PATH '
       'or --data=array_record:PATH with the videos they were made of'
     )
-  side = tokenizer.resolution
+  side = sampling.size if sampling else tokenizer.resolution
   stride = own.frame_stride if kind != 'synthetic' else 1
   if protocol is not None:
     if (protocol.resolution,) * 2 != side:
       raise ValueError(
         f'protocol {protocol.name} wants {protocol.resolution}×'
-        f'{protocol.resolution} pixels, the tokenizer codes {side[0]}×'
-        f'{side[1]}; take another protocol, or none'
+        f'{protocol.resolution} pixels, the checkpoint makes '
+        f'{side[0]}×{side[1]}; take another protocol, or none'
       )
     if protocol.window is not protocols.Window.RANDOM:
       raise ValueError(
@@ -281,6 +292,7 @@ def _data(
     width=side[1],
     frame_stride=stride,
     max_bad_share=own.max_bad_share,
+    captions=own.captions if request.captions is None else request.captions,
   )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from videoar_jax.data.config import DataConfig, parse_source
 from videoar_jax.data.failures import FailureLog
 from videoar_jax.data.pipeline import make_batches, make_source
+from videoar_jax.data.prompts import PromptEncoder
 from videoar_jax.data.work import Progress
 
 _NEXT_PASS = 7919  # between the seeds of passes over a held-out split
@@ -23,6 +24,7 @@ class Windows:
     videos_in_split: how many videos the split holds.
     substituted: clips whose video could not be read, so that another one took
       its place.
+    prompts_nx: tokens of their prompts, if asked for.
   """
 
   videos_nTHWc: np.ndarray
@@ -30,6 +32,7 @@ class Windows:
   classes: tuple[str, ...]
   videos_in_split: int
   substituted: int
+  prompts_nx: np.ndarray | None = None
 
   @property
   def videos_repeated(self) -> int:
@@ -47,7 +50,8 @@ def check_split(
       two videos; or rendered clips, of which each is always the same, would
       have to repeat.
   """
-  source = make_source(config, train=train)
+  plain = dataclasses.replace(config, captions='')
+  source = make_source(plain, train=train)
   name = 'train' if train else 'validation'
   if num_videos < 2:
     raise ValueError(f'num_videos={num_videos}: a set needs at least 2')
@@ -72,6 +76,7 @@ def draw_windows(
   train: bool,
   seed: int,
   progress: Progress | None = None,
+  prompts: PromptEncoder | None = None,
 ) -> Windows:
   """Draws clips, from different videos as far as there are enough.
 
@@ -83,6 +88,7 @@ def draw_windows(
     train: which split.
     seed: of the order and of the windows.
     progress: is told of every clip.
+    prompts: of the clips' prompts, if they are wanted.
   Raises:
     ValueError: see `check_split`; BadDataError: too many unreadable videos.
   """
@@ -90,24 +96,32 @@ def draw_windows(
   config = dataclasses.replace(
     config, batch_size=min(config.batch_size, num_videos)
   )
-  source = make_source(config, train=train)
+  source = make_source(config, train=train, prompts=prompts)
   failures = FailureLog(source, max_bad_share=config.max_bad_share)
   size = (config.num_frames, config.height, config.width, 3)
   videos_nTHWc = np.empty((num_videos, *size), np.uint8)
   labels_n = np.empty(num_videos, np.int32)
+  prompts_nx = None
+  if prompts is not None:
+    prompts_nx = np.empty((num_videos, prompts.length), np.int32)
   done = substituted = passes = 0
   while done < num_videos:
     # The held-out split ends after one pass, so further ones are begun anew.
     left = num_videos - done
     end = done + (left if train else min(left, len(source)))
     batches = make_batches(
-      config, train=train, seed=(seed + passes * _NEXT_PASS) % 2**32
+      config,
+      train=train,
+      seed=(seed + passes * _NEXT_PASS) % 2**32,
+      prompts=prompts,
     )
     passes += 1
     for batch in batches:
       count = min(len(batch['label']), end - done)
       videos_nTHWc[done : done + count] = batch['video'][:count]
       labels_n[done : done + count] = batch['label'][:count]
+      if prompts_nx is not None:
+        prompts_nx[done : done + count] = batch['prompt'][:count]
       failures.update(batch['failed'][:count])
       substituted += int((batch['failed'][:count] >= 0).sum())
       done += count
@@ -115,4 +129,6 @@ def draw_windows(
         progress.add(count)
       if done == end:
         break
-  return Windows(videos_nTHWc, labels_n, classes, len(source), substituted)
+  return Windows(
+    videos_nTHWc, labels_n, classes, len(source), substituted, prompts_nx
+  )

@@ -3,6 +3,8 @@
 Source: Infinity (arXiv:2412.04431) §3, the loss of VideoAR §4.2.
 """
 
+from collections.abc import Callable, Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,6 @@ from videoar_jax.objectives.corruption import (
 )
 from videoar_jax.objectives.frame_mask import FrameMaskConfig, draw_frame_mask
 from videoar_jax.plan.unit import UnitPlan
-from videoar_jax.tokenizer.quantizer import Scales
 from videoar_jax.transformer.model import VideoAR
 from videoar_jax.transformer.prefix import drop_condition
 
@@ -45,13 +46,13 @@ def bitwise_cross_entropy(
   return jnp.mean(jax.nn.softplus(-sign * margin), axis=-1)
 
 
-def scale_metrics(logits_blq2, targets_blq, plan: UnitPlan, num_scales: int):
+def scale_metrics(logits_blq2, targets_blq, plan: UnitPlan):
   """Cross-entropy and share of bits predicted rightly, per scale."""
   margin = logits_blq2[..., 1] - logits_blq2[..., 0]
   right_l = jnp.mean((margin > 0) == (targets_blq > 0.5), axis=(0, 2))
   nats_l = jnp.mean(bitwise_cross_entropy(logits_blq2, targets_blq), axis=0)
   metrics = {}
-  for k in range(num_scales):
+  for k in range(len(plan.scales)):
     of_scale = (plan.scale_l == k).astype(np.float32)
     of_scale /= of_scale.sum()
     metrics[f'bit_accuracy/scale{k}'] = jnp.sum(right_l * of_scale)
@@ -60,11 +61,15 @@ def scale_metrics(logits_blq2, targets_blq, plan: UnitPlan, num_scales: int):
   return metrics
 
 
+def batch_condition(batch: Mapping[str, jax.Array]) -> jax.Array:
+  """What the videos of a batch are conditioned on: prompts, else classes."""
+  return batch['prompt'] if 'prompt' in batch else batch['label']
+
+
 def make_transformer_objective(
   model: VideoAR,
   *,
-  plan: UnitPlan,
-  scales: Scales,
+  plan_of: Callable[[tuple[int, int, int]], UnitPlan],
   corruption: CorruptionConfig,
   frame_mask: FrameMaskConfig,
   dropout: float | None = None,
@@ -73,37 +78,32 @@ def make_transformer_objective(
 
   Args:
     model: the transformer.
-    plan: order of prediction.
-    scales: sizes of one frame.
+    plan_of: (t, h, w) of features to the order of their prediction.
     corruption: flip ratios of the history.
     frame_mask: which past frames are hidden.
-    dropout: share of examples without their class; None: the model's.
+    dropout: share of examples without their condition; None: the model's.
 
   Returns:
     objective(params, batch, context) -> (loss, metrics); the batch holds
-    'features' (bthwd) and 'label' (b,), int32.
+    'features' (bthwd), and 'prompt' (b, n) or 'label' (b,), int32.
   """
-  weights = token_weights(plan)
-  corruption.bounds(plan.num_frames)
   if dropout is None:
     dropout = model.config.condition_dropout
 
   def objective(params, batch, context):
     ratio_rng, flip_rng, drop_rng, mask_rng = jax.random.split(context.rng, 4)
     features = batch['features'].astype(jnp.float32)
+    plan = plan_of(features.shape[1:4])
     ratio = draw_flip_ratios(
       ratio_rng,
       corruption,
       batch=features.shape[0],
       num_frames=plan.num_frames,
-      num_scales=len(scales),
+      num_scales=len(plan.scales),
     )
-    tokens = corrupt(features, ratio, flip_rng, scales=scales)
-    label = drop_condition(
-      batch['label'],
-      drop_rng,
-      share=dropout,
-      num_classes=model.config.num_classes,
+    tokens = corrupt(features, ratio, flip_rng, plan=plan)
+    condition = drop_condition(
+      model.config, batch_condition(batch), drop_rng, share=dropout
     )
     extra_mask = None
     if frame_mask.is_on:
@@ -113,13 +113,13 @@ def make_transformer_objective(
     logits = model.apply(
       {'params': params},
       tokens.inputs_blq,
-      label,
+      condition,
       plan=plan,
       extra_mask_bll=extra_mask,
     )
     nats_bl = bitwise_cross_entropy(logits, tokens.targets_blq)
-    loss = jnp.mean(jnp.sum(nats_bl * weights, axis=-1))
-    metrics = scale_metrics(logits, tokens.targets_blq, plan, len(scales))
+    loss = jnp.mean(jnp.sum(nats_bl * token_weights(plan), axis=-1))
+    metrics = scale_metrics(logits, tokens.targets_blq, plan)
     metrics['flip_ratio'] = jnp.mean(tokens.flipped_blq)
     return loss, metrics
 

@@ -6,6 +6,7 @@ Source: VideoAR Eq. 8 and App. A; Infinity (arXiv:2412.04431) alg. 2.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import einops
 import flax.struct
@@ -14,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from videoar_jax.core import resize
-from videoar_jax.tokenizer.quantizer import Scales, encode_scales
+from videoar_jax.plan.unit import UnitPlan
+from videoar_jax.tokenizer.quantizer import encode_scales
 
 _USELESS = 0.5  # at a flip ratio of one half a bit carries nothing
 
@@ -136,24 +138,24 @@ def corrupt(
   ratio_bts: jax.Array,
   rng: jax.Array,
   *,
-  scales: Scales,
+  plan: UnitPlan,
 ) -> TransformerBatch:
   """Flips bits, requantises what follows, and lays tokens out in plan order.
 
   Scale k of a frame is coded from what the *flipped* coarser scales left
   over: that code is the target. The inputs are built from the flipped codes:
-  scale k > 1 from the sum of the frame's coarser scales, the first scale of
-  frame t > 1 from all of frame t - 1 (VideoAR Eq. 6 and §4.2). A ratio of 0
-  gives the clean code.
+  scale k > 1 from the sum of the frame's coarser scales, the first scale of a
+  block of frames from all of the frame before it (VideoAR Eq. 6 and §4.2). A
+  ratio of 0 gives the clean code.
 
   Args:
     f_bthwd: latents.
     ratio_bts: flip ratios.
     rng: key of the flips.
-    scales: sizes, coarse to fine.
+    plan: order of prediction, of as many frames.
 
   Returns:
-    Inputs, targets and flips of a next-scale plan over all frames.
+    Inputs, targets and flips of the plan.
   """
   flips = []
 
@@ -163,22 +165,33 @@ def corrupt(
     flips.append(jax.random.bernoulli(key, chance, bits.shape))
     return jnp.abs(bits - flips[-1])
 
+  scales = plan.scales
   codes = encode_scales(jax.lax.stop_gradient(f_bthwd), scales, alter=flip)
   totals = [code.total_bthwd for code in codes]
-  # Frame t starts from all of frame t - 1; frame 0 from the start token.
-  before = jnp.pad(totals[-1][:, :-1], ((0, 0), (1, 0)) + ((0, 0),) * 3)
+  # A block starts from the frame before it; the first from the start token.
+  step = plan.block_frames
+  last = totals[-1][:, step - 1 :: step][:, :-1]
+  before = jnp.pad(
+    jnp.repeat(last, step, axis=1), ((0, 0), (step, 0)) + ((0, 0),) * 3
+  )
   inputs = [
     resize.bilinear(total, size)
     for total, size in zip([before, *totals[:-1]], scales)
   ]
   return TransformerBatch(
-    inputs_blq=to_plan_order(inputs),
-    targets_blq=to_plan_order([code.bits_bthwq for code in codes]),
-    flipped_blq=to_plan_order(flips),
+    inputs_blq=to_plan_order(inputs, plan),
+    targets_blq=to_plan_order([code.bits_bthwq for code in codes], plan),
+    flipped_blq=to_plan_order(flips, plan),
   )
 
 
-def to_plan_order(scales_bthwq: list[jax.Array]) -> jax.Array:
-  """Per-scale arrays to one token sequence, frame by frame, scale by scale."""
-  rows = [einops.rearrange(x, 'b t h w q -> b t (h w) q') for x in scales_bthwq]
-  return einops.rearrange(jnp.concatenate(rows, axis=2), 'b t l q -> b (t l) q')
+def to_plan_order(
+  scales_bthwq: Sequence[jax.Array], plan: UnitPlan
+) -> jax.Array:
+  """Per-scale arrays of a plan's frames to one token sequence."""
+  # Blocks in turn, within a block scale by scale.
+  rows = [
+    einops.rearrange(x, 'b (n t) h w q -> b n (t h w) q', t=plan.block_frames)
+    for x in scales_bthwq
+  ]
+  return einops.rearrange(jnp.concatenate(rows, axis=2), 'b n l q -> b (n l) q')

@@ -19,6 +19,14 @@ def check_scales(scales: tuple[tuple[int, int], ...]) -> None:
       )
 
 
+def check_frames(num_frames: int) -> None:
+  """Raises ValueError unless there is a frame."""
+  if num_frames < 1:
+    raise ValueError(
+      f'num_frames={num_frames}: a plan needs at least one frame'
+    )
+
+
 def next_scale_plan(
   num_frames: int, scales: tuple[tuple[int, int], ...]
 ) -> UnitPlan:
@@ -35,10 +43,7 @@ def next_scale_plan(
     ValueError: no frame, or sizes that do not grow.
   """
   check_scales(scales)
-  if num_frames < 1:
-    raise ValueError(
-      f'num_frames={num_frames}: a plan needs at least one frame'
-    )
+  check_frames(num_frames)
   units = tuple(
     Unit(frame=t, scale=s, size=tuple(size))
     for t in range(num_frames)

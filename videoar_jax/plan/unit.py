@@ -17,29 +17,35 @@ class Unit:
   """Tokens that are predicted in one step.
 
   Attributes:
-    frame: latent frame, from 0.
+    frame: the first of its latent frames, from 0.
     scale: index of the scale, from 0.
-    size: (h, w) tokens.
+    size: (h, w) tokens of a frame.
+    num_frames: latent frames that it spans.
   """
 
   frame: int
   scale: int
   size: tuple[int, int]
+  num_frames: int = 1
 
   @property
   def num_tokens(self) -> int:
-    return self.size[0] * self.size[1]
+    return self.num_frames * self.size[0] * self.size[1]
 
   def positions(self) -> np.ndarray:
     """(t, h, w) of each token, native to the unit's own grid: (l, 3) int32."""
-    h, w = np.indices(self.size)
-    t = np.full_like(h, self.frame)
-    return np.stack([t, h, w], axis=-1).reshape(-1, 3).astype(np.int32)
+    t, h, w = np.indices((self.num_frames, *self.size))
+    position = np.stack([self.frame + t, h, w], axis=-1)
+    return position.reshape(-1, 3).astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
 class UnitPlan:
   """Units in the order of prediction; static and hashable.
+
+  Units come in blocks, each all scales of the same frames, coarse to fine. A
+  block's first scale starts from the last frame of the block before, the others
+  from the sum of the coarser ones.
 
   Attributes:
     name: what kind of plan this is.
@@ -51,7 +57,22 @@ class UnitPlan:
 
   @property
   def num_frames(self) -> int:
-    return self.units[-1].frame + 1
+    return self.units[-1].frame + self.units[-1].num_frames
+
+  @property
+  def block_frames(self) -> int:
+    """Latent frames of a block."""
+    return self.units[0].num_frames
+
+  @property
+  def block(self) -> tuple[Unit, ...]:
+    """The units of the first block; later ones differ by their frames alone."""
+    return tuple(unit for unit in self.units if unit.frame == 0)
+
+  @property
+  def scales(self) -> tuple[tuple[int, int], ...]:
+    """Sizes of a frame, coarse to fine."""
+    return tuple(unit.size for unit in self.block)
 
   @property
   def num_tokens(self) -> int:
@@ -65,7 +86,7 @@ class UnitPlan:
 
   @functools.cached_property
   def frame_l(self) -> np.ndarray:
-    return self._per_token([unit.frame for unit in self.units])
+    return self.position_l3[:, 0]
 
   @functools.cached_property
   def scale_l(self) -> np.ndarray:
@@ -87,14 +108,16 @@ class UnitPlan:
       prefix_length: tokens before the first unit; they see one another.
 
     Returns:
-      A mask over prefix_length + num_tokens tokens, cut at frames.
+      A mask over prefix_length + num_tokens tokens, cut at blocks; at units
+      where there is but one block.
     """
     visible = [prefix_length] * prefix_length
     cuts = [0] if prefix_length else []
+    one_block = len(self.block) == len(self.units)
     for unit, stop in zip(self.units, self.offsets[1:]):
-      if unit.scale == 0:
+      if one_block or unit.scale == 0:
         cuts.append(prefix_length + stop - unit.num_tokens)
       visible += [prefix_length + stop] * unit.num_tokens
-    # The few prefix tokens share the first frame's product.
+    # The few prefix tokens share the first product.
     cuts = [0, *cuts[2:]] if prefix_length else cuts
     return BlockMask(tuple(visible), (*cuts, len(visible)))

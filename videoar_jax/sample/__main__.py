@@ -11,8 +11,12 @@
   python -m videoar_jax.sample --checkpoint=runs/generator --class=NAME \\
     --shots=4 --overlap=5 --out=samples/
 
+  python -m videoar_jax.sample --checkpoint=runs/text_generator \\
+    --prompt="a video of a person baby crawling" --out=samples/
+
 Writes one mp4 per video, a labelled grid (grid.gif, grid.webp and the contact
-sheet grid.png) and samples.npz (`videos` uint8 nTHWc, `labels`, `classes`).
+sheet grid.png) and samples.npz (`videos` uint8 nTHWc, and `labels`, `classes`
+or `prompts`). Each --prompt is a video, or they take turns over --num_videos.
 `--image` begins with a picture, `--video` with the end of a video: they come
 back as the tokenizer codes them. `--stream` writes each mp4 while it is made,
 playable at any time, and nothing else; with `--window` a frame sees the last so
@@ -21,7 +25,9 @@ many latent frames alone, and neither memory nor time of a frame grows.
 """
 
 import contextlib
+import dataclasses
 import pathlib
+import re
 import sys
 
 import jax
@@ -41,10 +47,13 @@ _CHECKPOINT = flags.DEFINE_string(
   'checkpoint', None, 'Generator: workdir, step folder or export.'
 )
 _CLASS = flags.DEFINE_string(
-  'class', 'all', "Name of a class, or 'all': the classes take turns."
+  'class', None, "Name of a class, or 'all' (the default): they take turns."
+)
+_PROMPT = flags.DEFINE_multi_string(
+  'prompt', None, 'What to show, where prompts condition; may be repeated.'
 )
 _NUM_VIDEOS = flags.DEFINE_integer(
-  'num_videos', None, 'Videos in all; default: one per class.'
+  'num_videos', None, 'Videos in all; default: one per class or prompt.'
 )
 _NUM_FRAMES = flags.DEFINE_integer(
   'num_frames', None, "Frames of a video; default: the training clips'."
@@ -56,6 +65,12 @@ _GUIDANCE = flags.DEFINE_string(
 )
 _TEMPERATURE = flags.DEFINE_float(
   'temperature', None, "Of the bits; 0: likeliest; default: the config's."
+)
+_TOP_P = flags.DEFINE_float(
+  'top_p', None, "Surer bits than this are not drawn; default: the config's."
+)
+_SIZE = flags.DEFINE_string(
+  'size', None, "HEIGHTxWIDTH, where it was trained on several; the config's."
 )
 _SEED = flags.DEFINE_integer('seed', 0, 'Decides each sample with its index.')
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 8, 'Videos at a time.')
@@ -75,6 +90,7 @@ _OUT = flags.DEFINE_string('out', None, 'The folder to write.')
 _EMA = flags.DEFINE_bool('ema', True, 'Averaged weights, or the last ones.')
 
 _SHEET_VIDEOS = 64  # more than these do not fit a picture
+_NAME_LENGTH = 40  # of a class or prompt, in names of files and pictures
 
 
 def main(argv: list[str]) -> None:
@@ -83,6 +99,8 @@ def main(argv: list[str]) -> None:
     raise app.UsageError('--image and --video: a video begins with one of both')
   if _GIVEN_FRAMES.value is not None and not _VIDEO.value:
     raise app.UsageError('--given_frames goes with --video')
+  if _PROMPT.value and _CLASS.value:
+    raise app.UsageError('--prompt and --class: a video has one of both')
   with command.refusals():
     try:
       run()
@@ -96,11 +114,13 @@ def run() -> None:
   """Loads, samples, writes."""
   loaded = load_weights(_CHECKPOINT.value, expect='generator', ema=_EMA.value)
   generator = sampler_lib.Generator.of(loaded)
-  labels = chosen_labels(generator.classes)
+  wanted = chosen_videos(generator)
   sampling = generator.sampling(
     num_frames=_NUM_FRAMES.value,
     guidance=_GUIDANCE.value,
     temperature=_TEMPERATURE.value,
+    top_p=_TOP_P.value,
+    size=command.parse_size(_SIZE.value) if _SIZE.value else None,
     seed=_SEED.value,
     batch_size=_BATCH_SIZE.value,
     window=_WINDOW.value,
@@ -108,10 +128,28 @@ def run() -> None:
   given = given_bits(generator, sampling)
   out = pathlib.Path(_OUT.value)
   if _STREAM.value or _SHOTS.value != 1:
-    write_streams(out, generator, sampling, labels, given)
+    write_streams(out, generator, sampling, wanted, given)
   else:
-    write_videos(out, generator, sampling, labels, given)
-  print(f'{len(labels)} videos written to {out}')
+    write_videos(out, generator, sampling, wanted, given)
+  print(f'{len(wanted)} videos written to {out}')
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+  """The videos that are asked for.
+
+  Attributes:
+    names: class or prompt of each.
+    conditions_nx: the same as the transformer reads it.
+    facts: arrays for samples.npz.
+  """
+
+  names: list[str]
+  conditions_nx: np.ndarray
+  facts: dict[str, np.ndarray]
+
+  def __len__(self) -> int:
+    return len(self.names)
 
 
 def given_bits(generator, sampling):
@@ -119,6 +157,7 @@ def given_bits(generator, sampling):
   path = _IMAGE.value or _VIDEO.value
   if not path:
     return None
+  sampler_lib.check_continues(generator.transformer)
   if _IMAGE.value and not pictures.is_picture(_IMAGE.value):
     raise ValueError(
       f'--image={_IMAGE.value}: not the name of a picture; use one of '
@@ -127,6 +166,7 @@ def given_bits(generator, sampling):
   video = read_given(
     path,
     generator.tokenizer,
+    size=sampling.size,
     num_frames=sampling.num_frames,
     count=1 if _IMAGE.value else _GIVEN_FRAMES.value,
   )
@@ -134,43 +174,47 @@ def given_bits(generator, sampling):
   return tuple(tokenizer.encode(video))
 
 
-def write_videos(out: pathlib.Path, generator, sampling, labels, given) -> None:
+def write_videos(out: pathlib.Path, generator, sampling, wanted, given) -> None:
   """Samples batch by batch, and writes each video and the set of them."""
   program = generator.program(sampling)
   out.mkdir(parents=True, exist_ok=True)
   videos = []
   stream = sampler_lib.sample_videos(
-    program, generator.nets, labels, sampling=sampling, given=given
+    program,
+    generator.nets,
+    wanted.conditions_nx,
+    sampling=sampling,
+    given=given,
   )
   for i, video in enumerate(stream):
-    path = out / _file_name(i, generator.classes[labels[i]])
+    path = out / _file_name(i, wanted.names[i])
     media.write_mp4(path, video, fps=_FPS.value)
     videos.append(video)
-    _progress(i + 1, len(labels))
-  write_set(out, np.stack(videos), labels, generator.classes)
+    _progress(i + 1, len(wanted))
+  write_set(out, np.stack(videos), wanted)
 
 
-def write_streams(out: pathlib.Path, generator, sampling, labels, given):
+def write_streams(out: pathlib.Path, generator, sampling, wanted, given):
   """Writes frames as they are made; what is cut short can be played."""
   check_shots(generator, sampling, _SHOTS.value, _OVERLAP.value)
   stream = VideoStream(generator, sampling)
   out.mkdir(parents=True, exist_ok=True)
-  for start in range(0, len(labels), sampling.batch_size):
-    batch = labels[start : start + sampling.batch_size]
+  for start in range(0, len(wanted), sampling.batch_size):
+    batch = slice(start, start + sampling.batch_size)
     with contextlib.ExitStack() as stack:
       writers = [
         stack.enter_context(
           media.Mp4Writer(
-            out / _file_name(start + i, generator.classes[label]),
+            out / _file_name(start + i, name),
             fps=_FPS.value,
             live=True,
           )
         )
-        for i, label in enumerate(batch)
+        for i, name in enumerate(wanted.names[batch])
       ]
       frames = 0
       for video in stream.shots(
-        batch,
+        wanted.conditions_nx[batch],
         num_shots=_SHOTS.value,
         overlap=_OVERLAP.value,
         first_index=start,
@@ -183,35 +227,43 @@ def write_streams(out: pathlib.Path, generator, sampling, labels, given):
 
 
 def _file_name(index: int, name: str) -> str:
-  return f'{index:05d}_{name}.mp4'
+  words = re.sub(r'\W+', '_', name).strip('_')
+  return f'{index:05d}_{words[:_NAME_LENGTH]}.mp4'
 
 
-def chosen_labels(classes: tuple[str, ...]) -> list[int]:
-  """The class of each sample, from --class and --num_videos.
+def chosen_videos(generator) -> Wanted:
+  """What is asked for by --class, --prompt and --num_videos.
 
   Raises:
-    ValueError: no such class, or no videos.
+    ValueError: no such class, a prompt that cannot be read, or no videos.
   """
-  if _CLASS.value == 'all':
-    turn = list(range(len(classes)))
+  if _PROMPT.value:
+    prompts = _take_turns(_PROMPT.value)
+    conditions = generator.of_prompts(prompts)
+    return Wanted(prompts, conditions, {'prompts': np.asarray(prompts)})
+  classes = generator.classes
+  if _CLASS.value in (None, 'all'):
+    labels = list(range(len(classes)))
   else:
-    turn = [sampler_lib.label_of(_CLASS.value, classes)]
-  count = len(turn) if _NUM_VIDEOS.value is None else _NUM_VIDEOS.value
+    labels = [sampler_lib.label_of(_CLASS.value, classes)]
+  labels = _take_turns(labels)
+  facts = {'labels': np.int32(labels), 'classes': np.asarray(classes)}
+  names = [classes[label] for label in labels]
+  return Wanted(names, generator.of_classes(labels), facts)
+
+
+def _take_turns(items: list) -> list:
+  count = len(items) if _NUM_VIDEOS.value is None else _NUM_VIDEOS.value
   if count < 1:
     raise ValueError(f'num_videos={count}: wanted at least 1')
-  return [turn[i % len(turn)] for i in range(count)]
+  return [items[i % len(items)] for i in range(count)]
 
 
-def write_set(out: pathlib.Path, videos_nTHWc, labels, classes) -> None:
+def write_set(out: pathlib.Path, videos_nTHWc, wanted: Wanted) -> None:
   """Writes samples.npz and the labelled grid."""
-  np.savez_compressed(
-    out / 'samples.npz',
-    videos=videos_nTHWc,
-    labels=np.asarray(labels, np.int32),
-    classes=np.asarray(classes),
-  )
+  np.savez_compressed(out / 'samples.npz', videos=videos_nTHWc, **wanted.facts)
   shown = videos_nTHWc[:_SHEET_VIDEOS]
-  names = [classes[label] for label in labels[: len(shown)]]
+  names = [name[:_NAME_LENGTH] for name in wanted.names[: len(shown)]]
   columns = min(8, len(shown))
   grid = media.labelled_grid(shown, names, columns=columns)
   media.write_gif(out / 'grid.gif', grid, fps=_FPS.value)

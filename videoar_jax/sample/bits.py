@@ -16,6 +16,7 @@ def draw_bits(
   key_b: jax.Array,
   *,
   temperature: float,
+  top_p: float = 1.0,
 ) -> jax.Array:
   """Draws each bit from softmax(logits / temperature).
 
@@ -23,6 +24,8 @@ def draw_bits(
     logits_blq2: logits of 0 and of 1, float32.
     key_b: one key per sample, used nowhere else.
     temperature: 0 takes the likelier bit; 1 samples the model.
+    top_p: a bit whose likelier value has this probability or more takes it;
+      1 draws them all.
 
   Returns:
     Bits {0, 1}, float32 (b, l, q).
@@ -33,12 +36,20 @@ def draw_bits(
   uniform = jax.vmap(lambda key: jax.random.uniform(key, margin.shape[1:]))(
     key_b
   )
-  return (uniform < jax.nn.sigmoid(margin / temperature)).astype(jnp.float32)
+  one = jax.nn.sigmoid(margin / temperature)
+  if top_p < 1.0:
+    # Of two values the smaller set that holds top_p is the likelier alone.
+    one = jnp.where(one >= top_p, 1.0, jnp.where(1.0 - one >= top_p, 0.0, one))
+  return (uniform < one).astype(jnp.float32)
 
 
-def check_temperature(temperature: float) -> None:
-  """Raises ValueError unless 0 <= temperature < infinity."""
+def check_drawing(temperature: float, top_p: float) -> None:
+  """Raises ValueError unless bits can be drawn so."""
   if not 0.0 <= temperature < float('inf'):
     raise ValueError(
       f'temperature={temperature}: use 0 (likeliest bits) or a positive number'
+    )
+  if not 0.5 <= top_p <= 1.0:
+    raise ValueError(
+      f'top_p={top_p}: use 0.5 (likeliest bits) to 1 (all are drawn)'
     )

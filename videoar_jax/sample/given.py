@@ -15,6 +15,7 @@ def read_given(
   path: str,
   config: TokenizerConfig,
   *,
+  size: tuple[int, int],
   num_frames: int,
   count: int | None = None,
 ) -> np.ndarray:
@@ -23,6 +24,7 @@ def read_given(
   Args:
     path: of a picture or a video.
     config: of the tokenizer that is to encode them.
+    size: height and width in pixels to bring them to.
     num_frames: of the whole video that they begin.
     count: how many, on the tokenizer's grid; None: all of them.
 
@@ -36,7 +38,7 @@ def read_given(
   if count is not None:
     config.latent_frames(count)
   try:
-    frames = collections.deque(_fitted(path, config.resolution), maxlen=count)
+    frames = collections.deque(_fitted(path, size), maxlen=count)
   except BadRecordError as error:
     raise ValueError(f'{path}: {error}') from None
   if count is not None and len(frames) < count:

@@ -11,9 +11,10 @@ import numpy as np
 from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import Loaded
 from videoar_jax.core.mesh import to_host
-from videoar_jax.plan.next_scale import next_scale_plan
+from videoar_jax.data.prompts import PromptConfig, PromptEncoder
+from videoar_jax.plan.kinds import make_plan
 from videoar_jax.plan.unit import UnitPlan
-from videoar_jax.sample.bits import check_temperature, sample_keys
+from videoar_jax.sample.bits import check_drawing, sample_keys
 from videoar_jax.sample.guidance import parse_guidance
 from videoar_jax.sample.rollout import Bits, Rollout, rollout
 from videoar_jax.tokenizer.autoencoder import (
@@ -23,7 +24,7 @@ from videoar_jax.tokenizer.autoencoder import (
 )
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.features import tokenizer_config
-from videoar_jax.transformer.config import TransformerConfig
+from videoar_jax.transformer.config import Condition, TransformerConfig
 from videoar_jax.transformer.model import (
   VideoAR,
   inference_params,
@@ -39,21 +40,25 @@ class SamplingConfig:
     num_frames: pixel frames of a video, 1 + 4k at paper scale.
     guidance: see `parse_guidance`.
     temperature: of the bits.
+    top_p: see `draw_bits`.
     seed: with a sample's index it decides that sample.
     batch_size: samples at a time; has no influence on what a sample is.
     window: latent frames that a frame sees before its own; None: all. With a
       window neither memory nor time of a frame grows with the video.
+    size: height and width in pixels; None: the tokenizer's main resolution.
   """
 
   num_frames: int
   guidance: str = 'ucf'
   temperature: float = 1.0
+  top_p: float = 1.0
   seed: int = 0
   batch_size: int = 8
   window: int | None = None
+  size: tuple[int, int] | None = None
 
   def __post_init__(self):
-    check_temperature(self.temperature)
+    check_drawing(self.temperature, self.top_p)
     if self.batch_size < 1:
       raise ValueError(f'batch_size={self.batch_size}: wanted at least 1')
     if self.window is not None and self.window < 1:
@@ -75,6 +80,7 @@ class Generator:
     transformer: shape of its transformer.
     classes: names of the labels.
     nets: {'autoencoder': …, 'transformer': …}.
+    prompts: what reads prompts; None where classes condition it.
   """
 
   config: Any
@@ -82,6 +88,7 @@ class Generator:
   transformer: TransformerConfig
   classes: tuple[str, ...]
   nets: dict[str, Any]
+  prompts: PromptEncoder | None = None
 
   @classmethod
   def of(cls, loaded: Loaded) -> 'Generator':
@@ -106,7 +113,28 @@ class Generator:
       transformer=transformer,
       classes=tuple(loaded.config.classes),
       nets=jax.device_put(nets),
+      prompts=make_prompt_encoder(loaded.config, transformer),
     )
+
+  def of_classes(self, labels: Sequence[int]) -> np.ndarray:
+    """What videos of these classes are conditioned on, a row for each."""
+    labels = np.asarray(labels, np.int32)
+    if self.prompts is None:
+      return labels
+    return self.prompts.encode_classes(self.classes)[labels]
+
+  def of_prompts(self, texts: Sequence[str]) -> np.ndarray:
+    """What videos of these prompts are conditioned on.
+
+    Raises:
+      ValueError: a prompt is empty or too long, or none is read.
+    """
+    if self.prompts is None:
+      raise ValueError(
+        f'prompt {texts[0]!r}: this generator knows classes alone; use '
+        f'--class with one of {_listed(self.classes)}'
+      )
+    return np.stack([self.prompts.encode(text) for text in texts])
 
   def sampling(
     self,
@@ -114,21 +142,23 @@ class Generator:
     num_frames: int | None = None,
     guidance: str | None = None,
     temperature: float | None = None,
-    seed: int = 0,
-    batch_size: int = 8,
-    window: int | None = None,
+    top_p: float | None = None,
+    size: tuple[int, int] | None = None,
+    **others,
   ) -> SamplingConfig:
     """What was chosen; None takes what the generator was trained with."""
-    preview = self.config.sampling
+    data, preview = self.config.data, self.config.sampling
+
+    def chosen(value, default):
+      return default if value is None else value
+
     return SamplingConfig(
-      num_frames=self.config.data.num_frames
-      if num_frames is None
-      else num_frames,
-      guidance=preview.guidance if guidance is None else guidance,
-      temperature=preview.temperature if temperature is None else temperature,
-      seed=seed,
-      batch_size=batch_size,
-      window=window,
+      num_frames=chosen(num_frames, data.num_frames),
+      guidance=chosen(guidance, preview.guidance),
+      temperature=chosen(temperature, preview.temperature),
+      top_p=chosen(top_p, preview.get('top_p', 1.0)),
+      size=chosen(size, (data.height, data.width)),
+      **others,
     )
 
   def program(self, sampling: SamplingConfig):
@@ -145,14 +175,14 @@ class Rules:
     autoencoder: the tokenizer's networks.
     plan: of the latent frames that are kept at a time.
     gamma_ts: strength of guidance of all latent frames and their scales.
-    temperature: of the bits.
+    drawing: temperature and top_p of the bits.
   """
 
   model: VideoAR
   autoencoder: Autoencoder
   plan: UnitPlan
   gamma_ts: np.ndarray
-  temperature: float
+  drawing: dict[str, float]
 
   @property
   def guided(self) -> bool:
@@ -171,20 +201,39 @@ def make_rules(
     ValueError: frames off the tokenizer's grid, a malformed guidance or
       temperature.
   """
-  frames, kept = tokenizer.latent_frames(sampling.num_frames), sampling.window
-  kept = frames if kept is None else min(frames, kept + 1)
-  num_scales = len(tokenizer.scales)
+  frames = tokenizer.latent_frames(sampling.num_frames)
+  scales = tokenizer.scales
+  if sampling.size is not None:
+    scales = tokenizer.scales_for(*sampling.size)
   return Rules(
     model=make_transformer(
-      transformer, num_bits=tokenizer.latent_width, num_scales=num_scales
+      transformer,
+      num_bits=tokenizer.latent_width,
+      num_scales=tokenizer.num_scales,
     ),
     autoencoder=make_tokenizer(tokenizer),
-    plan=next_scale_plan(kept, tokenizer.scales),
+    plan=_kept_plan(transformer, frames, scales, window=sampling.window),
     gamma_ts=parse_guidance(
-      sampling.guidance, num_frames=frames, num_scales=num_scales
+      sampling.guidance, num_frames=frames, num_scales=len(scales)
     ),
-    temperature=sampling.temperature,
+    drawing={'temperature': sampling.temperature, 'top_p': sampling.top_p},
   )
+
+
+def _kept_plan(
+  transformer: TransformerConfig, frames: int, scales, *, window: int | None
+) -> UnitPlan:
+  """The plan of the latent frames that are kept at a time."""
+  plan = make_plan(transformer.plan, frames, scales)
+  transformer.check_reach(plan)
+  if window is None or window + 1 >= frames:
+    return plan
+  if plan.block_frames > 1:
+    raise ValueError(
+      f'window={window}: this generator makes all {frames} latent frames '
+      f'together (plan {plan.name}); leave window out'
+    )
+  return make_plan(transformer.plan, window + 1, scales)
 
 
 def make_sample_program(
@@ -200,9 +249,9 @@ def make_sample_program(
     sampling: frames, guidance, temperature, window.
 
   Returns:
-    program(nets, label_b, index_b, seed, given=None) -> (video_bTHWc uint8,
-    Rollout), with nets {'autoencoder': …, 'transformer': …}, one index per
-    sample, and `given` the bits of the first latent frames, if any.
+    program(nets, condition_bx, index_b, seed, given=None) -> (video_bTHWc
+    uint8, Rollout), with nets {'autoencoder': …, 'transformer': …}, one index
+    per sample, and `given` the bits of the first latent frames, if any.
 
   Raises:
     ValueError: see `make_rules`.
@@ -211,18 +260,18 @@ def make_sample_program(
 
   @jax.jit
   def program(
-    nets, label_b, index_b, seed, given=None
+    nets, condition_bx, index_b, seed, given=None
   ) -> tuple[jax.Array, Rollout]:
     sampled = rollout(
       rules.model,
       nets['transformer'],
       plan=rules.plan,
-      label_b=label_b,
+      condition_bx=condition_bx,
       key_b=sample_keys(seed, index_b),
       gamma_ts=rules.gamma_ts,
       guided=rules.guided,
-      temperature=rules.temperature,
       given=given,
+      **rules.drawing,
     )
     video = rules.autoencoder.apply(
       {'params': nets['autoencoder']}, sampled.f_bthwd, method='decode'
@@ -235,20 +284,20 @@ def make_sample_program(
 def sample_videos(
   program: Any,
   nets: dict[str, Any],
-  labels: Sequence[int],
+  conditions_nx: np.ndarray,
   *,
   sampling: SamplingConfig,
   first_index: int = 0,
   given: Bits | None = None,
 ) -> Iterator[np.ndarray]:
-  """Yields one video per label, in order, sampled batch by batch.
+  """Yields one video per condition, in order, sampled batch by batch.
 
   The last batch is filled up, so that one program serves all.
 
   Args:
     program: from `make_sample_program`.
     nets: parameters of both networks.
-    labels: class of each sample.
+    conditions_nx: class or prompt of each sample.
     sampling: seed and batch size.
     first_index: index of the first sample.
     given: bits of the first latent frames of every video, of a batch of one.
@@ -256,17 +305,42 @@ def sample_videos(
   Yields:
     uint8 THWc.
   """
-  labels = np.asarray(labels, np.int32)
-  size = min(sampling.batch_size, max(len(labels), 1))
+  conditions_nx = np.asarray(conditions_nx, np.int32)
+  count = len(conditions_nx)
+  size = min(sampling.batch_size, max(count, 1))
   if given is not None:
     given = repeat_bits(given, size)
-  for start in range(0, len(labels), size):
+  for start in range(0, count, size):
     rows = np.arange(start, start + size)
-    label_b = labels[np.minimum(rows, len(labels) - 1)]
+    condition_bx = conditions_nx[np.minimum(rows, count - 1)]
     index_b = (rows + first_index).astype(np.uint32)
     seed = np.uint32(sampling.seed)
-    video, _ = program(nets, label_b, index_b, seed, given)
-    yield from to_host(video)[: len(labels) - start]
+    video, _ = program(nets, condition_bx, index_b, seed, given)
+    yield from to_host(video)[: count - start]
+
+
+def check_continues(transformer: TransformerConfig) -> None:
+  """Raises ValueError where a video cannot go on from frames it is given."""
+  if make_plan(transformer.plan, 2, ((1, 1),)).block_frames > 1:
+    raise ValueError(
+      f'plan={transformer.plan}: this generator makes all frames together and '
+      'cannot go on from given ones; leave out --image, --video and --shots'
+    )
+
+
+def make_prompt_encoder(
+  config: Any, transformer: TransformerConfig
+) -> PromptEncoder | None:
+  """What reads prompts for a generator; None where classes condition it.
+
+  Args:
+    config: a generator's resolved config.
+    transformer: its transformer's shape.
+  """
+  if transformer.condition != Condition.TEXT:
+    return None
+  prompts = from_saved(PromptConfig, config.prompts)
+  return PromptEncoder(prompts, transformer.prefix_length)
 
 
 def repeat_bits(bits: Bits, batch: int) -> Bits:
@@ -284,5 +358,10 @@ def label_of(name: str, classes: Sequence[str]) -> int:
     return list(classes).index(name)
   near = difflib.get_close_matches(name, classes, n=3, cutoff=0.4)
   hint = f'; did you mean {" or ".join(near)}?' if near else ''
-  shown = ', '.join(classes[:20]) + (', …' if len(classes) > 20 else '')
-  raise ValueError(f'class {name!r} does not exist{hint}; there are: {shown}')
+  raise ValueError(
+    f'class {name!r} does not exist{hint}; there are: {_listed(classes)}'
+  )
+
+
+def _listed(classes: Sequence[str]) -> str:
+  return ', '.join(classes[:20]) + (', …' if len(classes) > 20 else '')

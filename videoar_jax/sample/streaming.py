@@ -1,11 +1,12 @@
 """Videos whose frames arrive while they are made, of any length.
 
-A latent frame at a time: the rollout goes on from its state, and the decoder
-from its own. With a window, neither state grows.
+A block of the plan at a time, which in VideoAR's is a latent frame: the rollout
+goes on from its state, and the decoder from its own. With a window, neither
+state grows.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from videoar_jax.sample.sampler import (
   Generator,
   Rules,
   SamplingConfig,
+  check_continues,
   make_rules,
   repeat_bits,
 )
@@ -24,7 +26,7 @@ from videoar_jax.tokenizer.stream import Tokenizer
 
 
 class VideoStream:
-  """Samples videos a latent frame at a time.
+  """Samples videos a block at a time.
 
   Attributes:
     generator: networks and config.
@@ -40,7 +42,7 @@ class VideoStream:
 
   def video(
     self,
-    label_b: Sequence[int],
+    condition_bx: np.ndarray,
     *,
     first_index: int = 0,
     given: Bits | None = None,
@@ -51,7 +53,7 @@ class VideoStream:
     The bits are those of `sampler.sample_videos`, up to how sums are rounded.
 
     Args:
-      label_b: class of each video.
+      condition_bx: class or prompt of each video.
       first_index: index of the first video.
       given: bits of the first latent frames of every video; of a batch of one,
         or of all.
@@ -60,23 +62,27 @@ class VideoStream:
     Yields:
       uint8 bTHWc; one frame for the first latent frame, then τ for each.
     """
-    label_b, nets = np.asarray(label_b, np.int32), self.generator.nets
-    index_b = np.arange(len(label_b), dtype=np.uint32) + np.uint32(first_index)
+    condition_bx = np.asarray(condition_bx, np.int32)
+    nets, batch = self.generator.nets, len(condition_bx)
+    index_b = np.arange(batch, dtype=np.uint32) + np.uint32(first_index)
     key_b = sample_keys(np.uint32(self.sampling.seed + shot), index_b)
-    if given is not None and len(given[0]) < len(label_b):
-      given = repeat_bits(given, len(label_b))
+    if given is not None and len(given[0]) < batch:
+      given = repeat_bits(given, batch)
     num_given = given[0].shape[1] if given else 0
-    state, conv = self._begin(nets, label_b), None
-    for t in range(len(self._rules.gamma_ts)):
-      own, gamma_1s = None, self._rules.gamma_ts[t : t + 1]
+    state, conv = self._begin(nets, condition_bx), None
+    step, gamma_ts = self._rules.plan.block_frames, self._rules.gamma_ts
+    for t in range(0, len(gamma_ts), step):
+      own, block = None, slice(t, t + step)
       if t < num_given:
-        own = tuple(np.float32(scale[:, t : t + 1]) for scale in given)
-      state, conv, video = self._step(nets, state, conv, key_b, gamma_1s, own)
+        own = tuple(np.float32(scale[:, block]) for scale in given)
+      state, conv, video = self._step(
+        nets, state, conv, key_b, gamma_ts[block], own
+      )
       yield np.asarray(video)
 
   def shots(
     self,
-    label_b: Sequence[int],
+    condition_bx: np.ndarray,
     *,
     num_shots: int,
     overlap: int,
@@ -89,7 +95,7 @@ class VideoStream:
     one, where they are not shown again. Shot s draws with the seed plus s.
 
     Args:
-      label_b: class of each video.
+      condition_bx: class or prompt of each video.
       num_shots: at least 1.
       overlap: pixel frames that two shots share, on the tokenizer's grid.
       first_index: index of the first video.
@@ -113,7 +119,7 @@ class VideoStream:
         shot + 1 == num_shots,
       )
       for video in self.video(
-        label_b, first_index=first_index, given=given, shot=shot
+        condition_bx, first_index=first_index, given=given, shot=shot
       ):
         if not is_last:
           seen = (
@@ -135,6 +141,7 @@ def check_shots(
   if num_shots < 1:
     raise ValueError(f'num_shots={num_shots}: wanted at least 1')
   if num_shots > 1:
+    check_continues(generator.transformer)
     generator.tokenizer.latent_frames(overlap)
     if overlap >= sampling.num_frames:
       raise ValueError(
@@ -144,29 +151,29 @@ def check_shots(
 
 
 def _programs(rules: Rules) -> tuple[Callable, Callable]:
-  """Compiled begin(nets, label_b), and a step of one latent frame."""
+  """Compiled begin(nets, condition_bx), and a step of one block."""
 
   @jax.jit
-  def begin_(nets, label_b):
+  def begin_(nets, condition_bx):
     return begin(
       rules.model,
       nets['transformer'],
       plan=rules.plan,
-      label_b=label_b,
+      condition_bx=condition_bx,
       guided=rules.guided,
     )
 
   @functools.partial(jax.jit, donate_argnums=(1, 2))
-  def step(nets, state, conv, key_b, gamma_1s, given):
+  def step(nets, state, conv, key_b, gamma_ts, given):
     state, sampled = advance(
       rules.model,
       nets['transformer'],
       state,
       plan=rules.plan,
       key_b=key_b,
-      gamma_ts=gamma_1s,
-      temperature=rules.temperature,
+      gamma_ts=gamma_ts,
       given=given,
+      **rules.drawing,
     )
     video, conv = rules.autoencoder.apply(
       {'params': nets['autoencoder']},

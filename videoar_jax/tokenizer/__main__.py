@@ -22,7 +22,6 @@ PyTorch file, launch/torch_to_safetensors.py makes safetensors.
 
 import itertools
 import pathlib
-import re
 from collections.abc import Iterator
 
 import jax
@@ -222,10 +221,7 @@ def _size(tokenizer: Tokenizer) -> tuple[int, int]:
   """Height and width that --video is coded at, pixels."""
   if _SIZE.value is None:
     return tokenizer.config.resolution
-  match = re.fullmatch(r'(\d+)[x×](\d+)', _SIZE.value)
-  if not match:
-    raise ValueError(f'--size={_SIZE.value}: wanted HEIGHTxWIDTH, as 128x192')
-  return int(match[1]), int(match[2])
+  return command.parse_size(_SIZE.value)
 
 
 def _frame_rate(path: str) -> float:

@@ -76,6 +76,11 @@ class TokenizerConfig:
     """Scales of every resolution, those of the main one first."""
     return (self.scales, *self.more_scales)
 
+  @property
+  def num_scales(self) -> int:
+    """Scales of the longest schedule."""
+    return max(len(schedule) for schedule in self.schedules)
+
   def scales_of(self, grid: tuple[int, int]) -> tuple[tuple[int, int], ...]:
     """The schedule of a latent grid (h, w).
 

@@ -12,6 +12,7 @@
 - `defaults`: whole configs with every key.
 - `recipe`: what a recipe is.
 - `tokenizer_recipe`: trains the autoencoder.
+- `condition`: what a generator's data and last stage say of its conditions.
 - `generator_recipe`: trains the transformer over a frozen tokenizer.
 - `python -m videoar_jax.train`: the command.
 """

@@ -87,6 +87,7 @@ def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
       start_step=step,
       process_index=jax.process_index(),
       process_count=jax.process_count(),
+      prompts=recipe.prompts,
     )
 
   loop.run(

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from videoar_jax.core.config import section
 from videoar_jax.core.mesh import MeshConfig
 from videoar_jax.data.config import DataConfig
+from videoar_jax.data.prompts import PromptConfig
 from videoar_jax.objectives.adversarial import AdversarialConfig
 from videoar_jax.objectives.corruption import CorruptionConfig
 from videoar_jax.objectives.frame_mask import FrameMaskConfig
@@ -29,10 +30,12 @@ class PreviewConfig:
   Attributes:
     guidance: see `sample.guidance.parse_guidance`.
     temperature: of the bits.
+    top_p: see `sample.bits.draw_bits`.
   """
 
   guidance: str = 'ucf'
   temperature: float = 1.0
+  top_p: float = 1.0
 
 
 def tokenizer_config() -> ConfigDict:
@@ -85,12 +88,15 @@ def generator_config() -> ConfigDict:
   """A generator run at paper scale (L); unlocked.
 
   `tokenizer` is the path of a trained tokenizer; `classes` is filled in from
-  the data set.
+  the data set, and so is `prompts.tokenizer` where prompts condition.
+  `more_data` is that of `tokenizer_config`.
   """
   return _config(
     recipe='generator',
+    more_data=ConfigDict(),
     tokenizer='',
     classes=(),
+    prompts=section(PromptConfig()),
     transformer=section(TransformerConfig()),
     corruption=section(CorruptionConfig()),
     frame_mask=section(FrameMaskConfig()),

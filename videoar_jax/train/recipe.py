@@ -8,8 +8,10 @@ import jax
 import numpy as np
 from etils import epath
 
+from videoar_jax.core.config import from_section
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.pipeline import make_batches
+from videoar_jax.data.prompts import PromptEncoder
 from videoar_jax.train.state import TrainState, Update
 
 _HELD_OUT_SEED = 1_000_003
@@ -22,6 +24,7 @@ class Recipe:
   Attributes:
     updates: the networks in training.
     streams: the data that its batches are drawn from, turn by turn.
+    prompts: of the streams' prompts, if they have any.
     frozen: parameters of networks that are only read.
     evaluate: held-out metrics of the averaged parameters.
     visualise: writes pictures of the averaged parameters' work.
@@ -30,14 +33,23 @@ class Recipe:
 
   updates: tuple[Update, ...]
   streams: tuple[DataConfig, ...]
+  prompts: PromptEncoder | None = None
   frozen: dict[str, Any]
   evaluate: Callable[[TrainState], dict[str, float]]
   visualise: Callable[[TrainState, int], None]
   config: Any
 
 
+def more_streams(config: Any) -> tuple[DataConfig, ...]:
+  """The streams of more_data, in the order of their names."""
+  return tuple(
+    from_section(DataConfig, config.more_data[name])
+    for name in sorted(config.more_data)
+  )
+
+
 def held_out_batches(
-  data: DataConfig, num_batches: int
+  data: DataConfig, num_batches: int, *, prompts: PromptEncoder | None = None
 ) -> Callable[[], Iterator[dict[str, np.ndarray]]]:
   """The same few held-out batches at every call, for this process."""
 
@@ -48,6 +60,7 @@ def held_out_batches(
       seed=_HELD_OUT_SEED,
       process_index=jax.process_index(),
       process_count=jax.process_count(),
+      prompts=prompts,
     )
     for _, batch in zip(range(num_batches), stream):
       yield batch

@@ -32,6 +32,7 @@ from videoar_jax.train.optimizer import OptimizerConfig
 from videoar_jax.train.recipe import (
   Recipe,
   held_out_batches,
+  more_streams,
   picture_path,
 )
 from videoar_jax.train.state import TrainState, Update
@@ -62,7 +63,7 @@ def make_tokenizer_recipe(
   """
   data = from_section(DataConfig, config.data)
   tokenizer = from_section(TokenizerConfig, config.tokenizer)
-  streams = (data, *_more_streams(config))
+  streams = (data, *more_streams(config))
   for stream in streams:
     tokenizer.latent_frames(stream.num_frames)
     tokenizer.check_resolution(stream.height, stream.width)
@@ -117,14 +118,6 @@ def make_tokenizer_recipe(
 class _Judge:
   opponent: Opponent
   update: Update
-
-
-def _more_streams(config: Any) -> tuple[DataConfig, ...]:
-  """The streams of more_data, in the order of their names."""
-  return tuple(
-    from_section(DataConfig, config.more_data[name])
-    for name in sorted(config.more_data)
-  )
 
 
 def _discriminator_update(

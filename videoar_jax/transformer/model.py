@@ -18,8 +18,12 @@ from videoar_jax.core.layers import RMSNorm, fan_in_normal, logical
 from videoar_jax.core.mesh import constrain
 from videoar_jax.plan.unit import Unit, UnitPlan
 from videoar_jax.transformer.block import Attend, Block
-from videoar_jax.transformer.config import Remat, TransformerConfig
-from videoar_jax.transformer.prefix import ClassPrefix
+from videoar_jax.transformer.config import (
+  Positions,
+  Remat,
+  TransformerConfig,
+)
+from videoar_jax.transformer.prefix import Prefix, prefix_lengths
 
 
 class VideoAR(nn.Module):
@@ -28,7 +32,7 @@ class VideoAR(nn.Module):
   Attributes:
     config: shape of the transformer.
     num_bits: bits of a token, q.
-    num_scales: scales of the tokenizer.
+    num_scales: scales of the tokenizer's longest schedule.
   """
 
   config: TransformerConfig
@@ -63,12 +67,13 @@ class VideoAR(nn.Module):
   def __call__(
     self,
     inputs_blq: jax.Array,
-    label_b: jax.Array,
+    condition_bx: jax.Array,
     *,
     plan: UnitPlan,
     unit: Unit | None = None,
     frame: jax.Array | int = 0,
     cache: KVCache | None = None,
+    length_b: jax.Array | None = None,
     extra_mask_bll: jax.Array | None = None,
   ):
     """Logits of a whole plan; or, with a cache, of one unit.
@@ -76,58 +81,82 @@ class VideoAR(nn.Module):
     Args:
       inputs_blq: the features that each token starts from, float32; those of
         the very first unit are not read (a learned start token is).
-      label_b: class, int32; num_classes stands for unconditional.
-      plan: the order of prediction. With a cache, of the frames it has room
-        for: a later frame takes the place of the oldest one, which is seen no
-        more.
-      unit: with a cache, the unit whose tokens inputs_blq holds, taken as
-        frame 0; None there means the prefix alone.
-      frame: with a cache, the unit's frame, from 0; may be traced.
+      condition_bx: classes or prompts (see `prefix`), not read for a unit.
+      plan: the order of prediction. With a cache, of the blocks it has room
+        for: a later one takes the place of the oldest, which is seen no more.
+      unit: with a cache, the unit whose tokens inputs_blq holds, taken as of
+        the first block; None there means the prefix alone.
+      frame: with a cache, the unit's first frame, from 0; may be traced.
       cache: keys and values of what came before.
+      length_b: with a cache and a unit, what `prefix_lengths` says.
       extra_mask_bll: per-example mask over the plan's tokens, training only.
 
     Returns:
       logits_blq2 float32; with a cache also the new cache (and no logits for
       the prefix).
     """
-    prefix = self.config.prefix_length
     if cache is None:
-      return self._whole(inputs_blq, label_b, plan, extra_mask_bll)
+      return self._whole(inputs_blq, condition_bx, plan, extra_mask_bll)
     if unit is None:
-      x = self._prefix(label_b)
-      angles = self._angles(np.zeros((0, 3), np.int32), with_prefix=True)
-      visible = np.arange(prefix + plan.num_tokens) < prefix
-      _, cache = self._cached(x, angles, cache, 0, jnp.asarray(visible))
-      return cache
-    first = plan.units.index(unit)
-    offset, visible = self._place(plan, first, frame)
+      return self._read_prefix(condition_bx, plan, cache)
+    first = plan.block.index(unit)
+    offset, visible = self._place(plan, first, frame, length_b)
     position = jnp.asarray(unit.positions()) + jnp.asarray([1, 0, 0]) * frame
     scale_l = np.full(unit.num_tokens, unit.scale)
     is_first = jnp.asarray((first == 0) & (jnp.asarray(frame) == 0))
-    x = self._embed(inputs_blq, scale_l, jnp.full(unit.num_tokens, is_first))
-    angles = self._angles(position)
+    is_first_l = jnp.full(unit.num_tokens, is_first)
+    x = self._embed(inputs_blq, scale_l, position, is_first_l)
+    angles = self._angles(position, length_b)
     x, cache = self._cached(x, angles, cache, offset, visible)
     return self._logits(x), cache
 
-  def _place(self, plan: UnitPlan, first: int, frame):
-    """Where a unit of a frame lies in the cache, and what it sees of it."""
-    prefix = self.config.prefix_length
-    per_frame = plan.offsets[self.num_scales]
-    own = frame % plan.num_frames
-    token = np.arange(plan.num_tokens)
-    slot, within = token // per_frame, token % per_frame
-    visible = jnp.where(
-      slot == own, within < plan.offsets[first + 1], slot < frame
-    )
-    visible = jnp.concatenate([jnp.ones(prefix, bool), visible])
-    return prefix + own * per_frame + plan.offsets[first], visible
+  def _read_prefix(self, condition_bx, plan: UnitPlan, cache: KVCache):
+    """The cache with the prefix in it."""
+    prefix, length_b = self._prefix(condition_bx)
+    count = self.config.prefix_length + plan.num_tokens
+    seen = self._prefix_mask(length_b)
+    rest = count - seen.shape[-1]
+    visible = jnp.pad(seen, [(0, 0)] * (seen.ndim - 1) + [(0, rest)])
+    angles = self._prefix_angles()
+    return self._cached(prefix, angles, cache, 0, visible)[1]
 
-  def _whole(self, inputs_blq, label_b, plan, extra_mask_bll):
-    prefix = self.config.prefix_length
+  def _place(self, plan: UnitPlan, first: int, frame, length_b):
+    """Where a unit of a frame lies in the cache, and what it sees of it."""
+    block = frame // plan.block_frames
+    per_block = plan.offsets[len(plan.block)]
+    own = block % (plan.num_frames // plan.block_frames)
+    token = np.arange(plan.num_tokens)
+    slot, within = token // per_block, token % per_block
+    visible = jnp.where(
+      slot == own, within < plan.offsets[first + 1], slot < block
+    )
+    seen = self._prefix_mask(length_b)
+    visible = jnp.broadcast_to(visible, (*seen.shape[:-1], len(token)))
+    visible = jnp.concatenate([seen, visible], axis=-1)
+    offset = self.config.prefix_length + own * per_block + plan.offsets[first]
+    return offset, visible
+
+  def _prefix_mask(self, length_b) -> jax.Array:
+    """Which prefix tokens are seen: (prefix,), or (b, prefix) of prompts."""
+    place = jnp.arange(self.config.prefix_length)
+    if length_b is None:
+      return jnp.ones_like(place, bool)
+    return place < length_b[:, None]
+
+  def _whole(self, inputs_blq, condition_bx, plan, extra_mask_bll):
+    config, prefix = self.config, self.config.prefix_length
+    config.check_reach(plan)
     mask = plan.mask(prefix)
     if extra_mask_bll is not None:
       pad = ((0, 0), (prefix, 0), (prefix, 0))
       extra_mask_bll = jnp.pad(extra_mask_bll, pad, constant_values=True)
+    tokens, length_b = self._prefix(condition_bx)
+    key_mask_bl = None
+    if length_b is not None:
+      pad = ((0, 0), (0, plan.num_tokens))
+      key_mask_bl = jnp.pad(
+        self._prefix_mask(length_b), pad, constant_values=True
+      )
 
     def attend(q, k, v, cache):
       out = block_attention(
@@ -136,18 +165,24 @@ class VideoAR(nn.Module):
         v,
         mask=mask,
         extra_mask_bll=extra_mask_bll,
-        kernel=AttentionKernel(self.config.attention),
+        key_mask_bl=key_mask_bl,
+        kernel=AttentionKernel(config.attention),
       )
       return out, cache
 
     first = np.arange(plan.num_tokens) < plan.units[0].num_tokens
-    x = self._embed(inputs_blq, plan.scale_l, first)
-    x = jnp.concatenate([self._prefix(label_b), x], axis=1)
-    angles = self._angles(plan.position_l3, with_prefix=True)
+    x = self._embed(inputs_blq, plan.scale_l, plan.position_l3, first)
+    x = jnp.concatenate([tokens, x], axis=1)
+    of_prefix = self._prefix_angles()
+    angles = self._angles(plan.position_l3, length_b)
+    of_prefix = jnp.broadcast_to(
+      of_prefix, (*angles.shape[:-2], *of_prefix.shape)
+    )
+    angles = jnp.concatenate([of_prefix, angles], axis=-2)
     x, _ = self._run(constrain(x, 'batch', None, None), angles, None, attend)
     return self._logits(x[:, prefix:])
 
-  def _cached(self, x_bld, angles_lp, cache: KVCache, offset, visible_m):
+  def _cached(self, x_bld, angles_lp, cache: KVCache, offset, visible_xm):
     def attend(q, k, v, layer_cache):
       return cached_attention(
         q,
@@ -155,31 +190,47 @@ class VideoAR(nn.Module):
         v,
         cache_bmnk=layer_cache,
         offset=offset,
-        visible_m=visible_m,
+        visible_xm=visible_xm,
       )
 
     pair = (cache.k_xbmnk, cache.v_xbmnk)
     x_bld, pair = self._run(x_bld, angles_lp, pair, attend)
     return x_bld, KVCache(*pair)
 
-  def _angles(self, position_l3, *, with_prefix: bool = False):
-    """Rotary angles; visual positions are shifted by the prefix's length."""
-    prefix = self.config.prefix_length
-    position = jnp.asarray(position_l3) + prefix
-    if with_prefix:
-      text = jnp.repeat(jnp.arange(prefix)[:, None], 3, axis=1)
-      position = jnp.concatenate([text, position])
-    return rope.angles(
-      position, self.config.head_width, base=self.config.rope_base
-    )
+  def _angles(self, position_l3, length_b) -> jax.Array:
+    """Rotary angles (l, k/2), shifted by the prefix; (b, l, k/2) of prompts."""
+    shift = self.config.prefix_length
+    if length_b is not None:
+      shift = length_b[:, None, None]
+    return self._rotary(jnp.asarray(position_l3) + shift)
 
-  def _prefix(self, label_b):
+  def _prefix_angles(self) -> jax.Array:
+    """Rotary angles of prefix token n, which lies at (n, n, n)."""
+    place = jnp.arange(self.config.prefix_length)[:, None]
+    return self._rotary(jnp.repeat(place, 3, axis=1))
+
+  def _rotary(self, position_x3) -> jax.Array:
     config = self.config
-    return ClassPrefix(
-      config.num_classes, config.prefix_length, config.width, name='prefix'
-    )(label_b).astype(config.dtype)
+    if config.positions == Positions.LEARNED:
+      position_x3 = jnp.zeros_like(position_x3)
+    return rope.angles(position_x3, config.head_width, base=config.rope_base)
 
-  def _embed(self, inputs_blq, scale_l, first_l):
+  def _prefix(self, condition_bx):
+    """Prefix tokens, and how many of them are seen."""
+    tokens = Prefix(self.config, name='prefix')(condition_bx)
+    if self.config.positions == Positions.LEARNED:
+      tokens = tokens + self._learned_positions(
+        'prefix_positions', (self.config.prefix_length,)
+      )
+    length_b = prefix_lengths(self.config, condition_bx)
+    return tokens.astype(self.config.dtype), length_b
+
+  def _learned_positions(self, name: str, shape: tuple[int, ...]) -> jax.Array:
+    axes = (None,) * len(shape)
+    init = logical(nn.initializers.normal(0.1), *axes, 'embed')
+    return self.param(name, init, (*shape, self.config.width))
+
+  def _embed(self, inputs_blq, scale_l, position_l3, first_l):
     """proj(features) + scale embedding; the first unit is the start token."""
     d, q = self.config.width, self.num_bits
     project = self.param(
@@ -197,6 +248,12 @@ class VideoAR(nn.Module):
     x = jnp.einsum('blq,qd->bld', inputs_blq * q**0.5, project)
     x = jnp.where(jnp.asarray(first_l)[:, None], start, x)
     x = x + jnp.take(scales, jnp.asarray(scale_l), axis=0)
+    if self.config.positions == Positions.LEARNED:
+      table = self._learned_positions(
+        'positions', (3, self.config.max_positions)
+      )
+      axis = jnp.arange(3)
+      x = x + jnp.sum(table[axis, jnp.asarray(position_l3)], axis=-2)
     return x.astype(self.config.dtype)
 
   def _logits(self, x_bld):

@@ -1,0 +1,148 @@
+"""Prompts as tokens: byte-level BPE, so that no word is unknown."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import tokenizers
+
+PADDING = -1  # fills a prompt's tokens up to their largest number
+_BYTES = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptConfig:
+  """How a generator reads prompts; without effect where classes condition it.
+
+  Attributes:
+    template: the prompt of a class, with {} where its name goes; used where a
+      data set has no captions.
+    tokenizer: '' trains a tokenizer on the data set's prompts; or the path of a
+      JSON file of the library `tokenizers`. In a run's own config it is that
+      JSON itself, so that checkpoints need nothing outside.
+  """
+
+  template: str = 'a video of a person {}'
+  tokenizer: str = ''
+
+  def __post_init__(self):
+    if self.template.count('{}') != 1:
+      raise ValueError(
+        f'template={self.template!r}: {{}} must stand once, where the name of '
+        'the class goes'
+      )
+
+  def class_prompt(self, name: str) -> str:
+    """The prompt of a class; `ApplyLipstick` is read as "apply lipstick"."""
+    words = re.sub(r'(?<=[a-z0-9])(?=[A-Z])', ' ', name).replace('_', ' ')
+    return self.template.format(words.lower())
+
+
+def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> str:
+  """Trains byte-level BPE.
+
+  Args:
+    texts: to train on; the same texts give the same tokenizer.
+    vocabulary: tokens at most, the 256 bytes among them.
+
+  Returns:
+    The tokenizer as JSON.
+
+  Raises:
+    ValueError: vocabulary below 256.
+  """
+  if vocabulary < _BYTES:
+    raise ValueError(
+      f'vocabulary={vocabulary}: byte-level BPE needs at least {_BYTES}'
+    )
+  parts = tokenizers.pre_tokenizers
+  tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+  tokenizer.pre_tokenizer = parts.ByteLevel(add_prefix_space=True)
+  tokenizer.decoder = tokenizers.decoders.ByteLevel()
+  trainer = tokenizers.trainers.BpeTrainer(
+    vocab_size=vocabulary,
+    initial_alphabet=sorted(parts.ByteLevel.alphabet()),
+    show_progress=False,
+  )
+  tokenizer.train_from_iterator(texts, trainer)
+  return tokenizer.to_str()
+
+
+def read_tokenizer(path: str) -> str:
+  """Reads a tokenizer's JSON file.
+
+  Raises:
+    ValueError: there is none, or it is not a tokenizer.
+  """
+  try:
+    text = pathlib.Path(path).read_text(encoding='utf-8')
+  except (OSError, UnicodeDecodeError) as error:
+    raise ValueError(f'tokenizer={path}: {error}') from error
+  _parse(text, where=path)
+  return text
+
+
+@functools.lru_cache(maxsize=4)
+def _parse(text: str, *, where: str = 'JSON') -> tokenizers.Tokenizer:
+  try:
+    return tokenizers.Tokenizer.from_str(text)
+  except Exception as error:  # the library raises nothing narrower
+    raise ValueError(
+      f'tokenizer={where}: not a JSON file of the library `tokenizers`: {error}'
+    ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptEncoder:
+  """Turns prompts into tokens of one length.
+
+  Attributes:
+    config: its tokenizer is JSON.
+    length: tokens that a prompt may have at most.
+  """
+
+  config: PromptConfig
+  length: int
+
+  @property
+  def vocabulary(self) -> int:
+    """Number of different tokens."""
+    tokenizer = _parse(self.config.tokenizer)
+    tokens = tokenizer.get_vocab().values()
+    return 1 + max(tokens)
+
+  def encode(self, prompt: str) -> np.ndarray:
+    """Tokens of a prompt, filled up with PADDING: int32 (length,).
+
+    Raises:
+      ValueError: the prompt is empty or too long.
+    """
+    text = prompt.strip()
+    if not text:
+      raise ValueError(
+        f'prompt {prompt!r} is empty; say what the video is to show'
+      )
+    tokens = _parse(self.config.tokenizer).encode(text).ids
+    if len(tokens) > self.length:
+      raise ValueError(
+        f'prompt {shortened(text)!r} has {len(tokens)} tokens, the generator '
+        f'reads {self.length} (transformer.prefix_length); use fewer words'
+      )
+    row = np.full(self.length, PADDING, np.int32)
+    row[: len(tokens)] = tokens
+    return row
+
+  def encode_classes(self, names: Sequence[str]) -> np.ndarray:
+    """Tokens of the classes' prompts: int32 (n, length)."""
+    prompts = [self.config.class_prompt(name) for name in names]
+    return np.stack([self.encode(prompt) for prompt in prompts])
+
+
+def shortened(text: str, length: int = 60) -> str:
+  """The beginning of a long text."""
+  return text if len(text) <= length else text[: length - 1] + '…'

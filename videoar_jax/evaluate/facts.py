@@ -1,0 +1,77 @@
+"""What an evaluation was computed from and with, for its result file."""
+
+import jax
+
+from videoar_jax.evaluate import baselines, i3d, protocols, provenance
+from videoar_jax.evaluate.request import Request, Task
+from videoar_jax.evaluate.windows import Windows
+
+
+def bits_per_clip(task: Task) -> int:
+  """Bits that the tokenizer makes of a clip."""
+  config = task.tokenizer
+  tokens = sum(h * w for h, w in task.scales)
+  latent_frames = config.latent_frames(task.data.num_frames)
+  return latent_frames * tokens * config.latent_width
+
+
+def code_facts(task: Task, counts: baselines.BitCounts) -> dict:
+  """Numbers of bits, and how much is in them."""
+  data, bits = task.data, bits_per_clip(task)
+  entropies = counts.entropies()
+  return {
+    'bits_per_clip': bits,
+    'bits_per_pixel': bits / (data.num_frames * data.height * data.width),
+    'bit_entropy': [float(entropy_q.mean()) for entropy_q in entropies],
+    'bit_entropy_least': [float(entropy_q.min()) for entropy_q in entropies],
+    'scales': [list(scale) for scale in task.scales],
+  }
+
+
+def all_facts(
+  request: Request, task: Task, model: i3d.I3D | None, real: Windows
+) -> dict:
+  """What the figures were computed from and with."""
+  loaded, protocol = task.loaded, task.protocol
+  rules = protocols.describe(task.rules)
+  own = {key: rules[key] for key in ('i3d', 'covariance')}
+  tokenizer = loaded if task.paired else loaded.tokenizer
+  seed = request.seed
+  seeds = {'real': seed, 'fvd_inf': seed}
+  if not task.paired:
+    seeds['samples'] = seed
+  if request.baselines:
+    seeds['second real draw'] = seed + 1
+    seeds[baselines.RANDOM_BITS] = seed
+  return {
+    'fvd_skipped': model is None,
+    'protocol': protocol.name
+    if protocol
+    else f'none: feature rules of {task.rules.name}',
+    'rules': rules if protocol else own,
+    'num_real': task.num_videos,
+    'num_generated': task.num_videos,
+    'frames': task.data.num_frames,
+    'resolution': [task.data.height, task.data.width],
+    'source': task.data.source,
+    'split_file': task.data.split_file or None,
+    'split': task.split,
+    'videos_in_split': real.videos_in_split,
+    'videos_repeated': real.videos_repeated,
+    'videos_substituted': real.substituted,
+    'checkpoint': str(request.checkpoint),
+    'recipe': loaded.config.recipe,
+    'step': loaded.step,
+    'digest': loaded.digest,
+    'tokenizer_digest': tokenizer.digests['autoencoder'],
+    'guidance': task.sampling and task.sampling.guidance,
+    'temperature': task.sampling and task.sampling.temperature,
+    'top_p': task.sampling and task.sampling.top_p,
+    'captions': task.data.captions or None,
+    'batch_size': task.data.batch_size,
+    'weights_sha256': model and model.sha256,
+    'seeds': seeds,
+    'device': jax.devices()[0].device_kind,
+    'num_devices': jax.device_count(),
+    'versions': provenance.versions(),
+  }

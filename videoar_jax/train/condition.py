@@ -1,0 +1,143 @@
+"""What a generator's data sets and its last stage say of its conditions."""
+
+import dataclasses
+from typing import Any
+
+import ml_collections
+
+from videoar_jax.core.export import read_config, tokenizer_digests
+from videoar_jax.data.captions import read_captions
+from videoar_jax.data.config import DataConfig
+from videoar_jax.data.pipeline import make_source
+from videoar_jax.data.prompts import (
+  PromptConfig,
+  PromptEncoder,
+  read_tokenizer,
+  train_tokenizer,
+)
+from videoar_jax.transformer.config import Condition, TransformerConfig
+
+
+def resolve_condition(
+  config: Any, streams: tuple[DataConfig, ...], transformer: TransformerConfig
+) -> ml_collections.ConfigDict:
+  """The config with the data's class names and the prompts' tokenizer.
+
+  Args:
+    config: of a generator's run.
+    streams: what it trains on.
+    transformer: its transformer's shape.
+
+  Raises:
+    ValueError: the streams' classes differ, or are not as many as the
+      transformer's; captions or a tokenizer cannot be read, or the tokenizer
+      has more tokens than transformer.vocabulary.
+  """
+  is_text = transformer.condition == Condition.TEXT
+  classes = _shared_classes(streams, is_text)
+  if not is_text and len(classes) != transformer.num_classes:
+    raise ValueError(
+      f'transformer.num_classes={transformer.num_classes}: '
+      f'{streams[0].source} has {len(classes)} classes; use that number'
+    )
+  resolved = ml_collections.ConfigDict(config)
+  with resolved.unlocked():
+    resolved.classes = classes
+    if is_text:
+      resolved.prompts.tokenizer = _tokenizer(
+        resolved, streams, classes, transformer.vocabulary
+      )
+  if is_text:
+    _check_prompts(resolved, transformer)
+  return resolved
+
+
+def _shared_classes(
+  streams: tuple[DataConfig, ...], is_text: bool
+) -> tuple[str, ...]:
+  found = []
+  for stream in streams:
+    # Captions are read where records are; classes do not need them.
+    opened = make_source(_without_captions(stream, is_text), train=True)
+    found.append(tuple(opened.classes))
+  for stream, classes in zip(streams, found):
+    if classes != found[0]:
+      raise ValueError(
+        f'{stream.source} has other classes than {streams[0].source}: '
+        'all streams of a run need the same'
+      )
+  return found[0]
+
+
+def _without_captions(stream: DataConfig, is_text: bool) -> DataConfig:
+  return dataclasses.replace(stream, captions='') if is_text else stream
+
+
+def _tokenizer(
+  config: Any,
+  streams: tuple[DataConfig, ...],
+  classes: tuple[str, ...],
+  vocabulary: int,
+) -> str:
+  """JSON of the prompts' tokenizer: given, the last stage's, or trained."""
+  given = config.prompts.tokenizer
+  if given:
+    return given if given.startswith('{') else read_tokenizer(given)
+  if config.init_from:
+    return read_config(config.init_from).prompts.tokenizer
+  prompts = PromptConfig(template=config.prompts.template)
+  texts = [prompts.class_prompt(name) for name in classes]
+  for path in sorted({stream.captions for stream in streams} - {''}):
+    for captions in read_captions(path).values():
+      texts += captions
+  return train_tokenizer(texts, vocabulary=vocabulary)
+
+
+def _check_prompts(config: Any, transformer: TransformerConfig) -> None:
+  prompts = PromptConfig(**config.prompts.to_dict())
+  encoder = PromptEncoder(prompts, transformer.prefix_length)
+  if encoder.vocabulary > transformer.vocabulary:
+    raise ValueError(
+      f"transformer.vocabulary={transformer.vocabulary}: the prompts' "
+      f'tokenizer has {encoder.vocabulary} tokens; use that number'
+    )
+  encoder.encode_classes(config.classes)
+
+
+def check_last_stage(config: Any, tokenizer_digest: str) -> None:
+  """Checks that the run named in `init_from` spoke this run's language.
+
+  Its weights' shapes are checked where they are taken over.
+
+  Args:
+    config: of a generator's run, resolved.
+    tokenizer_digest: of this run's tokenizer.
+
+  Raises:
+    ValueError: it had another tokenizer, other classes or another tokenizer of
+      prompts, so that its weights mean something else.
+    CheckpointError: there is no such run.
+  """
+  if not config.init_from:
+    return
+  last = read_config(config.init_from)
+  if last.recipe != config.recipe:
+    return  # refused with the weights
+  digests = tokenizer_digests(config.init_from)
+  if digests is not None and digests['autoencoder'] != tokenizer_digest:
+    raise ValueError(
+      f'init_from={config.init_from}: a generator of the tokenizer '
+      f'{digests["autoencoder"]}, and config.tokenizer is {tokenizer_digest}; '
+      'the bits of two tokenizers mean different things: use the same'
+    )
+  if config.transformer.condition == Condition.CLASS:
+    if tuple(last.classes) != tuple(config.classes):
+      raise ValueError(
+        f'init_from={config.init_from}: trained on other classes than '
+        f'{config.data.source} has'
+      )
+  elif last.prompts.tokenizer != config.prompts.tokenizer:
+    raise ValueError(
+      f'init_from={config.init_from}: its prompts have another tokenizer; '
+      "leave prompts.tokenizer='' to take over that one"
+    )
