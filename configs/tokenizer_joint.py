@@ -11,18 +11,25 @@ Streams of batches take turns, each with its length and resolution: clips of 17
 frames at 256×256, single pictures of that size, clips of 65 frames at 128×128
 and of 17 frames at 192×336, which is about 256² pixels at a ratio of 1.75. The
 scales are Infinity's of those sizes (PAPER §1.3), the lengths those between
-which the paper trains. Held out, the first stream alone is looked at.
+which the paper trains. Those of 336×192, 512×512 and 384×672 are declared for
+the stages of a generator; the networks hold no size. Held out, the first stream alone is looked at.
 Hardware, hours, figures: not run at this size.
 Variants: none, and smoke (a few small steps of 5 frames).
 """
 
 from videoar_jax.core.config import section
 from videoar_jax.data.config import DataConfig
+from videoar_jax.plan.schedules import schedule
 from videoar_jax.train import defaults
 
-_SQUARE = tuple((n, n) for n in (1, 2, 4, 6, 8, 12, 16))
 _SMALL = tuple((n, n) for n in (1, 2, 3, 4, 6, 8))
-_WIDE = ((1, 1), (2, 2), (3, 3), (4, 7), (6, 11), (8, 14), (12, 21))
+_MORE = (
+  _SMALL,
+  schedule('0.06M', 1.75),
+  schedule('0.06M', 1.75, upright=True),
+  schedule('0.25M', 1.0),
+  schedule('0.25M', 1.75),
+)
 
 
 def get_config(variant: str = ''):
@@ -43,7 +50,7 @@ def _tokenizer():
     long=_stream('array_record:data_cache/videos_256', 64, 65, 128, 128),
     wide=_stream('array_record:data_cache/videos_wide', 64, 17, 192, 336),
   )
-  config.tokenizer.update(scales=_SQUARE, more_scales=(_SMALL, _WIDE))
+  config.tokenizer.update(scales=schedule('0.06M', 1.0), more_scales=_MORE)
   config.losses.update(perceptual_frames=4, drop_scales=2, drop_probability=0.1)
   config.train.num_steps = 300_000
   return config

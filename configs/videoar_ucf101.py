@@ -30,25 +30,17 @@ steps).
 from videoar_jax.train import defaults
 
 _EPOCHS, _CLIPS, _BATCH = 1000, 9537, 64
-# Name -> layers, width, heads.
-_SIZES = {
-  'S': (12, 512, 8),
-  'B': (16, 1024, 16),
-  'L': (24, 1536, 12),
-  'XL': (32, 2048, 16),
-  '4B': (36, 2560, 32),
-}
 
 
 def get_config(variant: str = ''):
   return defaults.build_variant(
     variant,
-    {name: lambda size=size: _build(*size) for name, size in _SIZES.items()},
+    {name: lambda name=name: _build(name) for name in defaults.SIZES},
   )
 
 
-def _build(num_layers: int, width: int, num_heads: int):
-  config = defaults.generator_config()
+def _build(size: str):
+  config = defaults.generator_config(size)
   config.data.update(
     source='features:data_cache/ucf101_features',
     batch_size=_BATCH,
@@ -57,9 +49,7 @@ def _build(num_layers: int, width: int, num_heads: int):
     width=128,
     num_workers=8,
   )
-  config.transformer.update(
-    num_layers=num_layers, width=width, num_heads=num_heads, num_classes=101
-  )
+  config.transformer.num_classes = 101
   config.optimizer.update(warmup_steps=1000, ema_decay=0.9999)
   config.mesh.update(data=1, fsdp=-1)
   config.train.update(

@@ -10,12 +10,19 @@ import tiny
 
 from videoar_jax.core import resize
 from videoar_jax.objectives.corruption import corrupt, to_plan_order
+from videoar_jax.plan.clip_pyramid import clip_pyramid_plan
 from videoar_jax.plan.next_scale import next_scale_plan
-from videoar_jax.sample.bits import check_drawing, draw_bits, sample_keys
+from videoar_jax.sample.bits import (
+  check_drawing,
+  draw_bits,
+  draw_uniform,
+  sample_keys,
+)
 from videoar_jax.sample.guidance import parse_guidance
 from videoar_jax.sample.rollout import rollout
 from videoar_jax.sample.sampler import SamplingConfig, label_of
 from videoar_jax.tokenizer.quantizer import accumulate, decode_scales
+from videoar_jax.transformer.prefix import unconditional
 
 PLAN = next_scale_plan(3, tiny.SCALES)
 LABEL = jnp.asarray([4, 0, 2])
@@ -26,13 +33,26 @@ def params():
   return tiny.transformer_params()
 
 
-@functools.partial(jax.jit, static_argnames=('guided', 'temperature', 'plan'))
-def sample(params, label, index, gamma, *, guided, temperature, plan=PLAN):
+TEXT = (('condition', 'text'), ('vocabulary', 9), ('prefix_length', 4))
+PROMPTS = jnp.asarray([[3, 1, -1, -1], [2, 2, 7, -1], [8, -1, -1, -1]])
+CASES = {
+  'class': (PLAN, (), LABEL),
+  'text': (PLAN, TEXT, PROMPTS),
+  'clip pyramid': (clip_pyramid_plan(3, tiny.SCALES), (), LABEL),
+}
+
+
+@functools.partial(
+  jax.jit, static_argnames=('guided', 'temperature', 'plan', 'changes')
+)
+def sample(
+  params, condition, index, gamma, *, guided, temperature, plan=PLAN, changes=()
+):
   return rollout(
-    tiny.transformer(),
+    tiny.transformer(**dict(changes)),
     params,
     plan=plan,
-    condition_bx=label,
+    condition_bx=condition,
     key_b=sample_keys(11, index),
     gamma_ts=gamma,
     guided=guided,
@@ -40,54 +60,60 @@ def sample(params, label, index, gamma, *, guided, temperature, plan=PLAN):
   )
 
 
-def teacher_forced(params, bits, label):
+@functools.partial(jax.jit, static_argnames=('plan', 'changes'))
+def teacher_forced(params, bits, condition, plan=PLAN, changes=()):
   """Logits of a whole forward pass over the inputs that the bits imply."""
   last = tiny.SCALES[-1]
-  zero = jnp.zeros((len(label), PLAN.num_frames, *last, tiny.NUM_BITS))
+  zero = jnp.zeros((len(condition), plan.num_frames, *last, tiny.NUM_BITS))
   totals = [zero]
   for scale in bits:
     totals.append(accumulate(totals[-1], scale))
-  before = jnp.pad(totals[-1][:, :-1], ((0, 0), (1, 0)) + ((0, 0),) * 3)
+  before = zero
+  if plan.block_frames == 1:
+    before = zero.at[:, 1:].set(totals[-1][:, :-1])
   inputs = [
     resize.bilinear(total, size)
     for total, size in zip([before, *totals[1:-1]], tiny.SCALES)
   ]
-  return tiny.transformer().apply(
-    {'params': params}, to_plan_order(inputs, PLAN), label, plan=PLAN
+  return tiny.transformer(**dict(changes)).apply(
+    {'params': params}, to_plan_order(inputs, plan), condition, plan=plan
   )
 
 
-def test_greedy_rollout_takes_the_likelier_bits_of_the_forward_pass(params):
+@pytest.mark.parametrize('case', CASES)
+def test_greedy_rollout_takes_the_likelier_bits_of_both_passes(case):
+  plan, changes, condition = CASES[case]
+  params = tiny.transformer_params(**dict(changes))
+  gamma = parse_guidance('1:3:5', num_frames=3, num_scales=4)
+  how = {'plan': plan, 'changes': changes}
+  out = sample(
+    params, condition, jnp.arange(3), gamma, guided=True, temperature=0.0, **how
+  )
+  given = teacher_forced(params, out.bits, condition, **how)
+  config = tiny.transformer(**dict(changes)).config
+  nothing = unconditional(config, condition)
+  without = teacher_forced(params, out.bits, nothing, **how)
+  gamma_l = jnp.asarray(gamma)[plan.frame_l, plan.scale_l][None, :, None, None]
+  mixed = gamma_l * given + (1 - gamma_l) * without
+  margin = mixed[..., 1] - mixed[..., 0]
+  clear = jnp.abs(margin) > 1e-3
+  bits = to_plan_order(out.bits, plan)
+  assert clear.mean() > 0.99 and 0.1 < bits.mean() < 0.9
+  np.testing.assert_array_equal((margin > 0)[clear], bits[clear] > 0.5)
+  plain = (given[..., 1] > given[..., 0]) != (bits > 0.5)
+  assert plain.sum() > 0  # guidance did decide some bits
+
+
+def test_without_guidance_one_pass_decides(params):
   gamma = np.ones((3, 4), np.float32)
   out = sample(
     params, LABEL, jnp.arange(3), gamma, guided=False, temperature=0.0
   )
-  logits = jax.jit(teacher_forced)(params, out.bits, LABEL)
+  logits = teacher_forced(params, out.bits, LABEL)
   margin = logits[..., 1] - logits[..., 0]
-  bits = to_plan_order(out.bits, PLAN)
   clear = jnp.abs(margin) > 1e-4
-  assert clear.mean() > 0.99 and 0.1 < bits.mean() < 0.9
-  np.testing.assert_array_equal((margin > 0)[clear], bits[clear] > 0.5)
-
-
-def test_guided_rollout_mixes_both_passes(params):
-  gamma = np.asarray(
-    parse_guidance('1:3:5', num_frames=3, num_scales=4), np.float32
-  )
-  out = sample(
-    params, LABEL, jnp.arange(3), gamma, guided=True, temperature=0.0
-  )
-  forward = jax.jit(teacher_forced)
-  with_class = forward(params, out.bits, LABEL)
-  without = forward(params, out.bits, jnp.full(3, 5))
-  gamma_l = jnp.asarray(gamma)[PLAN.frame_l, PLAN.scale_l][None, :, None, None]
-  mixed = gamma_l * with_class + (1 - gamma_l) * without
-  margin = mixed[..., 1] - mixed[..., 0]
-  clear = jnp.abs(margin) > 1e-3
   bits = to_plan_order(out.bits, PLAN)
   np.testing.assert_array_equal((margin > 0)[clear], bits[clear] > 0.5)
-  plain = (with_class[..., 1] > with_class[..., 0]) != (bits > 0.5)
-  assert plain.sum() > 0  # guidance did decide some bits
 
 
 def test_sampled_bits_stand_for_the_features_that_were_fed(params):
@@ -115,14 +141,33 @@ def test_a_sample_depends_on_its_own_seed_and_index_alone(params):
 def test_bits_are_drawn_with_their_probability():
   margin = jnp.asarray([-2.0, 0.0, 1.0, 3.0])
   logits = jnp.stack([jnp.zeros(4), margin], -1)[None, None]
-  keys = sample_keys(0, jnp.arange(20_000))
+  uniform = draw_uniform(sample_keys(0, jnp.arange(20_000)), 3, (1, 4))
   logits = jnp.broadcast_to(logits, (20_000, 1, 4, 2))
+
+  def share(**options):
+    return draw_bits(logits, uniform, **options).mean((0, 1))
+
   for temperature in (1.0, 0.5):
-    share = draw_bits(logits, keys, temperature=temperature).mean((0, 1))
     expected = jax.nn.sigmoid(margin / temperature)
-    np.testing.assert_allclose(share, expected, atol=0.015)
-  greedy = draw_bits(logits, keys, temperature=0.0)[0, 0]
-  np.testing.assert_array_equal(greedy, [0, 0, 1, 1])
+    drawn = share(temperature=temperature)
+    np.testing.assert_allclose(drawn, expected, atol=0.015)
+  np.testing.assert_array_equal(share(temperature=0.0), [0, 0, 1, 1])
+  # 0.88, 0.5, 0.73 and 0.95 are the likelier bits' probabilities.
+  kept = share(temperature=1.0, top_p=0.8)
+  np.testing.assert_allclose(kept, [0, 0.5, 0.731, 1], atol=0.015)
+  np.testing.assert_allclose(
+    share(temperature=1.0, top_p=0.9), [0.119, 0.5, 0.731, 1], atol=0.015
+  )
+
+
+def test_blocks_and_samples_are_drawn_apart():
+  keys = sample_keys(5, jnp.arange(3))
+  first, second = (draw_uniform(keys, place, (50, 4)) for place in (0, 1))
+  assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.15
+  assert abs(np.corrcoef(first[0].ravel(), first[1].ravel())[0, 1]) < 0.2
+  np.testing.assert_array_equal(
+    draw_uniform(keys[1:2], 1, (50, 4))[0], second[1]
+  )
 
 
 def test_guidance_schedules_of_the_paper():
@@ -172,9 +217,8 @@ def test_corruption_and_rollout_agree_on_what_a_token_starts_from(params):
     bits.append(jnp.concatenate(rows, axis=1))
     start += h * w
   assert start == 24
-  logits = tiny.transformer().apply(
-    {'params': params}, batch.inputs_blq, LABEL, plan=PLAN
-  )
+  whole = jax.jit(functools.partial(tiny.transformer().apply, plan=PLAN))
+  logits = whole({'params': params}, batch.inputs_blq, LABEL)
   np.testing.assert_allclose(
     logits, teacher_forced(params, bits, LABEL), atol=1e-4
   )

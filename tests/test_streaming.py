@@ -104,10 +104,14 @@ def test_an_image_of_another_shape_is_cropped_and_said_to_be(
   generator, files, capsys
 ):
   config = generator.tokenizer
-  video = read_given(str(files / 'wide.png'), config, num_frames=9, count=1)
+  video = read_given(
+    str(files / 'wide.png'), config, size=(SIDE, SIDE), num_frames=9, count=1
+  )
   assert video.shape == (1, 1, SIDE, SIDE, 3)
   assert 'wide.png: 24×36 is cropped' in capsys.readouterr().err
-  tail = read_given(str(files / 'clip.mp4'), config, num_frames=9, count=5)
+  tail = read_given(
+    str(files / 'clip.mp4'), config, size=(SIDE, SIDE), num_frames=9, count=5
+  )
   assert tail.shape == (1, 5, SIDE, SIDE, 3)
 
 
@@ -126,7 +130,9 @@ def test_frames_that_do_not_fit_are_refused(
   generator, files, name, options, words
 ):
   with pytest.raises(ValueError, match=words):
-    read_given(str(files / name), generator.tokenizer, **options)
+    read_given(
+      str(files / name), generator.tokenizer, size=(SIDE, SIDE), **options
+    )
 
 
 def _command(runs, out, cache, *arguments):  # noqa: F811

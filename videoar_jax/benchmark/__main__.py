@@ -10,11 +10,23 @@
     --config=configs/ucf9_cpu.py:generator \\
     --tokenizer=configs/ucf9_cpu.py:tokenizer [--plot=FILE.svg]
 
+  python -m videoar_jax.benchmark train \\
+    --config=configs/videoar_ucf101.py:L \\
+    --tokenizer=configs/tokenizer_ucf101.py [--batch_sizes=8] \\
+    [--attention=prefix,xla] [--remat=none,dots,full]
+  python -m videoar_jax.benchmark data --config=configs/ucf9_cpu.py:tokenizer \\
+    [--workers=0,2]
+  python -m videoar_jax.benchmark fvd --config=configs/ucf9_cpu.py:tokenizer \\
+    [--num_videos=16]
+
 `tokenizer` encodes and decodes videos of so many frames as streams: the peak
 memory should not grow with the length. `sample` times the program of whole
 videos, beside what reading the transformer's weights for each unit takes at the
-device's own copy bandwidth; with --frames, a stream of one long video. Each
-measurement has a process of its own.
+device's own copy bandwidth; with --frames, a stream of one long video. `train`
+times a generator's step by attention kernel and rematerialisation, and gives
+the share of the device's own rate of products of matrices (MFU). `data` times
+the batches of a run's data, `fvd` I3D and the distance. Each measurement has a
+process of its own.
 """
 
 import pathlib
@@ -25,7 +37,13 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from videoar_jax import chart
-from videoar_jax.benchmark import process, sampling, streaming
+from videoar_jax.benchmark import (
+  inputs,
+  process,
+  sampling,
+  streaming,
+  training,
+)
 from videoar_jax.core import command
 from videoar_jax.evaluate import compare, provenance
 
@@ -38,6 +56,14 @@ _BATCH_SIZES = flags.DEFINE_list('batch_sizes', '1,8', 'Videos at a time.')
 _WINDOW = flags.DEFINE_integer(
   'window', 4, 'Latent frames that a frame of a long video sees before its own.'
 )
+_ATTENTION = flags.DEFINE_list(
+  'attention', None, "Kernels of `train`; default: the config's."
+)
+_REMAT = flags.DEFINE_list(
+  'remat', None, "What `train` computes again; default: the config's."
+)
+_WORKERS = flags.DEFINE_list('workers', '0', 'Decoding processes of `data`.')
+_NUM_VIDEOS = flags.DEFINE_list('num_videos', '16', 'Videos of `fvd`.')
 _OUT = flags.DEFINE_string('out', None, 'JSON file of the result.')
 _PLOT = flags.DEFINE_string(
   'plot', None, 'SVG file of the time and memory of a long video.'
@@ -47,10 +73,16 @@ _DEFAULT_FRAMES = ['65', '1025']
 
 
 def main(argv: list[str]) -> None:
-  actions = {'tokenizer': tokenizer, 'sample': sample}
+  actions = {
+    'tokenizer': tokenizer,
+    'sample': sample,
+    'train': train,
+    'data': data,
+    'fvd': fvd,
+  }
   action = command.chosen_action(argv, actions)
   needed = (flags.FLAGS['config'],)
-  if action == 'sample':
+  if action in ('sample', 'train'):
     needed += (flags.FLAGS['tokenizer'],)
   command.check_arguments(argv[1:], needed)
   with command.refusals():
@@ -96,6 +128,40 @@ def sample() -> dict:
   return {'stream': rows}
 
 
+def train() -> dict:
+  """Time of a generator's step by kernel and rematerialisation."""
+  networks = flags.FLAGS.config, flags.FLAGS.tokenizer.tokenizer
+  transformer = flags.FLAGS.config.transformer
+  return {
+    'train': [
+      _measure(training.measure_training, *networks, size, attention, remat)
+      for size in _numbers('batch_sizes', _BATCH_SIZES.value)
+      for attention in _ATTENTION.value or [transformer.attention]
+      for remat in _REMAT.value or [transformer.remat]
+    ]
+  }
+
+
+def data() -> dict:
+  """Time of batches by the number of decoding processes."""
+  return {
+    'data': [
+      _measure(inputs.measure_data, flags.FLAGS.config.data, count)
+      for count in _numbers('workers', _WORKERS.value, least=0)
+    ]
+  }
+
+
+def fvd() -> dict:
+  """Time of I3D and of the distance by the number of videos."""
+  return {
+    'fvd': [
+      _measure(inputs.measure_fvd, flags.FLAGS.config.data, count)
+      for count in _numbers('num_videos', _NUM_VIDEOS.value)
+    ]
+  }
+
+
 def _measure(function, *arguments) -> dict:
   row = process.run_alone(function, *arguments)
   shown = (
@@ -124,12 +190,12 @@ def _plot(course: list) -> None:
   pathlib.Path(_PLOT.value).write_text(chart.document(charts), encoding='utf-8')
 
 
-def _numbers(flag: str, texts: list[str]) -> list[int]:
+def _numbers(flag: str, texts: list[str], least: int = 1) -> list[int]:
   try:
     numbers = [int(text) for text in texts]
   except ValueError:
     numbers = []
-  if not numbers or min(numbers) < 1:
+  if not numbers or min(numbers) < least:
     raise ValueError(
       f'--{flag}={",".join(texts)}: wanted numbers such as '
       f'{flags.FLAGS[flag].default or ",".join(_DEFAULT_FRAMES)}'
@@ -137,9 +203,11 @@ def _numbers(flag: str, texts: list[str]) -> list[int]:
   return numbers
 
 
-def _say(name: str, value: float | None) -> str:
+def _say(name: str, value: float | str | None) -> str:
   if value is None:
     return '-'
+  if isinstance(value, str):
+    return value
   if name.endswith('_bytes'):
     return f'{value / 2**20:.0f} MiB'
   return f'{value:.4g}'

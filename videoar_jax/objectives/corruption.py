@@ -157,32 +157,51 @@ def corrupt(
   Returns:
     Inputs, targets and flips of the plan.
   """
-  flips = []
+  flips, scales = [], plan.scales
+  areas = [h * w for h, w in scales]
+  # One draw for all scales: each one costs the compiler a second.
+  uniform = jax.random.uniform(
+    rng, (*f_bthwd.shape[:2], sum(areas), f_bthwd.shape[-1])
+  )
+  uniform_s = jnp.split(uniform, np.cumsum(areas)[:-1], axis=2)
 
   def flip(k: int, bits: jax.Array) -> jax.Array:
-    chance = ratio_bts[:, :, k, None, None, None]
-    key = jax.random.fold_in(rng, k)
-    flips.append(jax.random.bernoulli(key, chance, bits.shape))
+    drawn = uniform_s[k].reshape(bits.shape)
+    flips.append(drawn < ratio_bts[:, :, k, None, None, None])
     return jnp.abs(bits - flips[-1])
 
-  scales = plan.scales
   codes = encode_scales(jax.lax.stop_gradient(f_bthwd), scales, alter=flip)
   totals = [code.total_bthwd for code in codes]
-  # A block starts from the frame before it; the first from the start token.
+  return TransformerBatch(
+    inputs_blq=token_inputs(totals, plan),
+    targets_blq=to_plan_order([code.bits_bthwq for code in codes], plan),
+    flipped_blq=to_plan_order(flips, plan),
+  )
+
+
+def token_inputs(
+  totals_bthwd: Sequence[jax.Array], plan: UnitPlan
+) -> jax.Array:
+  """The features that each token of a plan starts from (VideoAR Eq. 6).
+
+  Args:
+    totals_bthwd: per scale, the sum of the codes up to it, at full size.
+    plan: order of prediction.
+
+  Returns:
+    inputs_blq; those of the first unit are zero, as a start token is read.
+  """
+  # A block starts from the frame before it.
   step = plan.block_frames
-  last = totals[-1][:, step - 1 :: step][:, :-1]
+  last = totals_bthwd[-1][:, step - 1 :: step][:, :-1]
   before = jnp.pad(
     jnp.repeat(last, step, axis=1), ((0, 0), (step, 0)) + ((0, 0),) * 3
   )
   inputs = [
     resize.bilinear(total, size)
-    for total, size in zip([before, *totals[:-1]], scales)
+    for total, size in zip([before, *totals_bthwd[:-1]], plan.scales)
   ]
-  return TransformerBatch(
-    inputs_blq=to_plan_order(inputs, plan),
-    targets_blq=to_plan_order([code.bits_bthwq for code in codes], plan),
-    flipped_blq=to_plan_order(flips, plan),
-  )
+  return to_plan_order(inputs, plan)
 
 
 def to_plan_order(

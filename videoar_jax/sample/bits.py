@@ -13,7 +13,7 @@ def sample_keys(seed: jax.Array | int, index_b: jax.Array) -> jax.Array:
 
 def draw_bits(
   logits_blq2: jax.Array,
-  key_b: jax.Array,
+  uniform_blq: jax.Array,
   *,
   temperature: float,
   top_p: float = 1.0,
@@ -22,7 +22,7 @@ def draw_bits(
 
   Args:
     logits_blq2: logits of 0 and of 1, float32.
-    key_b: one key per sample, used nowhere else.
+    uniform_blq: what decides them, see `draw_uniform`.
     temperature: 0 takes the likelier bit; 1 samples the model.
     top_p: a bit whose likelier value has this probability or more takes it;
       1 draws them all.
@@ -33,14 +33,28 @@ def draw_bits(
   margin = logits_blq2[..., 1] - logits_blq2[..., 0]
   if temperature == 0.0:
     return (margin > 0).astype(jnp.float32)
-  uniform = jax.vmap(lambda key: jax.random.uniform(key, margin.shape[1:]))(
-    key_b
-  )
   one = jax.nn.sigmoid(margin / temperature)
   if top_p < 1.0:
     # Of two values the smaller set that holds top_p is the likelier alone.
     one = jnp.where(one >= top_p, 1.0, jnp.where(1.0 - one >= top_p, 0.0, one))
-  return (uniform < one).astype(jnp.float32)
+  return (uniform_blq < one).astype(jnp.float32)
+
+
+def draw_uniform(
+  key_b: jax.Array, place: jax.Array | int, shape: tuple[int, int]
+) -> jax.Array:
+  """Numbers in [0, 1) that decide bits, each sample's from its own key.
+
+  Args:
+    key_b: one key per sample.
+    place: index of the block whose bits they decide; each has its own numbers.
+    shape: (l, q), tokens and bits.
+
+  Returns:
+    float32 (b, l, q).
+  """
+  key_b = jax.vmap(jax.random.fold_in, (0, None))(key_b, place)
+  return jax.vmap(lambda key: jax.random.uniform(key, shape))(key_b)
 
 
 def check_drawing(temperature: float, top_p: float) -> None:

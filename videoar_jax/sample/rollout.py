@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from videoar_jax.core import resize
 from videoar_jax.core.attention import KVCache
 from videoar_jax.plan.unit import Unit, UnitPlan
-from videoar_jax.sample.bits import draw_bits
+from videoar_jax.sample.bits import draw_bits, draw_uniform
 from videoar_jax.tokenizer.quantizer import accumulate
 from videoar_jax.transformer.model import VideoAR, empty_cache
 from videoar_jax.transformer.prefix import prefix_lengths, unconditional
@@ -115,12 +115,19 @@ def advance(
   Returns:
     The state after the frames; their bits and features.
   """
-  step = plan.block_frames
+  step, ends = plan.block_frames, plan.offsets[1 : len(plan.block)]
+  per_block = plan.offsets[len(plan.block)]
 
   def block_step(state, block):
     gamma_ts, given_s = block
     before = jnp.repeat(state.before_bhwd[:, None], step, axis=1)
     total, bits, cache = jnp.zeros_like(before), [], state.cache
+    if given is None:
+      # One draw for all scales: each one costs the compiler time.
+      uniform = draw_uniform(
+        key_b, state.frame // step, (per_block, model.num_bits)
+      )
+      uniform_s = jnp.split(uniform, ends, axis=1)
     for s, unit in enumerate(plan.block):
       source = before if s == 0 else total
       logits, cache = _logits(
@@ -129,9 +136,9 @@ def advance(
       if given is not None:
         drawn = given_s[s]
       else:
-        place = state.frame // step * len(plan.block) + s
-        keys = jax.vmap(jax.random.fold_in, (0, None))(key_b, place)
-        drawn = draw_bits(logits, keys, temperature=temperature, top_p=top_p)
+        drawn = draw_bits(
+          logits, uniform_s[s], temperature=temperature, top_p=top_p
+        )
         drawn = einops.rearrange(
           drawn, 'b (t h w) q -> b t h w q', t=step, h=unit.size[0]
         )

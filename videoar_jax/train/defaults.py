@@ -21,6 +21,14 @@ from videoar_jax.train.optimizer import OptimizerConfig
 from videoar_jax.transformer.config import TransformerConfig
 
 _SMOKE = 'smoke'
+# Generators by name: layers, width, heads. L, XL and 4B are the paper's.
+SIZES = {
+  'S': (12, 512, 8),
+  'B': (16, 1024, 16),
+  'L': (24, 1536, 12),
+  'XL': (32, 2048, 16),
+  '4B': (36, 2560, 32),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,24 +92,51 @@ def full_tokenizer_config() -> ConfigDict:
   return config
 
 
-def generator_config() -> ConfigDict:
-  """A generator run at paper scale (L); unlocked.
+def generator_config(size: str = 'L') -> ConfigDict:
+  """A generator run at paper scale; unlocked.
 
   `tokenizer` is the path of a trained tokenizer; `classes` is filled in from
   the data set, and so is `prompts.tokenizer` where prompts condition.
   `more_data` is that of `tokenizer_config`.
   """
+  layers, width, heads = SIZES[size]
   return _config(
     recipe='generator',
     more_data=ConfigDict(),
     tokenizer='',
     classes=(),
     prompts=section(PromptConfig()),
-    transformer=section(TransformerConfig()),
+    transformer=section(
+      TransformerConfig(num_layers=layers, width=width, num_heads=heads)
+    ),
     corruption=section(CorruptionConfig()),
     frame_mask=section(FrameMaskConfig()),
     sampling=section(PreviewConfig()),
   )
+
+
+def stage_config(size: str) -> ConfigDict:
+  """A stage of a text-to-video generator at paper scale; unlocked.
+
+  The paper states the optimiser and what the stages see; it states neither
+  batches, steps nor the reader of the text (VideoAR App. A).
+  """
+  config = generator_config(size)
+  config.transformer.update(
+    condition='text', vocabulary=32_768, prefix_length=256
+  )
+  config.sampling.guidance = 'text'
+  config.optimizer.update(warmup_steps=1000, ema_decay=0.9999)
+  config.mesh.update(data=1, fsdp=-1)
+  config.train.update(
+    log_every=100,
+    eval_every=5000,
+    eval_batches=8,
+    sample_every=5000,
+    checkpoint_every=5000,
+    checkpoint_every_s=0.0,
+  )
+  return config
 
 
 def make_smoke(config: ConfigDict) -> None:
@@ -109,13 +144,13 @@ def make_smoke(config: ConfigDict) -> None:
   config.train.update(num_steps=4, log_every=1, eval_every=2, eval_batches=1)
   config.train.accumulate = 1
   config.optimizer.warmup_steps = 1
-  config.data.batch_size = min(config.data.batch_size, 8)
+  for stream in (config.data, *config.more_data.values()):
+    stream.batch_size = min(stream.batch_size, 8)
   if config.recipe == 'tokenizer':
     net, judge = config.tokenizer, config.discriminator
     for part in (net, judge):
       part.base_width = min(part.base_width, max(8, part.norm_groups))
     for stream in (config.data, *config.more_data.values()):
-      stream.batch_size = min(stream.batch_size, 8)
       stream.num_frames = min(stream.num_frames, 1 + 2**net.num_time_levels)
     config.adversarial.start = min(config.adversarial.start, 1)
     config.discriminator_optimizer.warmup_steps = 1

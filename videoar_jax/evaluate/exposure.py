@@ -1,0 +1,225 @@
+"""What errors in a video's first frame do to the prediction of the next.
+
+  python -m videoar_jax.evaluate.exposure --checkpoint=runs/generator \\
+    --data=array_record:DATA/ucf101_128 --out=exposure.json
+
+Real clips are coded, a share of the bits of their first latent frame is
+flipped, and the generator predicts the true bits of the frames that follow, as
+if it had made these errors itself. Each later frame is read without errors, so
+that what is measured is one frame's harm. Without guidance, averaged weights.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from videoar_jax.core import command
+from videoar_jax.data.config import DataConfig
+from videoar_jax.evaluate import compare, provenance
+from videoar_jax.evaluate.request import SPLITS, Request, resolve
+from videoar_jax.evaluate.windows import draw_windows
+from videoar_jax.objectives.bitwise import bitwise_cross_entropy
+from videoar_jax.objectives.corruption import to_plan_order, token_inputs
+from videoar_jax.plan.kinds import make_plan
+from videoar_jax.plan.unit import UnitPlan
+from videoar_jax.sample.sampler import Generator
+from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_float
+from videoar_jax.tokenizer.quantizer import accumulate, encode_scales
+from videoar_jax.transformer.model import make_transformer
+
+_CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Of a generator.')
+_DATA = flags.DEFINE_string('data', None, "Real clips; default: the config's.")
+_SHARE = flags.DEFINE_float('share', 0.1, 'Of the bits that are flipped.')
+_NUM_VIDEOS = flags.DEFINE_integer('num_videos', 192, 'Clips.')
+_SPLIT = flags.DEFINE_enum('split', SPLITS[1], SPLITS, 'Of the clips.')
+_BATCH_SIZE = flags.DEFINE_integer('batch_size', 16, 'Clips at a time.')
+_SEED = flags.DEFINE_integer('seed', 0, 'Of windows and flips.')
+_OUT = flags.DEFINE_string('out', None, 'The JSON file to write.')
+
+
+def main(argv: list[str]) -> None:
+  command.check_arguments(argv, (_CHECKPOINT, _OUT))
+  with command.refusals():
+    out = command.output_file(_OUT.value)
+    result = run()
+    compare.write_json(out, result)
+  for name in ('clean', 'flipped', 'harm'):
+    shown = ' '.join(f'{value:.4f}' for value in result[name])
+    print(f'{name}, nats a bit by frame from the second: {shown}')
+  print(f'written to {out}')
+
+
+def run() -> dict:
+  """Measures --checkpoint."""
+  task = resolve(
+    Request(
+      checkpoint=_CHECKPOINT.value,
+      data=_DATA.value,
+      num_videos=_NUM_VIDEOS.value,
+      split=_SPLIT.value,
+      batch_size=_BATCH_SIZE.value,
+      seed=_SEED.value,
+      fvd=False,
+    )
+  )
+  if task.generator is None:
+    raise ValueError(
+      f'{_CHECKPOINT.value} is a tokenizer, which predicts nothing; give a '
+      'generator'
+    )
+  result = measure(
+    task.generator,
+    task.data,
+    num_videos=task.num_videos,
+    train=task.train,
+    share=_SHARE.value,
+    seed=_SEED.value,
+  )
+  return {
+    **result,
+    'share': _SHARE.value,
+    'num_videos': task.num_videos,
+    'split': task.split,
+    'source': task.data.source,
+    'checkpoint': _CHECKPOINT.value,
+    'step': task.loaded.step,
+    'corruption': task.loaded.config.corruption.to_dict(),
+    'training_seed': task.loaded.config.seed,
+    'seed': _SEED.value,
+    'versions': provenance.versions(),
+  }
+
+
+def measure(
+  generator: Generator,
+  data: DataConfig,
+  *,
+  num_videos: int,
+  train: bool,
+  share: float,
+  seed: int,
+) -> dict[str, list[float]]:
+  """Cross-entropy of the bits of all latent frames but the first.
+
+  Args:
+    generator: whose transformer predicts.
+    data: source and size of the clips.
+    num_videos: how many.
+    train: which split.
+    share: of the first latent frame's bits that are flipped, 0 to 0.5.
+    seed: of windows and flips.
+
+  Returns:
+    By frame, means over bits and clips in nats: `clean`, after the true first
+    frame; `flipped`, after the one with errors; `harm`, their difference.
+
+  Raises:
+    ValueError: share is out of range, the clips have one latent frame, or the
+      generator's plan predicts all frames together.
+  """
+  plan = _plan(generator, data)
+  if not 0.0 < share <= 0.5:
+    raise ValueError(f'share={share}: wanted above 0, at most 0.5')
+  windows = draw_windows(
+    data,
+    num_videos=num_videos,
+    train=train,
+    seed=seed,
+    prompts=generator.prompts,
+  )
+  conditions_nx = windows.prompts_nx
+  if conditions_nx is None:
+    conditions_nx = generator.of_classes(windows.labels_n)
+  nats = make_measure(generator, plan)
+  found, size = [], min(data.batch_size, num_videos)
+  for start in range(0, num_videos, size):
+    rows = np.minimum(np.arange(start, start + size), num_videos - 1)
+    both = nats(
+      generator.nets,
+      windows.videos_nTHWc[rows],
+      conditions_nx[rows],
+      jax.random.fold_in(jax.random.key(seed), start),
+      share,
+    )
+    found.append(np.asarray(both)[:, : num_videos - start])
+  clean_t, flipped_t = np.concatenate(found, axis=1).mean(axis=1)[:, 1:]
+  return {
+    'clean': clean_t.tolist(),
+    'flipped': flipped_t.tolist(),
+    'harm': (flipped_t - clean_t).tolist(),
+  }
+
+
+def _plan(generator: Generator, data: DataConfig) -> UnitPlan:
+  frames = generator.tokenizer.latent_frames(data.num_frames)
+  scales = generator.tokenizer.scales_for(data.height, data.width)
+  plan = make_plan(generator.transformer.plan, frames, scales)
+  if plan.block_frames == frames:
+    raise ValueError(
+      f'num_frames={data.num_frames}, plan {plan.name}: nothing is predicted '
+      'after the first latent frame'
+    )
+  return plan
+
+
+def make_measure(generator: Generator, plan: UnitPlan) -> Callable:
+  """Builds nats(nets, video_bTHWc, condition_bx, key, share) -> (2, b, t).
+
+  Mean cross-entropy of each latent frame's true bits, with the first frame as
+  it is and with a share of its bits flipped.
+  """
+  tokenizer = make_tokenizer(generator.tokenizer)
+  transformer = make_transformer(
+    dataclasses.replace(generator.transformer, remat='none'),
+    num_bits=generator.tokenizer.latent_width,
+    num_scales=generator.tokenizer.num_scales,
+  )
+  of_frame_tl = plan.frame_l == np.arange(plan.num_frames)[:, None]
+  of_frame_tl = of_frame_tl / of_frame_tl.sum(axis=1, keepdims=True)
+
+  def predict(nets, bits, targets_blq, condition_bx):
+    totals = [
+      jnp.zeros((*bits[0].shape[:2], *plan.scales[-1], bits[0].shape[-1]))
+    ]
+    for scale in bits:
+      totals.append(accumulate(totals[-1], scale))
+    logits = transformer.apply(
+      {'params': nets['transformer']},
+      token_inputs(totals[1:], plan),
+      condition_bx,
+      plan=plan,
+    )
+    nats_bl = bitwise_cross_entropy(logits, targets_blq)
+    return jnp.einsum('bl,tl->bt', nats_bl, of_frame_tl)
+
+  @jax.jit
+  def nats(nets, video_bTHWc, condition_bx, key, share):
+    f_bthwd = tokenizer.apply(
+      {'params': nets['autoencoder']}, to_float(video_bTHWc), method='encode'
+    )
+    bits = [x.bits_bthwq for x in encode_scales(f_bthwd, plan.scales)]
+    flipped = [
+      flip_first_frame(x, jax.random.fold_in(key, k), share)
+      for k, x in enumerate(bits)
+    ]
+    targets = to_plan_order(bits, plan)
+    return jnp.stack(
+      [predict(nets, x, targets, condition_bx) for x in (bits, flipped)]
+    )
+
+  return nats
+
+
+def flip_first_frame(bits_bthwq: jax.Array, key, share) -> jax.Array:
+  """Flips a share of the bits of the first latent frame of one scale."""
+  first = bits_bthwq[:, 0]
+  flips = jax.random.bernoulli(key, share, first.shape)
+  return bits_bthwq.at[:, 0].set(jnp.abs(first - flips))
+
+
+if __name__ == '__main__':
+  app.run(main)
