@@ -1,4 +1,4 @@
-"""Stage II of a text-to-video generator: pictures and videos of higher resolution.
+"""Stage II of a text-to-video generator: larger pictures and videos.
 
   python -m videoar_jax.train --config=configs/stage2.py:4B \
     --config.data.source=array_record:DATA/videos_192x336 \
