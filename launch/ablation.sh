@@ -62,8 +62,9 @@ run_row() {
     --config.train.num_steps="$STEPS" --config.seed="$seed" \
     --config.train.sample_every=0 --workdir="$trained" $options
   if [[ $row != guidance_ramp && ! -e $OUT/${row}_$seed.exposure.json ]]; then
-    "$PYTHON" -m videoar_jax.evaluate.exposure --checkpoint="$trained" \
-      --data="array_record:$DATA" --out="$OUT/${row}_$seed.exposure.json"
+    "$PYTHON" -m videoar_jax.evaluate exposure --checkpoint="$trained" \
+      --data="array_record:$DATA" --num_videos=192 --split=validation \
+      --out="$OUT/${row}_$seed.exposure.json"
   fi
   if [[ $FVD == 1 && ! -e $OUT/${row}_$seed.json ]]; then
     options=

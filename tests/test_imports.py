@@ -24,7 +24,7 @@ ROOMS = (
 # Modules beside the rooms -> the first room that may import them.
 SHARED = {'media': 'data'}
 # Commands: they may import anything, and nobody imports them.
-LEAVES = {'data.prepare', 'evaluate.exposure', 'report'}
+LEAVES = {'data.prepare', 'report'}
 
 
 def imported(source: str, *, module: str) -> set[str]:

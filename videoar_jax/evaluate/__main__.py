@@ -11,6 +11,12 @@ SOURCE is synthetic, folder:PATH or array_record:PATH.
     python -m videoar_jax.evaluate --real=PATH --generated=PATH \\
       --out=result.json [--paired] [--protocol=NAME] [--num_frames=N]
 
+    python -m videoar_jax.evaluate exposure --checkpoint=PATH \\
+      --out=result.json [--share=0.1] [--data=SOURCE] [--num_videos=N] \\
+      [--split=train|validation]
+
+measures what errors in a generator's first frame do to the next ones.
+
 PATH is a folder of videos, or an .npz file with an array `videos`, uint8 or
 float 0..1, of shape (N, T, H, W, 3).
 """
@@ -23,6 +29,7 @@ from videoar_jax.core import command
 from videoar_jax.evaluate import (
   checkpoint,
   compare,
+  exposure,
   i3d,
   protocols,
   request,
@@ -84,6 +91,9 @@ _BASELINES = flags.DEFINE_bool(
 _H264 = flags.DEFINE_bool(
   'h264', False, 'Adds the clips as H.264 at the bits of the tokenizer.'
 )
+_SHARE = flags.DEFINE_float(
+  'share', 0.1, "exposure: of the first frame's bits that are flipped."
+)
 _SAVE = flags.DEFINE_string('save', None, 'Folder for videos and a picture.')
 
 _SETS_ONLY = (_REAL, _GENERATED, _PAIRED)
@@ -117,6 +127,11 @@ _BESIDE = ('fvd', 'fvd_inf', 'kvd', 'psnr', 'ssim', 'lpips', 'bits_per_clip')
 
 
 def main(argv: list[str]) -> None:
+  if argv[1:] == ['exposure']:
+    command.check_arguments(argv[:1], (_CHECKPOINT, _OUT))
+    with command.refusals():
+      evaluate_exposure()
+    return
   command.check_arguments(argv, ())
   check_mode()
   with command.refusals():
@@ -125,6 +140,26 @@ def main(argv: list[str]) -> None:
     compare.write_json(out, result)
   print_summary(result)
   print(f'written to {_OUT.value}')
+
+
+def evaluate_exposure() -> None:
+  """Measures the harm of errors in --checkpoint's first frame."""
+  out = command.output_file(_OUT.value)
+  chosen = request.Request(
+    checkpoint=_CHECKPOINT.value,
+    data=_DATA.value,
+    num_videos=_NUM_VIDEOS.value,
+    split=_SPLIT.value,
+    batch_size=_BATCH_SIZE.value,
+    seed=_SEED.value,
+    fvd=False,
+  )
+  result = exposure.measure_checkpoint(chosen, share=_SHARE.value)
+  compare.write_json(out, result)
+  for name in ('clean', 'flipped', 'harm'):
+    shown = ' '.join(f'{value:.4f}' for value in result[name])
+    print(f'{name}, nats a bit by frame from the second: {shown}')
+  print(f'written to {out}')
 
 
 def check_mode() -> None:

@@ -1,8 +1,5 @@
 """What errors in a video's first frame do to the prediction of the next.
 
-  python -m videoar_jax.evaluate.exposure --checkpoint=runs/generator \\
-    --data=array_record:DATA/ucf101_128 --out=exposure.json
-
 Real clips are coded, a share of the bits of their first latent frame is
 flipped, and the generator predicts the true bits of the frames that follow, as
 if it had made these errors itself. Each later frame is read without errors, so
@@ -15,12 +12,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
 
-from videoar_jax.core import command
 from videoar_jax.data.config import DataConfig
-from videoar_jax.evaluate import compare, provenance
-from videoar_jax.evaluate.request import SPLITS, Request, resolve
+from videoar_jax.evaluate import provenance
+from videoar_jax.evaluate.request import Request, resolve
 from videoar_jax.evaluate.windows import draw_windows
 from videoar_jax.objectives.bitwise import bitwise_cross_entropy
 from videoar_jax.objectives.corruption import to_plan_order, token_inputs
@@ -31,44 +26,24 @@ from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_float
 from videoar_jax.tokenizer.quantizer import accumulate, encode_scales
 from videoar_jax.transformer.model import make_transformer
 
-_CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Of a generator.')
-_DATA = flags.DEFINE_string('data', None, "Real clips; default: the config's.")
-_SHARE = flags.DEFINE_float('share', 0.1, 'Of the bits that are flipped.')
-_NUM_VIDEOS = flags.DEFINE_integer('num_videos', 192, 'Clips.')
-_SPLIT = flags.DEFINE_enum('split', SPLITS[1], SPLITS, 'Of the clips.')
-_BATCH_SIZE = flags.DEFINE_integer('batch_size', 16, 'Clips at a time.')
-_SEED = flags.DEFINE_integer('seed', 0, 'Of windows and flips.')
-_OUT = flags.DEFINE_string('out', None, 'The JSON file to write.')
 
+def measure_checkpoint(request: Request, *, share: float) -> dict:
+  """Measures a generator's checkpoint.
 
-def main(argv: list[str]) -> None:
-  command.check_arguments(argv, (_CHECKPOINT, _OUT))
-  with command.refusals():
-    out = command.output_file(_OUT.value)
-    result = run()
-    compare.write_json(out, result)
-  for name in ('clean', 'flipped', 'harm'):
-    shown = ' '.join(f'{value:.4f}' for value in result[name])
-    print(f'{name}, nats a bit by frame from the second: {shown}')
-  print(f'written to {out}')
+  Args:
+    request: what is measured, and on which clips.
+    share: as for `measure`.
 
+  Returns:
+    Plain values, for JSON: those of `measure`, and what they are of.
 
-def run() -> dict:
-  """Measures --checkpoint."""
-  task = resolve(
-    Request(
-      checkpoint=_CHECKPOINT.value,
-      data=_DATA.value,
-      num_videos=_NUM_VIDEOS.value,
-      split=_SPLIT.value,
-      batch_size=_BATCH_SIZE.value,
-      seed=_SEED.value,
-      fvd=False,
-    )
-  )
+  Raises:
+    ValueError: see `measure` and `request.resolve`; or it is a tokenizer.
+  """
+  task = resolve(request)
   if task.generator is None:
     raise ValueError(
-      f'{_CHECKPOINT.value} is a tokenizer, which predicts nothing; give a '
+      f'{request.checkpoint} is a tokenizer, which predicts nothing; give a '
       'generator'
     )
   result = measure(
@@ -76,20 +51,22 @@ def run() -> dict:
     task.data,
     num_videos=task.num_videos,
     train=task.train,
-    share=_SHARE.value,
-    seed=_SEED.value,
+    share=share,
+    seed=request.seed,
   )
+  config = task.loaded.config
   return {
     **result,
-    'share': _SHARE.value,
+    'share': share,
     'num_videos': task.num_videos,
     'split': task.split,
     'source': task.data.source,
-    'checkpoint': _CHECKPOINT.value,
+    'checkpoint': request.checkpoint,
     'step': task.loaded.step,
-    'corruption': task.loaded.config.corruption.to_dict(),
-    'training_seed': task.loaded.config.seed,
-    'seed': _SEED.value,
+    'digest': task.loaded.digest,
+    'corruption': config.corruption.to_dict(),
+    'training_seed': config.seed,
+    'seed': request.seed,
     'versions': provenance.versions(),
   }
 
@@ -219,7 +196,3 @@ def flip_first_frame(bits_bthwq: jax.Array, key, share) -> jax.Array:
   first = bits_bthwq[:, 0]
   flips = jax.random.bernoulli(key, share, first.shape)
   return bits_bthwq.at[:, 0].set(jnp.abs(first - flips))
-
-
-if __name__ == '__main__':
-  app.run(main)

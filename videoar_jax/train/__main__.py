@@ -7,20 +7,16 @@
 
 import sys
 
-import jax
 from absl import app, flags, logging
 from etils import epath
-from jax.sharding import Mesh
 from ml_collections import config_flags
 
 from videoar_jax.core import command
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
 from videoar_jax.core.export import load_weights, write_loaded
-from videoar_jax.data.mixture import make_mixture
-from videoar_jax.train import loop
 from videoar_jax.train.generator_recipe import make_generator_recipe
-from videoar_jax.train.recipe import Recipe
+from videoar_jax.train.recipe import run_recipe
 from videoar_jax.train.tokenizer_recipe import make_tokenizer_recipe
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -74,34 +70,6 @@ def train() -> None:
   mesh = mesh_lib.make_mesh(from_section(mesh_lib.MeshConfig, config.mesh))
   recipe = _RECIPES[recipe_name](config, workdir=workdir, mesh=mesh)
   run_recipe(recipe, workdir=workdir, mesh=mesh)
-
-
-def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
-  """Trains a recipe to its end."""
-  config = recipe.config
-
-  def batches_from(step: int):
-    return make_mixture(
-      recipe.streams,
-      seed=config.seed,
-      start_step=step,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-      prompts=recipe.prompts,
-    )
-
-  loop.run(
-    workdir=workdir,
-    config=config,
-    loop=from_section(loop.LoopConfig, config.train),
-    updates=recipe.updates,
-    batches_from=batches_from,
-    mesh=mesh,
-    seed=config.seed,
-    frozen=recipe.frozen,
-    evaluate=recipe.evaluate,
-    visualise=recipe.visualise,
-  )
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -7,11 +7,14 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
+from jax.sharding import Mesh
 
 from videoar_jax.core.config import from_section
 from videoar_jax.data.config import DataConfig
+from videoar_jax.data.mixture import make_mixture
 from videoar_jax.data.pipeline import make_batches
 from videoar_jax.data.prompts import PromptEncoder
+from videoar_jax.train import loop
 from videoar_jax.train.state import TrainState, Update
 
 _HELD_OUT_SEED = 1_000_003
@@ -38,6 +41,34 @@ class Recipe:
   evaluate: Callable[[TrainState], dict[str, float]]
   visualise: Callable[[TrainState, int], None]
   config: Any
+
+
+def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
+  """Trains a recipe to its end."""
+  config = recipe.config
+
+  def batches_from(step: int):
+    return make_mixture(
+      recipe.streams,
+      seed=config.seed,
+      start_step=step,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+      prompts=recipe.prompts,
+    )
+
+  loop.run(
+    workdir=workdir,
+    config=config,
+    loop=from_section(loop.LoopConfig, config.train),
+    updates=recipe.updates,
+    batches_from=batches_from,
+    mesh=mesh,
+    seed=config.seed,
+    frozen=recipe.frozen,
+    evaluate=recipe.evaluate,
+    visualise=recipe.visualise,
+  )
 
 
 def more_streams(config: Any) -> tuple[DataConfig, ...]:
