@@ -1,12 +1,21 @@
 """Test set-up: eight forced CPU devices, and where the shared data lies."""
 
+import atexit
 import os
 import pathlib
+import shutil
+import tempfile
 
 # XLA's CPU thread pool must be larger than the number of devices that meet in
 # a collective, or a many-device program on a small machine can hang.
 os.environ.setdefault('NPROC', '32')
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+
+if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+  # For this process, its workers and the commands that tests start.
+  _PROGRAMS = tempfile.mkdtemp(prefix='videoar_programs_')
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = _PROGRAMS
+  atexit.register(shutil.rmtree, _PROGRAMS, ignore_errors=True)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -14,6 +23,18 @@ from absl import flags  # noqa: E402
 
 jax.config.update('jax_num_cpu_devices', 8)
 flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(scope='module', autouse=True)
+def compiler_effort(request):
+  """Compiles fast code only where a module is marked `optimized`.
+
+  Most tests compile far longer than they run.
+  """
+  name = 'jax_disable_most_optimizations'
+  jax.config.update(name, not request.node.get_closest_marker('optimized'))
+  yield
+  jax.config.update(name, False)
 
 
 @pytest.fixture(scope='session')

@@ -6,6 +6,8 @@ import pytest
 from videoar_jax.data import decode
 from videoar_jax.evaluate import h264, reconstruction
 
+pytestmark = pytest.mark.optimized
+
 
 def _clips(count, num_frames=17, height=64, width=64):
   """Coarse grey noise, enlarged, that slides by a pixel a frame."""

@@ -8,6 +8,8 @@ import pytest
 from videoar_jax.core import pretrained
 from videoar_jax.evaluate import frechet, i3d
 
+pytestmark = pytest.mark.optimized
+
 # FVD of all zeros against all ones, 64x64, first n frames: the torch port's
 # list of common_metrics_on_video_quality.
 _TORCH_PORT = dict(

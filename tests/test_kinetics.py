@@ -10,6 +10,8 @@ from videoar_jax.core import pretrained
 from videoar_jax.data import decode, transforms
 from videoar_jax.evaluate import i3d, kinetics
 
+pytestmark = pytest.mark.optimized
+
 CLASSES = ('Archery', 'ApplyLipstick', 'Basketball', 'BabyCrawling')
 SHARED = pathlib.Path(
   os.environ.get('VIDEOAR_SHARED', pathlib.Path(__file__).parents[2] / 'shared')

@@ -14,6 +14,8 @@ from videoar_jax.core import pretrained
 from videoar_jax.tokenizer.perceptual import Network, load_lpips, lpips
 from videoar_jax.tokenizer.quantizer import encode_scales
 
+pytestmark = pytest.mark.optimized
+
 GOLDENS = pathlib.Path(__file__).parent / 'goldens'
 
 

@@ -14,6 +14,8 @@ from videoar_jax.tokenizer.perceptual import (
   lpips,
 )
 
+pytestmark = pytest.mark.optimized
+
 
 @pytest.fixture(scope='module')
 def alexnet():

@@ -22,16 +22,16 @@ from videoar_jax.train.generator_recipe import make_generator_recipe
 from videoar_jax.train.metrics import read_metrics
 from videoar_jax.train.recipe import run_recipe
 
-SMALL, LARGE = ((1, 1), (2, 2)), ((1, 1), (2, 3), (4, 6))
+SMALL, LARGE = ((1, 1), (2, 2)), ((1, 1), (2, 2), (2, 3))
 
 
 def _tokenizer(path, *, seed=0):
-  """An export of a tokenizer of 8×8 and of 16×24 pixels."""
+  """An export of a tokenizer of 4×4 and of 4×6 pixels."""
   config = defaults.tokenizer_config()
   config.tokenizer.update(
-    base_width=4,
-    multipliers=(1, 1, 1),
-    num_time_levels=2,
+    base_width=2,
+    multipliers=(1, 1),
+    num_time_levels=1,
     encoder_blocks=1,
     decoder_blocks=1,
     latent_width=4,
@@ -41,7 +41,7 @@ def _tokenizer(path, *, seed=0):
     dtype='float32',
   )
   model = make_tokenizer(from_section(TokenizerConfig, config.tokenizer))
-  clip = np.zeros((1, 1, 8, 8, 3), np.float32)
+  clip = np.zeros((1, 1, 4, 4, 3), np.float32)
   params = unbox(model.init(jax.random.key(seed), clip)['params'])
   write_export(path, {'autoencoder': params}, config)
 
@@ -85,8 +85,8 @@ def _train(config, workdir):
 @pytest.fixture(scope='module')
 def stage1(folder):
   """Pictures and videos of two sizes in turn; with prompts."""
-  config = _config(folder, frames=5, height=8, width=8)
-  picture = DataConfig(batch_size=3, num_frames=1, height=16, width=24)
+  config = _config(folder, frames=3, height=4, width=4)
+  picture = DataConfig(batch_size=3, num_frames=1, height=4, width=6)
   with config.unlocked():
     config.more_data.picture = section(picture)
   return _train(config, folder / 'stage1')
@@ -102,9 +102,23 @@ def test_a_stage_takes_turns_and_carries_its_prompts_tokenizer(folder, stage1):
   assert len(stage1.config.classes) == 8
 
 
+def test_the_same_command_again_knows_its_own_prompts(folder, stage1, capsys):
+  config = _config(folder, frames=3, height=4, width=4)
+  picture = DataConfig(batch_size=3, num_frames=1, height=4, width=6)
+  with config.unlocked():
+    config.more_data.picture = section(picture)
+  assert _train(config, folder / 'stage1').digests == stage1.digests
+  assert 'is trained already' in capsys.readouterr().out
+  with config.unlocked():
+    config.prompts.template = 'another {}'
+  with pytest.raises(ValueError, match='prompts.template') as error:
+    _train(config, folder / 'stage1')
+  assert len(str(error.value)) < 1000  # no whole tokenizer in it
+
+
 def test_the_next_stage_begins_where_the_last_one_ended(folder, stage1):
   start = str(folder / 'stage1')
-  config = _config(folder, frames=9, height=16, width=24, init_from=start)
+  config = _config(folder, frames=5, height=4, width=6, init_from=start)
   with config.unlocked():
     config.optimizer.learning_rate = 0.0
   stage2 = _train(config, folder / 'stage2')
@@ -112,8 +126,8 @@ def test_the_next_stage_begins_where_the_last_one_ended(folder, stage1):
   assert stage2.config.prompts.tokenizer == stage1.config.prompts.tokenizer
   generator = sampler.Generator.of(stage2)
   videos = {}
-  for size in ((16, 24), (8, 8)):
-    sampling = generator.sampling(size=size, num_frames=5)
+  for size in ((4, 6), (4, 4)):
+    sampling = generator.sampling(size=size, num_frames=3)
     (video,) = sampler.sample_videos(
       generator.program(sampling),
       generator.nets,
@@ -122,17 +136,17 @@ def test_the_next_stage_begins_where_the_last_one_ended(folder, stage1):
     )
     videos[size] = video
   assert {size: x.shape for size, x in videos.items()} == {
-    (16, 24): (5, 16, 24, 3),
-    (8, 8): (5, 8, 8, 3),
+    (4, 6): (3, 4, 6, 3),
+    (4, 4): (3, 4, 4, 3),
   }
-  assert generator.sampling().size == (16, 24)
-  with pytest.raises(ValueError, match='height×width=8×24'):
-    generator.program(generator.sampling(size=(8, 24)))
+  assert generator.sampling().size == (4, 6)
+  with pytest.raises(ValueError, match='height×width=8×6'):
+    generator.program(generator.sampling(size=(8, 6)))
 
 
 def test_the_harm_of_errors_is_measured_frame_by_frame(folder, stage1):
   generator = sampler.Generator.of(stage1)
-  data = DataConfig(batch_size=4, num_frames=9, height=8, width=8)
+  data = DataConfig(batch_size=4, num_frames=5, height=4, width=4)
   options = {'num_videos': 6, 'train': False, 'seed': 0}
   found = exposure.measure(generator, data, share=0.3, **options)
   assert [len(found[name]) for name in ('clean', 'flipped', 'harm')] == [2] * 3
@@ -161,14 +175,14 @@ def _refused(config, folder, message):
 def test_a_stage_of_another_tokenizer_is_refused(folder, stage1, tmp_path):
   _tokenizer(tmp_path / 'tokenizer', seed=1)
   config = _config(
-    tmp_path, frames=5, height=8, width=8, init_from=str(folder / 'stage1')
+    tmp_path, frames=3, height=4, width=4, init_from=str(folder / 'stage1')
   )
   _refused(config, tmp_path, 'the bits of two tokenizers mean different things')
 
 
 def test_a_stage_of_other_prompts_is_refused(folder, stage1, tmp_path):
   start = str(folder / 'stage1')
-  config = _config(folder, frames=5, height=8, width=8, init_from=start)
+  config = _config(folder, frames=3, height=4, width=4, init_from=start)
   own = json.loads(stage1.config.prompts.tokenizer)
   own['model']['merges'] = own['model']['merges'][:1]
   (tmp_path / 'own.json').write_text(json.dumps(own))
@@ -183,9 +197,9 @@ def test_streams_of_other_classes_are_refused(folder, tmp_path):
     for i in range(12):
       path = tmp_path / 'pictures' / name / f'{i}.png'
       Image.new('RGB', (8, 8)).save(path)
-  config = _config(folder, frames=5, height=8, width=8)
+  config = _config(folder, frames=3, height=4, width=4)
   picture = DataConfig(
-    source=f'images:{tmp_path}/pictures', num_frames=1, height=8, width=8
+    source=f'images:{tmp_path}/pictures', num_frames=1, height=4, width=4
   )
   with config.unlocked():
     config.more_data.picture = section(picture)
@@ -195,8 +209,8 @@ def test_streams_of_other_classes_are_refused(folder, tmp_path):
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'data.height': 12}, 'height×width=12×8'),
-    ({'data.num_frames': 6}, 'num_frames=6'),
+    ({'data.height': 12}, 'height×width=12×4'),
+    ({'data.num_frames': 4}, 'num_frames=4'),
     ({'data.captions': 'none.jsonl'}, 'none.jsonl'),
     ({'transformer.vocabulary': 100}, 'vocabulary=100'),
     ({'transformer.prefix_length': 3}, 'the generator reads 3'),
@@ -216,19 +230,19 @@ def test_streams_of_other_classes_are_refused(folder, tmp_path):
 def test_settings_that_do_not_fit_are_refused(
   folder, tmp_path, changes, message
 ):
-  config = _config(folder, frames=5, height=8, width=8)
+  config = _config(folder, frames=3, height=4, width=4)
   config.update_from_flattened_dict(changes)
   _refused(config, tmp_path, message)
 
 
 def test_classes_must_be_as_many_as_the_transformers(folder, tmp_path):
-  config = _config(folder, frames=5, height=8, width=8, text=False)
+  config = _config(folder, frames=3, height=4, width=4, text=False)
   config.transformer.num_classes = 5
   _refused(config, tmp_path, 'num_classes=5: synthetic has 8 classes')
 
 
 def test_a_clip_pyramid_is_trained_and_sampled(folder):
-  config = _config(folder, frames=9, height=8, width=8, text=False)
+  config = _config(folder, frames=5, height=4, width=4, text=False)
   config.transformer.plan = 'clip_pyramid'
   config.corruption.update(time_ramp=0.0, inherit=False)
   generator = sampler.Generator.of(_train(config, folder / 'pyramid'))
@@ -236,7 +250,7 @@ def test_a_clip_pyramid_is_trained_and_sampled(folder):
   (video,) = sampler.sample_videos(
     generator.program(sampling), generator.nets, [3], sampling=sampling
   )
-  assert video.shape == (9, 8, 8, 3)
+  assert video.shape == (5, 4, 4, 3)
   with pytest.raises(ValueError, match='window=1: .* together'):
     generator.program(generator.sampling(window=1))
   with pytest.raises(ValueError, match='cannot go on from given'):

@@ -184,6 +184,7 @@ def test_a_stream_that_is_killed_leaves_a_video_to_play(
     (('--image={0}/clip.mp4',), 'not the name of a picture'),
     (('--image=a.png', '--video=b.mp4'), 'one of both'),
     (('--given_frames=5',), '--given_frames goes with --video'),
+    (('--class=', '--prompt=a cat'), 'knows classes alone'),
     (('--window=0',), 'window=0'),
     (('--stream', '--num_frames=10'), 'num_frames=10'),
     (('--shots=2', '--overlap=9'), 'overlap=9'),

@@ -190,19 +190,27 @@ def test_unconditional_replaces_the_condition_alone(params_of, kind):
   np.testing.assert_array_equal(other[1], logits[1])  # was so already
 
 
-@pytest.mark.parametrize('dtype,window', [('float32', 1), ('bfloat16', 2)])
-def test_a_rolling_cache_equals_a_windowed_forward(params, dtype, window):
-  plan = next_scale_plan(6, tiny.SCALES)
-  inputs, changes = inputs_of(plan), (('dtype', dtype),)
+@pytest.mark.parametrize(
+  'kind,dtype,window',
+  [('class', 'float32', 1), ('class', 'bfloat16', 2), ('text', 'float32', 2)],
+)
+def test_a_rolling_cache_equals_a_windowed_forward(
+  params_of, kind, dtype, window
+):
+  plan = next_scale_plan(6, tiny.SCALES[::2])
+  changes, condition = KINDS[kind]
+  params, changes = params_of(changes), (*changes, ('dtype', dtype))
+  inputs = inputs_of(plan)
   mask = draw_frame_mask(
     jax.random.key(0), FrameMaskConfig(window=window), plan=plan, batch=2
   )
-  forward = whole(params, inputs, plan=plan, mask=mask, changes=changes)
-  kept = next_scale_plan(window + 1, tiny.SCALES)
-  rolling = cached(params, inputs, plan=plan, kept=kept, changes=changes)
+  same = {'plan': plan, 'changes': changes}
+  forward = whole(params, inputs, condition, mask=mask, **same)
+  kept = next_scale_plan(window + 1, tiny.SCALES[::2])
+  rolling = cached(params, inputs, condition, kept=kept, **same)
   tolerance = 2e-5 if dtype == 'float32' else 0.15
   np.testing.assert_allclose(forward, rolling, atol=tolerance, rtol=tolerance)
-  seen = whole(params, inputs, plan=plan, changes=changes)
+  seen = whole(params, inputs, condition, **same)
   assert jnp.abs(seen - forward)[:, plan.frame_l > window].max() > 1e-3
 
 

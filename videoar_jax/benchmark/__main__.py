@@ -5,7 +5,7 @@
   python -m videoar_jax.benchmark sample \\
     --config=configs/videoar_ucf101.py:L \\
     --tokenizer=configs/tokenizer_ucf101.py [--batch_sizes=1,8] \\
-    [--out=FILE.json]
+    [--uncast] [--out=FILE.json]
   python -m videoar_jax.benchmark sample --frames=1001 --window=4 \\
     --config=configs/ucf9_cpu.py:generator \\
     --tokenizer=configs/ucf9_cpu.py:tokenizer [--plot=FILE.svg]
@@ -22,11 +22,11 @@
 `tokenizer` encodes and decodes videos of so many frames as streams: the peak
 memory should not grow with the length. `sample` times the program of whole
 videos, beside what reading the transformer's weights for each unit takes at the
-device's own copy bandwidth; with --frames, a stream of one long video. `train`
-times a generator's step by attention kernel and rematerialisation, and gives
-the share of the device's own rate of products of matrices (MFU). `data` times
-the batches of a run's data, `fvd` I3D and the distance. Each measurement has a
-process of its own.
+device's own copy bandwidth, and its two parts alone; with --frames, a stream of
+one long video. `train` times a generator's step by attention kernel and
+rematerialisation, and gives the share of the device's own rate of products of
+matrices (MFU). `data` times the batches of a run's data, `fvd` I3D and the
+distance. Each measurement has a process of its own.
 """
 
 import pathlib
@@ -53,6 +53,9 @@ config_flags.DEFINE_config_file(
 )
 _FRAMES = flags.DEFINE_list('frames', None, 'Lengths of the videos.')
 _BATCH_SIZES = flags.DEFINE_list('batch_sizes', '1,8', 'Videos at a time.')
+_UNCAST = flags.DEFINE_bool(
+  'uncast', False, '`sample`: also with the weights left in float32.'
+)
 _WINDOW = flags.DEFINE_integer(
   'window', 4, 'Latent frames that a frame of a long video sees before its own.'
 )
@@ -115,8 +118,9 @@ def sample() -> dict:
   if _FRAMES.value is None:
     return {
       'sample': [
-        _measure(sampling.measure_program, *networks, size)
+        _measure(sampling.measure_program, *networks, size, cast)
         for size in _numbers('batch_sizes', _BATCH_SIZES.value)
+        for cast in ((True, False) if _UNCAST.value else (True,))
       ]
     }
   rows = [

@@ -12,9 +12,11 @@ from videoar_jax.benchmark import ceilings, process
 from videoar_jax.core.config import from_section
 from videoar_jax.core.mesh import unbox
 from videoar_jax.plan.kinds import make_plan
-from videoar_jax.sample.sampler import Generator
+from videoar_jax.sample.bits import sample_keys
+from videoar_jax.sample.rollout import rollout
+from videoar_jax.sample.sampler import Generator, Rules, make_rules
 from videoar_jax.sample.streaming import VideoStream
-from videoar_jax.tokenizer.autoencoder import make_tokenizer
+from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_uint8
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.transformer.config import TransformerConfig
 from videoar_jax.transformer.model import inference_params, make_transformer
@@ -23,22 +25,27 @@ from videoar_jax.transformer.prefix import blank_condition
 _POINTS = 100  # of the course of a stream
 
 
-def measure_program(config: Any, tokenizer: Any, batch_size: int) -> dict:
+def measure_program(
+  config: Any, tokenizer: Any, batch_size: int, cast: bool
+) -> dict:
   """Times the program that samples whole videos, with made-up weights.
 
   Args:
     config: of a generator's run.
     tokenizer: section `tokenizer` of a tokenizer's run.
     batch_size: videos at a time.
+    cast: whether the transformer's weights are brought to the dtype that they
+      are used in beforehand, as commands do, or stay float32.
 
   Returns:
     `compile_s`; `first_s` and `steady_s` of a batch, the fastest of three;
+    `rollout_s` and `decoder_s`, the same of its two parts alone;
     `videos_per_s`; `weight_bytes` of the transformer and `units`, how often
     they are read; `floor_s`, what that takes at the device's copy bandwidth;
     `flops` by the compiler, which counts what is inside a loop once, and the
     ceilings.
   """
-  generator = made_up(config, tokenizer)
+  generator = made_up(config, tokenizer, cast=cast)
   sampling = generator.sampling(batch_size=batch_size)
   program = generator.program(sampling)
   arguments = (
@@ -51,31 +58,58 @@ def measure_program(config: Any, tokenizer: Any, batch_size: int) -> dict:
   compiled = program.lower(*arguments).compile()
   compile_s = time.perf_counter() - started
   started = time.perf_counter()
-  jax.block_until_ready(compiled(*arguments))
+  _, sampled = jax.block_until_ready(compiled(*arguments))
   first_s = time.perf_counter() - started
   steady_s = ceilings.best_time(compiled, *arguments, repeats=3)
+  rules = make_rules(generator.tokenizer, generator.transformer, sampling)
   most = ceilings.measure_ceilings(generator.transformer.dtype)
   weights = sum(
     x.nbytes for x in jax.tree.leaves(generator.nets['transformer'])
   )
-  frames = generator.tokenizer.latent_frames(sampling.num_frames)
-  plan = make_plan(
-    generator.transformer.plan, frames, generator.tokenizer.scales
-  )
+  units = len(rules.plan.units)
   cost = compiled.cost_analysis() or {}
   return {
     'batch_size': batch_size,
+    'cast': cast,
     'compile_s': compile_s,
     'first_s': first_s,
     'steady_s': steady_s,
+    **_parts(rules, arguments, sampled.f_bthwd),
     'videos_per_s': batch_size / steady_s,
     'weight_bytes': weights,
-    'units': len(plan.units),
-    'floor_s': len(plan.units) * weights / most['copy_bytes_per_s'],
+    'units': units,
+    'floor_s': units * weights / most['copy_bytes_per_s'],
     'flops': cost.get('flops'),
     **most,
     'peak_host_bytes': process.peak_host_bytes(),
     'peak_device_bytes': process.peak_device_bytes(),
+  }
+
+
+def _parts(rules: Rules, arguments: tuple, f_bthwd: jax.Array) -> dict:
+  """Times of the rollout and of the decoder, each compiled alone."""
+
+  @jax.jit
+  def roll(nets, condition_bx, index_b, seed):
+    return rollout(
+      rules.model,
+      nets['transformer'],
+      plan=rules.plan,
+      condition_bx=condition_bx,
+      key_b=sample_keys(seed, index_b),
+      gamma_ts=rules.gamma_ts,
+      guided=rules.guided,
+      **rules.drawing,
+    ).bits
+
+  @jax.jit
+  def decode(nets, f_bthwd):
+    params = {'params': nets['autoencoder']}
+    return to_uint8(rules.autoencoder.apply(params, f_bthwd, method='decode'))
+
+  return {
+    'rollout_s': ceilings.best_time(roll, *arguments, repeats=3),
+    'decoder_s': ceilings.best_time(decode, arguments[0], f_bthwd, repeats=3),
   }
 
 
@@ -121,8 +155,14 @@ def measure_stream(
   }
 
 
-def made_up(config: Any, tokenizer: Any) -> Generator:
-  """A generator of a config's shapes whose weights are all alike."""
+def made_up(config: Any, tokenizer: Any, *, cast: bool = True) -> Generator:
+  """A generator of a config's shapes whose weights are all alike.
+
+  Args:
+    config: of a generator's run.
+    tokenizer: section `tokenizer` of a tokenizer's run.
+    cast: see `measure_program`.
+  """
   shape = from_section(TokenizerConfig, tokenizer)
   transformer = dataclasses.replace(
     from_section(TransformerConfig, config.transformer), remat='none'
@@ -145,6 +185,7 @@ def made_up(config: Any, tokenizer: Any) -> Generator:
     lambda x: jnp.full(x.shape, 0.01, x.dtype),
     {name: unbox(net['params']) for name, net in nets.items()},
   )
-  nets['transformer'] = inference_params(nets['transformer'], transformer)
+  if cast:
+    nets['transformer'] = inference_params(nets['transformer'], transformer)
   classes = tuple(f'class {i}' for i in range(transformer.num_classes))
   return Generator(config, shape, transformer, classes, nets)

@@ -7,6 +7,7 @@ digest      per-array checksums that no mesh and no file format changes
 manifest    what is trusted of a checkpoint folder, and reading it
 checkpoint  verified Orbax checkpoints: per-array digests, commit, fall-back
 export      safetensors + JSON weights, and `load_weights` for any checkpoint
+cache       where weights and compiled programs are kept between commands
 pretrained  finds, checks and caches weights that packages bring along
 shapes      the glossary of array-axis letters
 resize      area and bilinear resizing as explicit matrices

@@ -22,6 +22,8 @@ import safetensors
 import safetensors.numpy
 from absl import logging
 
+from videoar_jax.core.cache import cache_dir
+
 _ALLOWED = frozenset(
   {
     ('numpy', 'ndarray'),
@@ -100,7 +102,7 @@ def load_weights(file: WeightFile, *, path: str | None = None) -> Weights:
   """
   if path is not None:
     return load_file(path)
-  cached = _cache_dir() / f'{pathlib.Path(file.member).stem}.safetensors'
+  cached = cache_dir() / f'{pathlib.Path(file.member).stem}.safetensors'
   arrays = _read_cache(cached, sha256=file.sha256)
   if arrays is None:
     arrays = _load_installed(file)
@@ -209,13 +211,6 @@ def _load_installed(file: WeightFile) -> dict[str, np.ndarray]:
       f'{file.distribution} again'
     )
   return read_array_pickle(data, name=str(path))
-
-
-def _cache_dir() -> pathlib.Path:
-  own = os.environ.get('VIDEOAR_CACHE')
-  return (
-    pathlib.Path(own) if own else pathlib.Path.home() / '.cache/videoar_jax'
-  )
 
 
 def _content_digest(arrays: dict[str, np.ndarray]) -> str:

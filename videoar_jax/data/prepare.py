@@ -323,7 +323,10 @@ def _main_features() -> None:
       'checkpoint: --features needs the tokenizer to encode with'
     )
   # Imported here: plain preparation must not wait for, or need, the tokenizer.
+  from videoar_jax.core import cache
   from videoar_jax.tokenizer.features import make_encoder
+
+  cache.keep_programs()
 
   config = DataConfig(
     source=_SOURCE.value,

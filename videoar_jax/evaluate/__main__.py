@@ -25,7 +25,7 @@ import dataclasses
 
 from absl import app, flags
 
-from videoar_jax.core import command
+from videoar_jax.core import cache, command
 from videoar_jax.evaluate import (
   checkpoint,
   compare,
@@ -127,6 +127,7 @@ _BESIDE = ('fvd', 'fvd_inf', 'kvd', 'psnr', 'ssim', 'lpips', 'bits_per_clip')
 
 
 def main(argv: list[str]) -> None:
+  cache.keep_programs()
   if argv[1:] == ['exposure']:
     command.check_arguments(argv[:1], (_CHECKPOINT, _OUT))
     with command.refusals():

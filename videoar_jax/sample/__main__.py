@@ -35,7 +35,7 @@ import numpy as np
 from absl import app, flags
 
 from videoar_jax import media
-from videoar_jax.core import command
+from videoar_jax.core import cache, command
 from videoar_jax.core.export import load_weights
 from videoar_jax.data import pictures
 from videoar_jax.sample import sampler as sampler_lib
@@ -94,6 +94,7 @@ _NAME_LENGTH = 40  # of a class or prompt, in names of files and pictures
 
 
 def main(argv: list[str]) -> None:
+  cache.keep_programs()
   command.check_arguments(argv, (_CHECKPOINT, _OUT))
   if _IMAGE.value and _VIDEO.value:
     raise app.UsageError('--image and --video: a video begins with one of both')

@@ -30,7 +30,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from videoar_jax import media
-from videoar_jax.core import command, pretrained
+from videoar_jax.core import cache, command, pretrained
 from videoar_jax.core.config import from_section
 from videoar_jax.core.export import write_export
 from videoar_jax.core.mesh import unbox
@@ -79,6 +79,7 @@ _DEFAULT_FPS = 25.0  # of a video that states none
 
 
 def main(argv: list[str]) -> None:
+  cache.keep_programs()
   actions = {
     'encode': (encode, (_VIDEO,)),
     'decode': (decode, (_TOKENS,)),

@@ -11,7 +11,7 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_flags
 
-from videoar_jax.core import command
+from videoar_jax.core import cache, command
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
 from videoar_jax.core.export import load_weights, write_loaded
@@ -35,6 +35,7 @@ _RECIPES = {
 
 
 def main(argv: list[str]) -> None:
+  cache.keep_programs()
   if not flags.FLAGS['verbosity'].present:
     logging.set_verbosity(logging.WARNING)  # Orbax tells much
   if argv[1:] == ['export']:

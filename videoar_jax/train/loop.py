@@ -39,6 +39,8 @@ MAY_CHANGE = (
   'mesh.',
 )
 
+_SHOWN = 100  # characters of a value in a message
+
 
 def run(
   *,
@@ -138,7 +140,7 @@ def _check_config(
     fixed = {k: v for k, v in differ.items() if not k.startswith(MAY_CHANGE)}
     if fixed:
       lines = ''.join(
-        f'\n  {key}: {old!r} there, {new!r} now'
+        f'\n  {key}: {_shown(old)} there, {_shown(new)} now'
         for key, (old, new) in fixed.items()
       )
       raise ValueError(
@@ -148,3 +150,9 @@ def _check_config(
   if jax.process_index() == 0:
     workdir.mkdir(parents=True, exist_ok=True)
     config_lib.save_config(config, path)
+
+
+def _shown(value: Any) -> str:
+  """A value in a message; a tokenizer's JSON would fill the screen."""
+  text = repr(value)
+  return text if len(text) <= _SHOWN else f'{text[:_SHOWN]}…'
