@@ -184,7 +184,9 @@ def test_guidance_schedules_of_the_paper():
   np.testing.assert_allclose(single, [[10.0]])
 
 
-@pytest.mark.parametrize('text', ['', 'fast', '1:2', '-1', 'nan', '1:5:inf'])
+@pytest.mark.parametrize(
+  'text', ['', 'fast', '1:2', '-1', '0', 'nan', '0:5:9', '1:5:inf']
+)
 def test_malformed_guidance_is_refused(text):
   with pytest.raises(ValueError, match='guidance='):
     parse_guidance(text, num_frames=2, num_scales=2)

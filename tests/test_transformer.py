@@ -33,13 +33,14 @@ KINDS = {
   'learned positions': ((('positions', 'learned'),), LABEL),
   'text, learned positions': ((*TEXT, ('positions', 'learned')), PROMPTS),
 }
-WIDE = ((1, 1), (1, 2), (2, 5))
+WIDE = ((1, 2), (2, 5))
+FEW = tiny.SCALES[::2]  # compiles in half the time
 PLANS = {
-  '1 frame': next_scale_plan(1, tiny.SCALES),
+  '1 frame': next_scale_plan(1, FEW),
   '2 frames': next_scale_plan(2, tiny.SCALES),
-  '4 frames': next_scale_plan(4, tiny.SCALES),
+  '4 frames': next_scale_plan(4, FEW),
   'another aspect ratio': next_scale_plan(3, WIDE),
-  'clip pyramid': clip_pyramid_plan(3, tiny.SCALES),
+  'clip pyramid': clip_pyramid_plan(3, FEW),
   'wide clip pyramid of 1 frame': clip_pyramid_plan(1, WIDE),
 }
 
@@ -108,15 +109,20 @@ def _assert_cached_equals_whole(params, plan, kind, dtype):
   np.testing.assert_allclose(forward, stepwise, atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize('plan', PLANS)
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+@pytest.mark.parametrize(
+  ('plan', 'dtype'),
+  [
+    *((plan, 'float32') for plan in PLANS),
+    ('2 frames', 'bfloat16'),
+    ('another aspect ratio', 'bfloat16'),
+    ('clip pyramid', 'bfloat16'),
+  ],
+)
 def test_cached_rollout_equals_forward(params, plan, dtype):
   _assert_cached_equals_whole(params, PLANS[plan], 'class', dtype)
 
 
-@pytest.mark.parametrize(
-  'plan', ['2 frames', 'another aspect ratio', 'clip pyramid']
-)
+@pytest.mark.parametrize('plan', ['another aspect ratio', 'clip pyramid'])
 @pytest.mark.parametrize('kind', [kind for kind in KINDS if kind != 'class'])
 def test_so_it_does_with_every_prefix_and_position(params_of, plan, kind):
   params = params_of(KINDS[kind][0])
@@ -125,7 +131,7 @@ def test_so_it_does_with_every_prefix_and_position(params_of, plan, kind):
 
 def test_in_bfloat16_with_prompts_too(params_of):
   _assert_cached_equals_whole(
-    params_of(TEXT), PLANS['2 frames'], 'text', 'bfloat16'
+    params_of(TEXT), PLANS['4 frames'], 'text', 'bfloat16'
   )
 
 
@@ -197,7 +203,7 @@ def test_unconditional_replaces_the_condition_alone(params_of, kind):
 def test_a_rolling_cache_equals_a_windowed_forward(
   params_of, kind, dtype, window
 ):
-  plan = next_scale_plan(6, tiny.SCALES[::2])
+  plan = next_scale_plan(6, FEW)
   changes, condition = KINDS[kind]
   params, changes = params_of(changes), (*changes, ('dtype', dtype))
   inputs = inputs_of(plan)
@@ -206,7 +212,7 @@ def test_a_rolling_cache_equals_a_windowed_forward(
   )
   same = {'plan': plan, 'changes': changes}
   forward = whole(params, inputs, condition, mask=mask, **same)
-  kept = next_scale_plan(window + 1, tiny.SCALES[::2])
+  kept = next_scale_plan(window + 1, FEW)
   rolling = cached(params, inputs, condition, kept=kept, **same)
   tolerance = 2e-5 if dtype == 'float32' else 0.15
   np.testing.assert_allclose(forward, rolling, atol=tolerance, rtol=tolerance)
@@ -215,7 +221,7 @@ def test_a_rolling_cache_equals_a_windowed_forward(
 
 
 def test_weights_cast_once_change_no_logit(params):
-  plan = next_scale_plan(2, tiny.SCALES)
+  plan = next_scale_plan(2, FEW)
   changes = (('dtype', 'bfloat16'),)
   config = tiny.transformer(**dict(changes)).config
   light = inference_params(params, config)

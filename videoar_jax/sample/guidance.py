@@ -25,7 +25,7 @@ def parse_guidance(text: str, *, num_frames: int, num_scales: int):
     gamma_ts, float32 (num_frames, num_scales).
 
   Raises:
-    ValueError: anything else, or a negative or infinite strength.
+    ValueError: anything else, or a strength that is not above 0, or infinite.
   """
   if text == 'text':
     units = num_frames * num_scales
@@ -50,10 +50,11 @@ def _numbers(text: str) -> tuple[float, ...]:
     parts = tuple(float(part) for part in str(text).split(':'))
   except ValueError:
     parts = ()
-  good = all(np.isfinite(part) and part >= 0.0 for part in parts)
+  good = all(np.isfinite(part) and part > 0.0 for part in parts)
   if len(parts) not in (1, 3) or not good:
     raise ValueError(
-      f"guidance={text!r}: use a number from 0 (1 is no guidance), 'ucf', "
-      "'text', or 'start:end:within' such as 1:5:10"
+      f'guidance={text!r}: use a number above 0 (1 is no guidance, 0 would '
+      "not follow the condition), 'ucf', 'text', or 'start:end:within' such as "
+      '1:5:10'
     )
   return parts
