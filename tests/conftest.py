@@ -27,7 +27,7 @@ flags.FLAGS.mark_as_parsed()
 
 @pytest.fixture(scope='module', autouse=True)
 def compiler_effort(request):
-  """Compiles fast code only where a module is marked `optimized`.
+  """Spares the compiler where a module is not marked `optimized`.
 
   Most tests compile far longer than they run.
   """

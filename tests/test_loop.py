@@ -26,6 +26,9 @@ from videoar_jax.train.metrics import read_metrics
 from videoar_jax.train.preemption import Stopped
 from videoar_jax.train.runner import TrainingError
 
+# Runs here are held against those of other processes, bit for bit.
+pytestmark = pytest.mark.optimized
+
 ROOT = pathlib.Path(__file__).parents[1]
 SMALL_FILES = 300  # bytes; less than any checkpoint's arrays
 

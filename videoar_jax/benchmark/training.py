@@ -55,8 +55,9 @@ def measure_training(
   plan = make_plan(transformer.plan, frames, scales)
   mesh = make_mesh(from_section(MeshConfig, config.mesh))
   update = _update(config, shape, transformer, plan)
-  state = create_state([update], seed=0, num_steps=100, mesh=mesh)
-  step = make_step([update], num_steps=100, mesh=mesh)
+  length = {'num_steps': config.train.num_steps, 'mesh': mesh}
+  state = create_state([update], seed=0, **length)
+  step = make_step([update], **length)
   batch = shard_batch(_noise(shape, transformer, plan, batch_size), mesh)
   started = time.perf_counter()
   state, metrics = step(state, batch, {})

@@ -110,14 +110,9 @@ class TransformerConfig:
         'need a vocabulary, and classes none'
       )
 
-  def check_reach(self, plan: UnitPlan, num_frames: int | None = None) -> None:
-    """Raises ValueError where a learned position would be missing.
-
-    Args:
-      plan: of what is predicted.
-      num_frames: latent frames of a video, where they are not the plan's.
-    """
-    need = max(num_frames or 0, 1 + int(plan.position_l3.max()))
+  def check_reach(self, plan: UnitPlan) -> None:
+    """Raises ValueError where a learned position would be missing."""
+    need = 1 + int(plan.position_l3.max())
     if self.positions == Positions.LEARNED and need > self.max_positions:
       raise ValueError(
         f'max_positions={self.max_positions}: the video has {need} learned '
