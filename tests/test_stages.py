@@ -191,19 +191,27 @@ def test_a_stage_of_other_prompts_is_refused(folder, stage1, tmp_path):
   _refused(config, tmp_path, 'its prompts have another tokenizer')
 
 
-def test_streams_of_other_classes_are_refused(folder, tmp_path):
+def test_streams_of_other_classes_are_refused_by_class_alone(folder, tmp_path):
   for name in 'ab':
     (tmp_path / 'pictures' / name).mkdir(parents=True)
     for i in range(12):
       path = tmp_path / 'pictures' / name / f'{i}.png'
       Image.new('RGB', (8, 8)).save(path)
-  config = _config(folder, frames=3, height=4, width=4)
+  config = _config(folder, frames=3, height=4, width=4, text=False)
   picture = DataConfig(
     source=f'images:{tmp_path}/pictures', num_frames=1, height=4, width=4
   )
   with config.unlocked():
     config.more_data.picture = section(picture)
   _refused(config, tmp_path, 'has other classes than synthetic')
+  # To prompts it is all the same.
+  config = _config(folder, frames=3, height=4, width=4)
+  with config.unlocked():
+    config.more_data.picture = section(picture)
+  mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+  workdir = epath.Path(tmp_path) / 'by_prompt'
+  recipe = make_generator_recipe(config, workdir=workdir, mesh=mesh)
+  assert len(recipe.streams) == 2 and len(recipe.config.classes) == 8
 
 
 @pytest.mark.parametrize(
@@ -225,6 +233,7 @@ def test_streams_of_other_classes_are_refused(folder, tmp_path):
     ),
     ({'prompts.tokenizer': 'none.json'}, 'none.json'),
     ({'init_from': 'nowhere'}, 'nowhere'),
+    ({'tokenizer': ''}, "tokenizer=''"),
   ],
 )
 def test_settings_that_do_not_fit_are_refused(

@@ -73,13 +73,13 @@ class PromptedSource:
     source: see `pipeline.Source`.
     encoder: of prompts.
     captions: of the videos; None makes prompts of their classes.
-    class_prompts: tokens of the classes' prompts.
+    class_prompts: tokens of the classes' prompts, without captions.
   """
 
   source: object
   encoder: PromptEncoder
   captions: Captions | None
-  class_prompts: np.ndarray
+  class_prompts: np.ndarray | None
 
   @classmethod
   def of(cls, source, encoder: PromptEncoder, captions: str):
@@ -93,8 +93,9 @@ class PromptedSource:
     Raises:
       ValueError: see `read_captions`; or a class's prompt is too long.
     """
-    found = read_captions(captions) if captions else None
-    return cls(source, encoder, found, encoder.encode_classes(source.classes))
+    if captions:
+      return cls(source, encoder, read_captions(captions), None)
+    return cls(source, encoder, None, encoder.encode_classes(source.classes))
 
   @property
   def classes(self) -> tuple[str, ...]:

@@ -299,8 +299,12 @@ def _data(
 def _check_classes(task: Task) -> None:
   """The split is large enough, and a generator knows its classes."""
   classes = check_split(task.data, num_videos=task.num_videos, train=task.train)
-  if task.generator is None or classes == task.generator.classes:
+  generator, protocol = task.generator, task.protocol
+  if generator is None or classes == generator.classes:
     return
+  uniform = protocol and protocol.labels is protocols.Labels.UNIFORM
+  if generator.prompts is not None and not uniform:
+    return  # prompts come with the clips
   raise ValueError(
     f'{task.data.source} has the classes {_some(classes)}; the generator was '
     f'trained on {_some(task.generator.classes)}; pass --data with those'

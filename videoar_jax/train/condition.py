@@ -29,12 +29,12 @@ def resolve_condition(
     transformer: its transformer's shape.
 
   Raises:
-    ValueError: the streams' classes differ, or are not as many as the
-      transformer's; captions or a tokenizer cannot be read, or the tokenizer
-      has more tokens than transformer.vocabulary.
+    ValueError: by class, the streams' classes differ, or are not as many as
+      the transformer's; captions or a tokenizer cannot be read, or the
+      tokenizer has more tokens than transformer.vocabulary.
   """
   is_text = transformer.condition == Condition.TEXT
-  classes = _shared_classes(streams, is_text)
+  classes = _classes(streams, is_text)
   if not is_text and len(classes) != transformer.num_classes:
     raise ValueError(
       f'transformer.num_classes={transformer.num_classes}: '
@@ -52,25 +52,20 @@ def resolve_condition(
   return resolved
 
 
-def _shared_classes(
-  streams: tuple[DataConfig, ...], is_text: bool
-) -> tuple[str, ...]:
-  found = []
-  for stream in streams:
+def _classes(streams: tuple[DataConfig, ...], is_text: bool) -> tuple[str, ...]:
+  """The first stream's classes; labels must mean the same in all streams."""
+  if is_text:
     # Captions are read where records are; classes do not need them.
-    opened = make_source(_without_captions(stream, is_text), train=True)
-    found.append(tuple(opened.classes))
+    plain = dataclasses.replace(streams[0], captions='')
+    return tuple(make_source(plain, train=True).classes)
+  found = [tuple(make_source(x, train=True).classes) for x in streams]
   for stream, classes in zip(streams, found):
     if classes != found[0]:
       raise ValueError(
         f'{stream.source} has other classes than {streams[0].source}: '
-        'all streams of a run need the same'
+        'all streams of a run by class need the same'
       )
   return found[0]
-
-
-def _without_captions(stream: DataConfig, is_text: bool) -> DataConfig:
-  return dataclasses.replace(stream, captions='') if is_text else stream
 
 
 def _tokenizer(
@@ -84,7 +79,9 @@ def _tokenizer(
   if given:
     return given if given.startswith('{') else read_tokenizer(given)
   if config.init_from:
-    return read_config(config.init_from).prompts.tokenizer
+    last = read_config(config.init_from).get('prompts')
+    if last is not None and last.tokenizer:
+      return last.tokenizer
   prompts = PromptConfig(template=config.prompts.template)
   texts = [prompts.class_prompt(name) for name in classes]
   for path in sorted({stream.captions for stream in streams} - {''}):
