@@ -20,19 +20,14 @@ from videoar_jax.core.config import section
 from videoar_jax.data.config import DataConfig
 from videoar_jax.train import defaults
 
-_VIDEO = {'frame_stride': 3, 'num_workers': 8}  # 24 to 8 frames a second
-
 
 def get_config(variant: str = ''):
-  return defaults.build_variant(
-    variant, {size: lambda size=size: _stage(size) for size in defaults.SIZES}
-  )
+  return defaults.build_size(variant, _stage)
 
 
 def _stage(size: str):
   config = defaults.stage_config(size)
   config.data.update(
-    _VIDEO,
     source='array_record:data_cache/videos_128',
     captions='data_cache/captions.jsonl',
     batch_size=256,

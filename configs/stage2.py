@@ -17,37 +17,26 @@ Variants: L, XL, 4B, S and B (small ones, not in the paper), and smoke.
 
 from ml_collections import ConfigDict
 
-from videoar_jax.core.config import section
-from videoar_jax.data.config import DataConfig
 from videoar_jax.train import defaults
-
-_VIDEO = {'frame_stride': 3, 'num_workers': 8}  # 24 to 8 frames a second
 
 
 def get_config(variant: str = ''):
-  return defaults.build_variant(
-    variant, {size: lambda size=size: _stage(size) for size in defaults.SIZES}
-  )
+  return defaults.build_size(variant, _stage)
 
 
 def _stage(size: str):
   config = defaults.stage_config(size)
-  video = section(
-    DataConfig(
-      **_VIDEO,
-      source='array_record:data_cache/videos_192x336',
-      captions='data_cache/captions.jsonl',
-      batch_size=128,
-      num_frames=17,
-      height=192,
-      width=336,
-      weight=2,
-    )
+  config.data.update(
+    source='array_record:data_cache/videos_192x336',
+    captions='data_cache/captions.jsonl',
+    batch_size=128,
+    num_frames=17,
+    height=192,
+    width=336,
+    weight=2,
   )
-  config.data.update(video)
   config.more_data.update(
-    upright=ConfigDict(video),
-    image=ConfigDict(video),
+    upright=ConfigDict(config.data), image=ConfigDict(config.data)
   )
   config.more_data.upright.update(
     source='array_record:data_cache/videos_336x192',

@@ -16,19 +16,14 @@ Variants: L, XL, 4B, S and B (small ones, not in the paper), and smoke.
 
 from videoar_jax.train import defaults
 
-_VIDEO = {'frame_stride': 3, 'num_workers': 8}  # 24 to 8 frames a second
-
 
 def get_config(variant: str = ''):
-  return defaults.build_variant(
-    variant, {size: lambda size=size: _stage(size) for size in defaults.SIZES}
-  )
+  return defaults.build_size(variant, _stage)
 
 
 def _stage(size: str):
   config = defaults.stage_config(size)
   config.data.update(
-    _VIDEO,
     source='array_record:data_cache/videos_384x672',
     captions='data_cache/captions.jsonl',
     batch_size=64,

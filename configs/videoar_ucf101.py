@@ -33,10 +33,7 @@ _EPOCHS, _CLIPS, _BATCH = 1000, 9537, 64
 
 
 def get_config(variant: str = ''):
-  return defaults.build_variant(
-    variant,
-    {name: lambda name=name: _build(name) for name in defaults.SIZES},
-  )
+  return defaults.build_size(variant, _build)
 
 
 def _build(size: str):
@@ -53,12 +50,6 @@ def _build(size: str):
   config.optimizer.update(warmup_steps=1000, ema_decay=0.9999)
   config.mesh.update(data=1, fsdp=-1)
   config.train.update(
-    num_steps=_EPOCHS * _CLIPS // _BATCH,
-    log_every=100,
-    eval_every=5000,
-    eval_batches=8,
-    sample_every=5000,
-    checkpoint_every=5000,
-    checkpoint_every_s=0.0,
+    defaults.PAPER_CADENCE, num_steps=_EPOCHS * _CLIPS // _BATCH
   )
   return config

@@ -1,6 +1,7 @@
 """Whole configs with every key, for config files to override."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
@@ -21,6 +22,15 @@ from videoar_jax.train.optimizer import OptimizerConfig
 from videoar_jax.transformer.config import TransformerConfig
 
 _SMOKE = 'smoke'
+# How often a run at paper scale reports and saves, in steps.
+PAPER_CADENCE = {
+  'log_every': 100,
+  'eval_every': 5000,
+  'eval_batches': 8,
+  'sample_every': 5000,
+  'checkpoint_every': 5000,
+  'checkpoint_every_s': 0.0,
+}
 # Generators by name: layers, width, heads. L, XL and 4B are the paper's.
 SIZES = {
   'S': (12, 512, 8),
@@ -81,14 +91,7 @@ def full_tokenizer_config() -> ConfigDict:
       warmup_steps=1000,
       weight_decay=0.0,
     )
-  config.train.update(
-    log_every=100,
-    eval_every=5000,
-    eval_batches=8,
-    sample_every=5000,
-    checkpoint_every=5000,
-    checkpoint_every_s=0.0,
-  )
+  config.train.update(PAPER_CADENCE)
   return config
 
 
@@ -122,20 +125,15 @@ def stage_config(size: str) -> ConfigDict:
   batches, steps nor the reader of the text (VideoAR App. A).
   """
   config = generator_config(size)
+  # 24 to 8 frames a second.
+  config.data.update(frame_stride=3, num_workers=8)
   config.transformer.update(
     condition='text', vocabulary=32_768, prefix_length=256
   )
   config.sampling.guidance = 'text'
   config.optimizer.update(warmup_steps=1000, ema_decay=0.9999)
   config.mesh.update(data=1, fsdp=-1)
-  config.train.update(
-    log_every=100,
-    eval_every=5000,
-    eval_batches=8,
-    sample_every=5000,
-    checkpoint_every=5000,
-    checkpoint_every_s=0.0,
-  )
+  config.train.update(PAPER_CADENCE)
   return config
 
 
@@ -212,3 +210,12 @@ def build_variant(
   if _SMOKE in parts:
     make_smoke(config)
   return config.lock()
+
+
+def build_size(
+  variant: str | None, make: Callable[[str], ConfigDict]
+) -> ConfigDict:
+  """As `build_variant`, of a config file whose variants are `SIZES`."""
+  return build_variant(
+    variant, {size: functools.partial(make, size) for size in SIZES}
+  )
