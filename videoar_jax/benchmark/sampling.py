@@ -12,11 +12,9 @@ from videoar_jax.benchmark import ceilings, process
 from videoar_jax.core.config import from_section
 from videoar_jax.core.mesh import unbox
 from videoar_jax.plan.kinds import make_plan
-from videoar_jax.sample.bits import sample_keys
-from videoar_jax.sample.rollout import rollout
 from videoar_jax.sample.sampler import Generator, Rules, make_rules
 from videoar_jax.sample.streaming import VideoStream
-from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_uint8
+from videoar_jax.tokenizer.autoencoder import make_tokenizer
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.transformer.config import TransformerConfig
 from videoar_jax.transformer.model import inference_params, make_transformer
@@ -89,24 +87,8 @@ def measure_program(
 def _parts(rules: Rules, arguments: tuple, f_bthwd: jax.Array) -> dict:
   """Times of the rollout and of the decoder, each compiled alone."""
 
-  @jax.jit
-  def roll(nets, condition_bx, index_b, seed):
-    return rollout(
-      rules.model,
-      nets['transformer'],
-      plan=rules.plan,
-      condition_bx=condition_bx,
-      key_b=sample_keys(seed, index_b),
-      gamma_ts=rules.gamma_ts,
-      guided=rules.guided,
-      **rules.drawing,
-    ).bits
-
-  @jax.jit
-  def decode(nets, f_bthwd):
-    params = {'params': nets['autoencoder']}
-    return to_uint8(rules.autoencoder.apply(params, f_bthwd, method='decode'))
-
+  roll = jax.jit(lambda *arguments: rules.roll(*arguments).bits)
+  decode = jax.jit(rules.decode)
   return {
     'rollout_s': ceilings.best_time(roll, *arguments, repeats=3),
     'decoder_s': ceilings.best_time(decode, arguments[0], f_bthwd, repeats=3),

@@ -33,6 +33,21 @@ from videoar_jax.transformer.model import (
 
 
 @dataclasses.dataclass(frozen=True)
+class PreviewConfig:
+  """How a generator samples where nothing else is chosen.
+
+  Attributes:
+    guidance: see `parse_guidance`.
+    temperature: of the bits.
+    top_p: see `draw_bits`.
+  """
+
+  guidance: str = 'ucf'
+  temperature: float = 1.0
+  top_p: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
 class SamplingConfig:
   """What a user chooses at sampling time.
 
@@ -147,7 +162,8 @@ class Generator:
     **others,
   ) -> SamplingConfig:
     """What was chosen; None takes what the generator was trained with."""
-    data, preview = self.config.data, self.config.sampling
+    data = self.config.data
+    preview = from_saved(PreviewConfig, self.config.sampling)
 
     def chosen(value, default):
       return default if value is None else value
@@ -156,7 +172,7 @@ class Generator:
       num_frames=chosen(num_frames, data.num_frames),
       guidance=chosen(guidance, preview.guidance),
       temperature=chosen(temperature, preview.temperature),
-      top_p=chosen(top_p, preview.get('top_p', 1.0)),
+      top_p=chosen(top_p, preview.top_p),
       size=chosen(size, (data.height, data.width)),
       **others,
     )
@@ -188,6 +204,25 @@ class Rules:
   def guided(self) -> bool:
     """Whether any strength needs the unconditional pass."""
     return bool((self.gamma_ts != 1.0).any())
+
+  def roll(self, nets, condition_bx, index_b, seed, given=None) -> Rollout:
+    """Bits and features of whole videos; see `make_sample_program`."""
+    return rollout(
+      self.model,
+      nets['transformer'],
+      plan=self.plan,
+      condition_bx=condition_bx,
+      key_b=sample_keys(seed, index_b),
+      gamma_ts=self.gamma_ts,
+      guided=self.guided,
+      given=given,
+      **self.drawing,
+    )
+
+  def decode(self, nets, f_bthwd: jax.Array) -> jax.Array:
+    """The videos that features stand for: uint8 bTHWc."""
+    params = {'params': nets['autoencoder']}
+    return to_uint8(self.autoencoder.apply(params, f_bthwd, method='decode'))
 
 
 def make_rules(
@@ -262,21 +297,8 @@ def make_sample_program(
   def program(
     nets, condition_bx, index_b, seed, given=None
   ) -> tuple[jax.Array, Rollout]:
-    sampled = rollout(
-      rules.model,
-      nets['transformer'],
-      plan=rules.plan,
-      condition_bx=condition_bx,
-      key_b=sample_keys(seed, index_b),
-      gamma_ts=rules.gamma_ts,
-      guided=rules.guided,
-      given=given,
-      **rules.drawing,
-    )
-    video = rules.autoencoder.apply(
-      {'params': nets['autoencoder']}, sampled.f_bthwd, method='decode'
-    )
-    return to_uint8(video), sampled
+    sampled = rules.roll(nets, condition_bx, index_b, seed, given)
+    return rules.decode(nets, sampled.f_bthwd), sampled
 
   return program
 

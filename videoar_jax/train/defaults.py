@@ -1,6 +1,5 @@
 """Whole configs with every key, for config files to override."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 
@@ -14,6 +13,7 @@ from videoar_jax.objectives.adversarial import AdversarialConfig
 from videoar_jax.objectives.corruption import CorruptionConfig
 from videoar_jax.objectives.frame_mask import FrameMaskConfig
 from videoar_jax.objectives.reconstruction import TokenizerLossConfig
+from videoar_jax.sample.sampler import PreviewConfig
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.discriminator import DiscriminatorConfig
 from videoar_jax.train.initial import INFLATIONS
@@ -39,21 +39,6 @@ SIZES = {
   'XL': (32, 2048, 16),
   '4B': (36, 2560, 32),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class PreviewConfig:
-  """How a generator in training samples its pictures.
-
-  Attributes:
-    guidance: see `sample.guidance.parse_guidance`.
-    temperature: of the bits.
-    top_p: see `sample.bits.draw_bits`.
-  """
-
-  guidance: str = 'ucf'
-  temperature: float = 1.0
-  top_p: float = 1.0
 
 
 def tokenizer_config() -> ConfigDict:
