@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from videoar_jax.data import decode, folder, pictures, pipeline, prepare
+from videoar_jax.data import decode, folder, pictures, pipeline, preparation
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import BadRecordError, FailureLog
 
@@ -94,7 +94,7 @@ def test_a_batch_holds_clips_of_one_frame(data_set):
 
 def test_prepared_pictures_equal_those_read_directly(data_set, tmp_path):
   out = tmp_path / 'prepared'
-  manifest = prepare.prepare_videos(
+  manifest = preparation.prepare_videos(
     f'images:{data_set}', str(out), height=16, width=24, max_bad_share=0.5
   )
   assert set(manifest['skipped']) == {

@@ -15,7 +15,7 @@ from videoar_jax.data import (
   decode,
   features,
   pipeline,
-  prepare,
+  preparation,
   shards,
   transforms,
 )
@@ -51,7 +51,9 @@ def videos(tmp_path_factory):
 @pytest.fixture
 def prepared(videos, tmp_path):
   out = tmp_path / 'out'
-  prepare.prepare_videos(f'folder:{videos}', str(out), num_shards=3, **_SIZE)
+  preparation.prepare_videos(
+    f'folder:{videos}', str(out), num_shards=3, **_SIZE
+  )
   return out
 
 
@@ -154,7 +156,7 @@ def test_a_stopped_preparation_takes_up_where_it_was(
   monkeypatch.setattr(array_record, 'encode_video', stumble)
   arguments = (f'folder:{videos}', str(out))
   with pytest.raises(KeyboardInterrupt):
-    prepare.prepare_videos(*arguments, num_shards=3, **_SIZE)
+    preparation.prepare_videos(*arguments, num_shards=3, **_SIZE)
   assert sorted(x.name for x in out.glob('*.array_record')) == [
     'train-00000-of-00003.array_record'
   ]
@@ -165,23 +167,23 @@ def test_a_stopped_preparation_takes_up_where_it_was(
     'encode_video',
     lambda frames, **o: encoded.append(o['name']) or encode(frames, **o),
   )
-  manifest = prepare.prepare_videos(*arguments, num_shards=3, **_SIZE)
+  manifest = preparation.prepare_videos(*arguments, num_shards=3, **_SIZE)
   assert manifest == json.loads((prepared / 'manifest.json').read_text())
   # Only the second shard's start was encoded twice.
   assert len(set(encoded)) < len(encoded) < 14 + 24
   assert not (out / '.unfinished').exists()
   before = len(encoded)
-  prepare.prepare_videos(*arguments, num_shards=3, **_SIZE)
+  preparation.prepare_videos(*arguments, num_shards=3, **_SIZE)
   assert len(encoded) == before
 
 
 def test_another_plan_does_not_touch_what_is_there(videos, prepared):
   with pytest.raises(ValueError, match='prepared with height=16, now 8'):
-    prepare.prepare_videos(
+    preparation.prepare_videos(
       f'folder:{videos}', str(prepared), height=8, width=24, num_shards=3
     )
   with pytest.raises(ValueError, match='holds other files'):
-    prepare.prepare_videos(f'folder:{videos}', str(videos), **_SIZE)
+    preparation.prepare_videos(f'folder:{videos}', str(videos), **_SIZE)
 
 
 def test_over_5_percent_stops_with_the_list(tmp_path):
@@ -190,9 +192,9 @@ def test_over_5_percent_stops_with_the_list(tmp_path):
     (tmp_path / 'in' / 'b' / f'bad{i}.avi').write_bytes(b'')
   arguments = (f'folder:{tmp_path}/in', str(tmp_path / 'out'))
   with pytest.raises(BadDataError, match='b/bad0.avi: empty file'):
-    prepare.prepare_videos(*arguments, **_SIZE)
+    preparation.prepare_videos(*arguments, **_SIZE)
   assert not (tmp_path / 'out' / 'manifest.json').exists()
-  manifest = prepare.prepare_videos(*arguments, max_bad_share=0.5, **_SIZE)
+  manifest = preparation.prepare_videos(*arguments, max_bad_share=0.5, **_SIZE)
   assert sorted(manifest['skipped']) == ['b/bad0.avi', 'b/bad1.avi']
 
 
@@ -283,7 +285,7 @@ def _encode(video_bTHWc):
 
 def _cache(source, out, **options):
   options = {'tokenizer_digest': 'abc', 'encode': _encode, **options}
-  return prepare.prepare_features(source, str(out), **options)
+  return preparation.prepare_features(source, str(out), **options)
 
 
 def test_cached_features_equal_the_encoded_clips(prepared, tmp_path):

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from videoar_jax import chart, media, report
+from videoar_jax import chart, media
+from videoar_jax.commands import report
 
 CLASSES = ('<script>alert(1)</script>', 'a & "b"')
 VOID = ('meta', 'img', 'br', 'path')

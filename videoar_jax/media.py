@@ -12,6 +12,8 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+# Frames per second that a file can state; bounds of `fields.Range`.
+FRAME_RATES = {'least': 0.01, 'most': 1000}
 VIDEO_SUFFIXES = ('.avi', '.gif', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
 
 # A fragment for each frame, written at once, and no frame held back.

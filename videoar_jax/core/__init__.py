@@ -1,6 +1,11 @@
 """What knows nothing of video.
 
-command     what all commands share: missing flags, refusals in one line
+command     how every command begins, reads flags, speaks, refuses and ends
+fields      numbers within bounds, stated where a config declares them
+files       users' text and JSON, checked; outputs, written whole or not
+structure   what a JSON value must look like
+archive     zip archives and .npz, nothing inflated before its size is known
+lock        one job at a time in a folder
 config      dataclass configs <-> ml_collections <-> JSON
 mesh        the device mesh, logical axis rules, sharding (the only such file)
 digest      per-array checksums that no mesh and no file format changes

@@ -15,5 +15,6 @@ pipeline      make_source, make_batches: batches as a function of (seed, step)
 mixture       several streams of batches in one run, turn by turn
 failures      what may fail, what is then said, and when it is too much
 work          parallel work in order, with progress and a bound on failures
-prepare       the command that writes array_record and features directories
+preparation   writes array_record and features directories
+prepare       `python -m`; see videoar_jax/commands/prepare.py
 """

@@ -17,6 +17,8 @@ from collections.abc import Iterable, Sequence
 
 from array_record.python import array_record_data_source, array_record_module
 
+from videoar_jax.core import lock
+
 MANIFEST = 'manifest.json'
 SPLITS = ('train', 'validation')
 _MAGIC = b'VJR1'
@@ -200,7 +202,7 @@ class Preparation:
     if begun.is_file():
       self._check_plan(json.loads(begun.read_text()))
     elif self.out.is_dir() and any(
-      file.name != _UNFINISHED for file in self.out.iterdir()
+      file.name not in (_UNFINISHED, lock.NAME) for file in self.out.iterdir()
     ):
       raise ValueError(f'out={out}: holds other files; give an empty folder')
     self._notes.mkdir(parents=True, exist_ok=True)

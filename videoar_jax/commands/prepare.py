@@ -1,0 +1,123 @@
+"""Decodes a data set once, or caches a tokenizer's features of it.
+
+    python -m videoar_jax.data.prepare --source=folder:/data/UCF-101 \\
+        --split_file=trainlist01.txt --height=128 --width=128 --out=/data/ucf
+    python -m videoar_jax.data.prepare --features --checkpoint=runs/tokenizer \\
+        --source=array_record:/data/ucf --windows=2 --flips --out=/data/cached
+
+The first writes what `array_record:PATH` reads, the second `features:PATH`.
+Run again, the same command goes on where it stopped.
+"""
+
+from videoar_jax.core import command, files, lock
+from videoar_jax.data import preparation
+from videoar_jax.data.config import DataConfig
+
+FLAGS = command.Flags()
+
+_SOURCE = FLAGS.text(
+  'source', None, 'folder:PATH or images:PATH; for --features any source'
+)
+_OUT = FLAGS.text('out', None, 'folder to write')
+_SPLIT_FILE = FLAGS.text(
+  'split_file', '', 'official list of training videos; the others are held out'
+)
+_HEIGHT = FLAGS.count('height', 128, 'pixels')
+_WIDTH = FLAGS.count('width', 128, 'pixels')
+_NUM_SHARDS = FLAGS.count(
+  'num_shards', 0, 'shards of the training split; 0: one for 256 videos', 0
+)
+_NUM_WORKERS = FLAGS.count('num_workers', 0, 'decoding processes', 0)
+_MIN_FRAMES = FLAGS.count('min_frames', 17, 'shorter videos are bad')
+_MAX_BAD_SHARE = FLAGS.number(
+  'max_bad_share',
+  0.05,
+  'more bad videos than this share stop the run',
+  least=0,
+  most=1,
+)
+_FEATURES = FLAGS.switch('features', False, 'cache features of a tokenizer')
+_CHECKPOINT = FLAGS.text('checkpoint', '', 'features: the tokenizer')
+_WINDOWS = FLAGS.count('windows', 1, 'features: windows per video')
+_FLIPS = FLAGS.switch('flips', False, 'features: each window mirrored too')
+_NUM_FRAMES = FLAGS.count('num_frames', 17, 'features: frames per clip')
+_FRAME_STRIDE = FLAGS.count('frame_stride', 1, 'features: frame stride')
+_NUM_CLIPS = FLAGS.count(
+  'num_clips', 2000, 'features: clips of the synthetic source; a tenth held out'
+)
+_BATCH_SIZE = FLAGS.count('batch_size', 16, 'features: clips at once')
+_SEED = FLAGS.number(
+  'seed', 0, 'features: of the windows', int, least=0, most=2**32 - 1
+)
+
+_FEATURES_ONLY = (
+  'checkpoint',
+  'windows',
+  'flips',
+  'num_frames',
+  'frame_stride',
+  'num_clips',
+  'batch_size',
+  'seed',
+)
+
+
+def main(words: list[str]) -> None:
+  command.check_arguments(words, (_SOURCE, _OUT))
+  for name in () if _FEATURES.value else _FEATURES_ONLY:
+    if FLAGS.given(name):
+      raise command.UsageError(f'--{name} goes with --features')
+  out = files.output_folder(_OUT.value)
+  with lock.hold(out, what='prepare'):
+    if _FEATURES.value:
+      prepare_features()
+    else:
+      prepare_videos()
+
+
+def prepare_videos() -> None:
+  """Decodes --source at one resolution."""
+  preparation.prepare_videos(
+    _SOURCE.value,
+    _OUT.value,
+    height=_HEIGHT.value,
+    width=_WIDTH.value,
+    split_file=_SPLIT_FILE.value,
+    num_shards=_NUM_SHARDS.value,
+    num_workers=_NUM_WORKERS.value,
+    min_frames=_MIN_FRAMES.value,
+    max_bad_share=_MAX_BAD_SHARE.value,
+  )
+
+
+def prepare_features() -> None:
+  """Encodes windows of --source with the tokenizer --checkpoint."""
+  command.check_arguments([], (_CHECKPOINT,))
+  # Imported here: plain preparation must not wait for, or need, the tokenizer.
+  from videoar_jax.core import cache
+  from videoar_jax.tokenizer.features import make_encoder
+
+  cache.keep_programs()
+  config = DataConfig(
+    source=_SOURCE.value,
+    split_file=_SPLIT_FILE.value,
+    batch_size=_BATCH_SIZE.value,
+    num_frames=_NUM_FRAMES.value,
+    height=_HEIGHT.value,
+    width=_WIDTH.value,
+    frame_stride=_FRAME_STRIDE.value,
+    num_workers=_NUM_WORKERS.value,
+    max_bad_share=_MAX_BAD_SHARE.value,
+  )
+  digest, encode = make_encoder(_CHECKPOINT.value)
+  preparation.prepare_features(
+    config,
+    _OUT.value,
+    tokenizer_digest=digest,
+    encode=encode,
+    windows=_WINDOWS.value,
+    flips=_FLIPS.value,
+    seed=_SEED.value,
+    num_clips=_NUM_CLIPS.value,
+    num_shards=_NUM_SHARDS.value,
+  )

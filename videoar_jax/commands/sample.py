@@ -1,0 +1,294 @@
+"""Samples videos from a trained generator.
+
+  python -m videoar_jax.sample --checkpoint=runs/generator --class=all \\
+    --num_videos=16 --out=samples/
+  python -m videoar_jax.sample --checkpoint=runs/generator --class=NAME \\
+    --image=first.png --out=samples/
+  python -m videoar_jax.sample --checkpoint=runs/generator --class=NAME \\
+    --video=clip.mp4 --given_frames=5 --out=samples/
+  python -m videoar_jax.sample --checkpoint=runs/generator --class=NAME \\
+    --stream --num_frames=1001 --window=4 --out=samples/
+  python -m videoar_jax.sample --checkpoint=runs/generator --class=NAME \\
+    --shots=4 --overlap=5 --out=samples/
+
+  python -m videoar_jax.sample --checkpoint=runs/text_generator \\
+    --prompt="a video of a person baby crawling" --out=samples/
+
+Writes one mp4 per video, a labelled grid (grid.gif, grid.webp and the contact
+sheet grid.png) and samples.npz (`videos` uint8 nTHWc, and `labels`, `classes`
+or `prompts`). Each --prompt is a video, or they take turns over --num_videos.
+`--image` begins with a picture, `--video` with the end of a video: they come
+back as the tokenizer codes them. `--stream` writes each mp4 while it is made,
+playable at any time, and nothing else; with `--window` a frame sees the last so
+many latent frames alone, and neither memory nor time of a frame grows.
+`--shots` streams, too: each shot begins with the last frames of the one before.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+import re
+import sys
+
+import jax
+import numpy as np
+
+from videoar_jax import media
+from videoar_jax.core import cache, command, files, lock
+from videoar_jax.core.export import load_weights
+from videoar_jax.data import pictures
+from videoar_jax.sample import sampler as sampler_lib
+from videoar_jax.sample.given import read_given
+from videoar_jax.sample.streaming import VideoStream, check_shots
+from videoar_jax.tokenizer.stream import Tokenizer
+
+FLAGS = command.Flags()
+
+_CHECKPOINT = FLAGS.text(
+  'checkpoint', None, 'Generator: workdir, step folder or export.'
+)
+_CLASS = FLAGS.text(
+  'class', None, "Name of a class, or 'all' (the default): they take turns."
+)
+_PROMPT = FLAGS.texts(
+  'prompt', None, 'What to show, where prompts condition; may be repeated.'
+)
+_NUM_VIDEOS = FLAGS.count(
+  'num_videos', None, 'Videos in all; default: one per class or prompt.'
+)
+_NUM_FRAMES = FLAGS.count(
+  'num_frames', None, "Frames of a video; default: the training clips'."
+)
+_GUIDANCE = FLAGS.text(
+  'guidance',
+  None,
+  "Number, 'ucf', 'text' or start:end:within; default: the training config's.",
+)
+_TEMPERATURE = FLAGS.number(
+  'temperature', None, "Of the bits; 0: likeliest; default: the config's."
+)
+_TOP_P = FLAGS.number(
+  'top_p', None, "Surer bits than this are not drawn; default: the config's."
+)
+_SIZE = FLAGS.text(
+  'size', None, "HEIGHTxWIDTH, where it was trained on several; the config's."
+)
+_SEED = FLAGS.number(
+  'seed',
+  0,
+  'Decides each sample with its index.',
+  int,
+  least=0,
+  most=2**32 - 1,
+)
+_BATCH_SIZE = FLAGS.count('batch_size', 8, 'Videos at a time.')
+_FPS = FLAGS.number(
+  'fps', 8.0, 'Frames per second of the files.', **media.FRAME_RATES
+)
+_IMAGE = FLAGS.text('image', None, 'A picture to begin with.')
+_VIDEO = FLAGS.text('video', None, 'A video whose end to begin with.')
+_GIVEN_FRAMES = FLAGS.count(
+  'given_frames', None, 'Last frames of --video to take; default: all.'
+)
+_WINDOW = FLAGS.count(
+  'window', None, 'Latent frames that a frame sees before its own; all.'
+)
+_STREAM = FLAGS.switch('stream', False, 'Write frames as they are made.')
+_SHOTS = FLAGS.count('shots', 1, 'Shots of a video; streamed.')
+_OVERLAP = FLAGS.count('overlap', 5, 'Frames that two shots share.')
+_OUT = FLAGS.text('out', None, 'The folder to write.')
+_EMA = FLAGS.switch('ema', True, 'Averaged weights, or the last ones.')
+
+_SHEET_VIDEOS = 64  # more than these do not fit a picture
+_NAME_LENGTH = 40  # of a class or prompt, in names of files and pictures
+
+
+def main(words: list[str]) -> None:
+  cache.keep_programs()
+  command.check_arguments(words, (_CHECKPOINT, _OUT))
+  if _IMAGE.value and _VIDEO.value:
+    raise command.UsageError(
+      '--image and --video: a video begins with one of both'
+    )
+  if _GIVEN_FRAMES.value is not None and not _VIDEO.value:
+    raise command.UsageError('--given_frames goes with --video')
+  if _PROMPT.value and _CLASS.value:
+    raise command.UsageError('--prompt and --class: a video has one of both')
+  run()
+
+
+def run() -> None:
+  """Loads, samples, writes."""
+  files.output_folder(_OUT.value)
+  loaded = load_weights(_CHECKPOINT.value, expect='generator', ema=_EMA.value)
+  generator = sampler_lib.Generator.of(loaded)
+  wanted = chosen_videos(generator)
+  sampling = generator.sampling(
+    num_frames=_NUM_FRAMES.value,
+    guidance=_GUIDANCE.value,
+    temperature=_TEMPERATURE.value,
+    top_p=_TOP_P.value,
+    size=command.parse_size(_SIZE.value) if _SIZE.value else None,
+    seed=_SEED.value,
+    batch_size=_BATCH_SIZE.value,
+    window=_WINDOW.value,
+  )
+  given = given_bits(generator, sampling)
+  out = pathlib.Path(_OUT.value)
+  with lock.hold(out, what='sample'):
+    if _STREAM.value or _SHOTS.value != 1:
+      write_streams(out, generator, sampling, wanted, given)
+    else:
+      write_videos(out, generator, sampling, wanted, given)
+  print(f'{len(wanted)} videos written to {out}')
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+  """The videos that are asked for.
+
+  Attributes:
+    names: class or prompt of each.
+    conditions_nx: the same as the transformer reads it.
+    facts: arrays for samples.npz.
+  """
+
+  names: list[str]
+  conditions_nx: np.ndarray
+  facts: dict[str, np.ndarray]
+
+  def __len__(self) -> int:
+    return len(self.names)
+
+
+def given_bits(generator, sampling):
+  """The bits of --image or --video; None without."""
+  path = _IMAGE.value or _VIDEO.value
+  if not path:
+    return None
+  sampler_lib.check_continues(generator.transformer)
+  if _IMAGE.value and not pictures.is_picture(_IMAGE.value):
+    raise ValueError(
+      f'--image={_IMAGE.value}: not the name of a picture; use one of '
+      f'{" ".join(pictures.SUFFIXES)}, or --video'
+    )
+  video = read_given(
+    path,
+    generator.tokenizer,
+    size=sampling.size,
+    num_frames=sampling.num_frames,
+    count=1 if _IMAGE.value else _GIVEN_FRAMES.value,
+  )
+  tokenizer = Tokenizer(generator.tokenizer, generator.nets['autoencoder'])
+  return tuple(tokenizer.encode(video))
+
+
+def write_videos(out: pathlib.Path, generator, sampling, wanted, given) -> None:
+  """Samples batch by batch, and writes each video and the set of them."""
+  program = generator.program(sampling)
+  out.mkdir(parents=True, exist_ok=True)
+  videos = []
+  stream = sampler_lib.sample_videos(
+    program,
+    generator.nets,
+    wanted.conditions_nx,
+    sampling=sampling,
+    given=given,
+  )
+  for i, video in enumerate(stream):
+    path = out / _file_name(i, wanted.names[i])
+    media.write_mp4(path, video, fps=_FPS.value)
+    videos.append(video)
+    _progress(i + 1, len(wanted))
+  write_set(out, np.stack(videos), wanted)
+
+
+def write_streams(out: pathlib.Path, generator, sampling, wanted, given):
+  """Writes frames as they are made; what is cut short can be played."""
+  check_shots(generator, sampling, _SHOTS.value, _OVERLAP.value)
+  stream = VideoStream(generator, sampling)
+  out.mkdir(parents=True, exist_ok=True)
+  for start in range(0, len(wanted), sampling.batch_size):
+    batch = slice(start, start + sampling.batch_size)
+    with contextlib.ExitStack() as stack:
+      writers = [
+        stack.enter_context(
+          media.Mp4Writer(
+            out / _file_name(start + i, name),
+            fps=_FPS.value,
+            live=True,
+          )
+        )
+        for i, name in enumerate(wanted.names[batch])
+      ]
+      frames = 0
+      for video in stream.shots(
+        wanted.conditions_nx[batch],
+        num_shots=_SHOTS.value,
+        overlap=_OVERLAP.value,
+        first_index=start,
+        given=given,
+      ):
+        for writer, part in zip(writers, video):
+          writer.add(part)
+        frames += video.shape[1]
+        _progress(frames, what='frames')
+
+
+def _file_name(index: int, name: str) -> str:
+  words = re.sub(r'\W+', '_', name).strip('_')
+  return f'{index:05d}_{words[:_NAME_LENGTH]}.mp4'
+
+
+def chosen_videos(generator) -> Wanted:
+  """What is asked for by --class, --prompt and --num_videos.
+
+  Raises:
+    ValueError: no such class, a prompt that cannot be read, or no videos.
+  """
+  if _PROMPT.value:
+    prompts = _take_turns(_PROMPT.value)
+    conditions = generator.of_prompts(prompts)
+    return Wanted(prompts, conditions, {'prompts': np.asarray(prompts)})
+  classes = generator.classes
+  if _CLASS.value in (None, 'all'):
+    labels = list(range(len(classes)))
+  else:
+    labels = [sampler_lib.label_of(_CLASS.value, classes)]
+  labels = _take_turns(labels)
+  facts = {'labels': np.int32(labels), 'classes': np.asarray(classes)}
+  names = [classes[label] for label in labels]
+  return Wanted(names, generator.of_classes(labels), facts)
+
+
+def _take_turns(items: list) -> list:
+  count = len(items) if _NUM_VIDEOS.value is None else _NUM_VIDEOS.value
+  if count < 1:
+    raise ValueError(f'num_videos={count}: wanted at least 1')
+  return [items[i % len(items)] for i in range(count)]
+
+
+def write_set(out: pathlib.Path, videos_nTHWc, wanted: Wanted) -> None:
+  """Writes samples.npz and the labelled grid."""
+  np.savez_compressed(out / 'samples.npz', videos=videos_nTHWc, **wanted.facts)
+  shown = videos_nTHWc[:_SHEET_VIDEOS]
+  names = [name[:_NAME_LENGTH] for name in wanted.names[: len(shown)]]
+  columns = min(8, len(shown))
+  grid = media.labelled_grid(shown, names, columns=columns)
+  media.write_gif(out / 'grid.gif', grid, fps=_FPS.value)
+  media.write_webp(out / 'grid.webp', grid, fps=_FPS.value)
+  media.write_contact_sheet(out / 'grid.png', shown, labels=names)
+
+
+def _progress(done: int, total: int | None = None, what: str = '') -> None:
+  """One line per batch; on a terminal the line is rewritten."""
+  tty = sys.stderr.isatty()
+  if total is None:
+    line, is_last = f'{done} {what}', False
+    due = tty or done % 100 < 4
+  else:
+    line, is_last = f'{done}/{total}', done == total
+    due = is_last or not done % _BATCH_SIZE.value
+  if due:
+    line = f'sampled {line} on {jax.default_backend()}'
+    print(line, end='\r' if tty and not is_last else '\n', file=sys.stderr)

@@ -1,0 +1,73 @@
+"""Trains a tokenizer or a generator; rerun the same command to resume.
+
+  python -m videoar_jax.train --config=configs/quickstart.py:tokenizer \
+    --workdir=runs/tokenizer [--config.optimizer.learning_rate=3e-4]
+  python -m videoar_jax.train export --workdir=runs/tokenizer --out=DIR
+"""
+
+import jax
+from etils import epath
+
+from videoar_jax.core import cache, command, files, lock
+from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.core.config import from_section
+from videoar_jax.core.export import load_weights, write_loaded
+from videoar_jax.train import preemption
+from videoar_jax.train.generator_recipe import make_generator_recipe
+from videoar_jax.train.recipe import run_recipe
+from videoar_jax.train.tokenizer_recipe import make_tokenizer_recipe
+
+FLAGS = command.Flags()
+
+_CONFIG = FLAGS.config('config', 'Config file, with a variant after a colon.')
+_WORKDIR = FLAGS.text('workdir', None, 'Where the run lives.')
+_OUT = FLAGS.text('out', None, 'export: the folder to write.')
+_RAW = FLAGS.switch(
+  'raw', False, 'export: the last parameters instead of their average.'
+)
+
+_RECIPES = {
+  'tokenizer': make_tokenizer_recipe,
+  'generator': make_generator_recipe,
+}
+
+
+def main(words: list[str]) -> None:
+  cache.keep_programs()
+  if words == ['export']:
+    command.check_arguments([], (_WORKDIR, _OUT))
+    export()
+  else:
+    command.check_arguments(words, (_CONFIG, _WORKDIR))
+    train()
+
+
+def export() -> None:
+  """Writes a run's weights and config as safetensors and JSON."""
+  files.output_folder(_OUT.value, inputs=(_WORKDIR.value,))
+  loaded = load_weights(_WORKDIR.value, ema=not _RAW.value)
+  write_loaded(_OUT.value, loaded)
+  print(f'step {loaded.step} of {_WORKDIR.value} written to {_OUT.value}')
+
+
+def train() -> None:
+  """Runs, or resumes, what the config describes."""
+  config = _CONFIG.value
+  recipe_name = config.recipe
+  if recipe_name not in _RECIPES:
+    raise ValueError(
+      f'recipe={recipe_name!r}: use one of {", ".join(_RECIPES)}'
+    )
+  workdir = epath.Path(_WORKDIR.value)
+  files.output_folder(workdir)
+  mesh = mesh_lib.make_mesh(from_section(mesh_lib.MeshConfig, config.mesh))
+  is_first = jax.process_index() == 0
+  with lock.hold(workdir, what='train', first=is_first, agree=_agree):
+    recipe = _RECIPES[recipe_name](config, workdir=workdir, mesh=mesh)
+    run_recipe(recipe, workdir=workdir, mesh=mesh)
+
+
+def _agree(reason: str) -> str:
+  """Lets all processes know whether the first one could not begin."""
+  (refused,) = preemption.agree(int(bool(reason)))
+  return reason or 'refused by the first process' * refused

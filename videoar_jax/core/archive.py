@@ -1,0 +1,152 @@
+"""Zip archives that nobody vouches for: token files and NumPy's .npz.
+
+Nothing is inflated before its size is known and allowed; nothing is unpickled.
+"""
+
+import lzma
+import math
+import os
+import zipfile
+import zlib
+from typing import Any
+
+import numpy as np
+
+_MEMORY = '/proc/meminfo'
+_ENCRYPTED = 1  # bit of a member's flags
+_MOST_HEADER = 10_000  # characters of an array's description
+_DAMAGE = (
+  zipfile.BadZipFile,
+  zlib.error,
+  lzma.LZMAError,
+  EOFError,
+  OSError,
+  NotImplementedError,  # a method of compression that Python does not know
+  RuntimeError,
+  ValueError,
+)
+
+
+class Archive:
+  """A zip file, open for reading; a context manager.
+
+  Attributes:
+    path: of the file.
+  """
+
+  def __init__(self, path: Any, *, fix: str):
+    """Opens it.
+
+    Args:
+      path: of the file.
+      fix: what the user can do if it is damaged, for messages.
+    Raises:
+      ValueError: missing, or no whole zip file.
+    """
+    self.path, self._fix = path, fix
+    if not os.path.isfile(path):
+      raise ValueError(f'{path}: no such file')
+    try:
+      self._zip = zipfile.ZipFile(path)
+    except _DAMAGE as error:
+      raise self._damaged(error) from None
+
+  def __enter__(self) -> 'Archive':
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._zip.close()
+
+  @property
+  def names(self) -> list[str]:
+    return self._zip.namelist()
+
+  def read(self, name: str, *, most: int) -> bytes:
+    """A member's bytes.
+
+    Args:
+      name: of the member.
+      most: bytes that it may have.
+    Raises:
+      ValueError: missing, larger, encrypted or damaged.
+    """
+    info = self._info(name)
+    if info.file_size > most:
+      raise self._damaged(
+        f'{name} has {info.file_size} bytes, wanted at most {most}'
+      )
+    try:
+      with self._zip.open(info) as file:
+        return file.read(most + 1)
+    except _DAMAGE as error:
+      raise self._damaged(error) from None
+
+  def read_array(self, name: str) -> np.ndarray:
+    """An array of numbers or text, as `numpy.savez` stores it.
+
+    Raises:
+      ValueError: missing, encrypted, damaged, of Python objects, larger than
+        it states, or than the memory that is free.
+    """
+    info = self._info(f'{name}.npy')
+    try:
+      with self._zip.open(info) as file:
+        shape, dtype = _header(file)
+        self._check_size(name, shape, dtype, info.file_size - file.tell())
+      with self._zip.open(info) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+    except _DAMAGE as error:
+      raise self._damaged(f'{name}: {_brief(error)}') from None
+
+  def _check_size(self, name: str, shape, dtype, stored: int) -> None:
+    wanted = math.prod(map(int, shape)) * dtype.itemsize
+    if dtype.hasobject:
+      raise ValueError('holds Python objects, which are never read')
+    if wanted != stored:
+      raise ValueError(f'states {wanted} bytes and holds {stored}')
+    free = free_memory()
+    if wanted > free:
+      raise ValueError(
+        f'takes {wanted / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free'
+      )
+
+  def _info(self, name: str) -> zipfile.ZipInfo:
+    try:
+      info = self._zip.getinfo(name)
+    except KeyError:
+      there = ', '.join(self.names[:5]) or 'nothing'
+      raise self._damaged(f'no {name} in it, only {there}') from None
+    if info.flag_bits & _ENCRYPTED:
+      raise self._damaged(f'{name} is encrypted')
+    return info
+
+  def _damaged(self, why: Any) -> ValueError:
+    text = why if isinstance(why, str) else _brief(why)
+    return ValueError(f'{self.path}: not readable ({text}); {self._fix}')
+
+
+def free_memory() -> int:
+  """Bytes of memory that this machine can still give, by its own account."""
+  if os.path.exists(_MEMORY):
+    with open(_MEMORY) as file:
+      for line in file:
+        if line.startswith('MemAvailable:'):
+          return int(line.split()[1]) * 1024
+  return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+
+
+def _header(file) -> tuple[tuple[int, ...], np.dtype]:
+  version = np.lib.format.read_magic(file)
+  reader = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+  }.get(version)
+  if reader is None:
+    raise ValueError(f'an array of format {version}')
+  shape, _, dtype = reader(file, max_header_size=_MOST_HEADER)
+  return shape, dtype
+
+
+def _brief(error: BaseException) -> str:
+  lines = str(error).splitlines()
+  return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,94 @@
+"""Numbers that must lie within bounds, stated where a config declares them.
+
+  learning_rate: fields.NonNegative = 1e-4
+  log_every: fields.Count = 10
+
+`check` reads the bounds off a dataclass's annotations; configs call it when
+they are made, so that a bad number is told before any work begins.
+"""
+
+import dataclasses
+import functools
+import math
+import typing
+from typing import Annotated, Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+  """The numbers that are allowed; infinity and NaN never are.
+
+  Attributes:
+    least: the smallest.
+    above: all are greater than this.
+    most: the greatest.
+    below: all are less than this.
+  """
+
+  least: float | None = None
+  above: float | None = None
+  most: float | None = None
+  below: float | None = None
+
+  def fault(self, value: Any) -> str:
+    """What is wrong with a number; '' if nothing is."""
+    if isinstance(value, float) and not math.isfinite(value):
+      return 'wanted a finite number'
+    outside = (
+      (self.least is not None and value < self.least)
+      or (self.above is not None and value <= self.above)
+      or (self.most is not None and value > self.most)
+      or (self.below is not None and value >= self.below)
+    )
+    return f'wanted {self}' if outside else ''
+
+  def __str__(self) -> str:
+    parts = (
+      ('at least', self.least),
+      ('more than', self.above),
+      ('at most', self.most),
+      ('less than', self.below),
+    )
+    return ' and '.join(
+      f'{words} {bound}' for words, bound in parts if bound is not None
+    )
+
+
+Count = Annotated[int, Range(least=1)]
+Natural = Annotated[int, Range(least=0)]
+Positive = Annotated[float, Range(above=0)]
+NonNegative = Annotated[float, Range(least=0)]
+Share = Annotated[float, Range(least=0, most=1)]
+# Of what was, in a running mean: 1 would never learn anything.
+Decay = Annotated[float, Range(least=0, below=1)]
+Seed = Annotated[int, Range(least=0, most=2**32 - 1)]
+
+
+def check(instance: Any) -> None:
+  """Raises a ValueError if a field of a dataclass is out of its bounds.
+
+  Every float must be finite, with bounds or without. None passes.
+  """
+  for name, bounds in _bounds(type(instance)).items():
+    value = getattr(instance, name)
+    if isinstance(value, int | float) and (fault := bounds.fault(value)):
+      raise ValueError(f'{name}={value}: {fault}')
+
+
+@functools.cache
+def _bounds(cls: type) -> dict[str, Range]:
+  """The bounds of each field; those of a field that states none are empty."""
+  hints = typing.get_type_hints(cls, include_extras=True)
+  found = {}
+  for field in dataclasses.fields(cls):
+    stated = [x for x in _metadata(hints[field.name]) if isinstance(x, Range)]
+    found[field.name] = stated[0] if stated else Range()
+  return found
+
+
+def _metadata(hint: Any) -> list[Any]:
+  """What is annotated to a hint, or to a part of it, as in `Count | None`."""
+  found = list(getattr(hint, '__metadata__', ()))
+  for part in typing.get_args(hint):
+    found += _metadata(part)
+  return found

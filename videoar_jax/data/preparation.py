@@ -1,0 +1,276 @@
+"""Decodes a data set once, or caches a tokenizer's features of it.
+
+The first writes what `array_record:PATH` reads, the second `features:PATH`.
+Called again, either goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Callable, Iterator
+
+from absl import logging
+
+from videoar_jax.data import (
+  array_record,
+  decode,
+  features,
+  folder,
+  shards,
+  work,
+)
+from videoar_jax.data.config import DataConfig, parse_source
+from videoar_jax.data.failures import BadRecordError
+
+_VIDEOS_PER_SHARD = 256
+
+
+def prepare_videos(
+  source: str,
+  out: str,
+  *,
+  height: int,
+  width: int,
+  split_file: str = '',
+  num_shards: int = 0,
+  num_workers: int = 0,
+  min_frames: int = 17,
+  max_bad_share: float = 0.05,
+) -> dict:
+  """Decodes a folder of videos to shards at one resolution.
+
+  Returns:
+    The manifest.
+  Raises:
+    ValueError: a path or size does not serve, or `out` holds something else.
+    BadDataError: more than max_bad_share of the videos cannot be used.
+  """
+  kind, root = parse_source(source)
+  if kind not in folder.SUFFIXES:
+    raise ValueError(
+      f'source={source!r}: only folder:PATH and images:PATH can be prepared'
+    )
+  if min(height, width, min_frames) < 1:
+    raise ValueError(
+      f'height, width, min_frames = {height}, {width}, {min_frames}: must be '
+      'at least 1'
+    )
+  array_record.check_size(height, width)
+  if kind == 'images':
+    min_frames = 1
+  splits = folder.list_splits(root, split_file=split_file, kind=kind)
+  plan = {
+    'source': source,
+    'split_file': split_file,
+    'height': height,
+    'width': width,
+    'min_frames': min_frames,
+    'num_shards': num_shards,
+    'codec': array_record.CODEC,
+    'listing': _listing_digest(root, splits),
+  }
+  encode = _EncodeFile(root, height, width, min_frames)
+
+  def records(job: _Shard, watch: work.Watch, stats: dict) -> Iterator[bytes]:
+    videos = splits[job.split]
+    items = [(videos.names[i], videos.labels[i]) for i in job.indices]
+    stats.update(labels=[], skipped={}, frames=0)
+    results = work.ordered_map(encode, items, num_workers)
+    for name, label, payload, reason in watch.over(results):
+      if payload is None:
+        stats['skipped'][name] = reason
+        continue
+      record, frames = payload
+      stats['labels'].append(label)
+      stats['frames'] += frames
+      yield record
+
+  return _write(
+    shards.Preparation(out, kind='videos', plan=plan),
+    _plan_shards([len(x.names) for x in splits], num_shards),
+    records,
+    classes=splits[0].classes,
+    max_bad_share=max_bad_share,
+  )
+
+
+def prepare_features(
+  config: DataConfig,
+  out: str,
+  *,
+  tokenizer_digest: str,
+  encode: Callable,
+  windows: int = 1,
+  flips: bool = False,
+  seed: int = 0,
+  num_clips: int = 2000,
+  num_shards: int = 0,
+) -> dict:
+  """Encodes windows of every video of both splits.
+
+  Args:
+    config: what clips to encode; batch_size is the encoder's, num_workers
+      load, max_bad_share stops the run.
+    out: folder to write.
+    tokenizer_digest: goes into the manifest (see `features.check_digest`).
+    encode: uint8 (b, T, H, W, 3) -> float32 (b, t, h, w, d).
+    windows: per video.
+    flips: each window mirrored as well.
+    seed: of the windows.
+    num_clips: of the synthetic source; a tenth as many are held out.
+    num_shards: of the training split; 0 for one per 256 videos.
+  Returns:
+    The manifest.
+  Raises:
+    ValueError, BadDataError: as `prepare_videos`.
+  """
+  # Imported here: Grain is slow to import, and each decoding process of
+  # prepare_videos imports this module.
+  from videoar_jax.data import pipeline
+
+  kind, _ = parse_source(config.source)
+  _check_features(kind, config, windows, flips)
+  sources = [pipeline.make_source(config, train=x) for x in (True, False)]
+  counts = [len(source) for source in sources]
+  if kind == 'synthetic':
+    wanted = (num_clips, max(num_clips // 10, 1))
+    counts = [min(*pair) for pair in zip(counts, wanted)]
+  names = ('source', 'split_file', 'num_frames', 'height', 'width')
+  plan = {
+    **{name: getattr(config, name) for name in (*names, 'frame_stride')},
+    'tokenizer_digest': tokenizer_digest,
+    'windows': windows,
+    'flips': flips,
+    'seed': seed,
+    'num_shards': num_shards,
+    'counts': counts,
+  }
+
+  def records(job: _Shard, watch: work.Watch, stats: dict) -> Iterator[bytes]:
+    load = features.LoadVariants(sources[job.split], seed, windows, flips)
+    loaded = work.ordered_map(load, job.indices, config.num_workers)
+    return features.encode_records(
+      watch.over(loaded), encode, batch_size=config.batch_size, stats=stats
+    )
+
+  return _write(
+    shards.Preparation(out, kind='features', plan=plan),
+    _plan_shards(counts, num_shards),
+    records,
+    classes=sources[0].classes,
+    max_bad_share=config.max_bad_share,
+  )
+
+
+def _check_features(kind: str, config, windows: int, flips: bool) -> None:
+  if kind == 'features':
+    raise ValueError(f'source={config.source!r}: wanted a source of videos')
+  if windows < 1:
+    raise ValueError(f'windows={windows}: must be at least 1')
+  if kind == 'synthetic' and (windows > 1 or flips):
+    raise ValueError(
+      f'windows={windows}, flips={flips}: a synthetic clip has one window, '
+      'and mirrored it is of another class; use --windows=1 --noflips'
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shard:
+  """What goes into a shard: a range of the videos of split 0 or 1."""
+
+  name: str
+  split: int
+  indices: range
+
+
+@dataclasses.dataclass(frozen=True)
+class _EncodeFile:
+  """Decodes a file to a record, in whichever process."""
+
+  root: str
+  height: int
+  width: int
+  min_frames: int
+
+  def __call__(self, item: tuple[str, int]) -> tuple:
+    """Returns name, label, (record, frames) or None, and what is wrong."""
+    name, label = item
+    path = str(pathlib.Path(self.root, name))
+    try:
+      record, frames = array_record.encode_video(
+        decode.iterate_frames(path),
+        name=name,
+        label=label,
+        height=self.height,
+        width=self.width,
+        rate=decode.frame_rate(path).fps,
+      )
+    except BadRecordError as error:
+      return name, label, None, str(error)
+    if frames < self.min_frames:
+      return name, label, None, decode.too_short(frames, self.min_frames)
+    return name, label, (record, frames), ''
+
+
+def _plan_shards(counts: list[int], num_shards: int) -> list[_Shard]:
+  """Deals the videos of both splits to shards of about one size."""
+  if num_shards < 0:
+    raise ValueError(f'num_shards={num_shards}: must be 0 or more')
+  per_shard = -(-counts[0] // num_shards) if num_shards else _VIDEOS_PER_SHARD
+  jobs = []
+  for split, count in enumerate(counts):
+    total = -(-count // per_shard)
+    if split == 0 and num_shards:
+      total = min(num_shards, count)
+    names = shards.shard_names(shards.SPLITS[split], total)
+    for name, indices in work.even_ranges(count, names):
+      jobs.append(_Shard(name, split, indices))
+  return jobs
+
+
+def _write(
+  preparation, jobs, records, *, classes, max_bad_share: float
+) -> dict:
+  """Writes the shards that are missing, then the manifest."""
+  out = preparation.out
+  if preparation.manifest is not None:
+    logging.info('%s: complete already, nothing to do', out)
+    return preparation.manifest
+  total = sum(len(job.indices) for job in jobs)
+  watch = work.Watch(total, max_bad_share=max_bad_share)
+  notes = ([], [])
+  for job in jobs:
+    note = preparation.finished(job.name)
+    if note is not None:
+      logging.info('%s: finished before, kept', job.name)
+      watch.reuse(len(job.indices), note['skipped'])
+    else:
+      stats = {}
+      note = preparation.write(job.name, records(job, watch, stats), stats)
+    notes[job.split].append(note)
+  watch.close()
+  splits = {
+    split: shards.summarise(found, classes)
+    for split, found in zip(shards.SPLITS, notes)
+  }
+  for split, entry in splits.items():
+    logging.info(
+      '%s: %d videos %s', split, entry['records'], entry['per_class']
+    )
+  logging.info('%s: complete, %d videos skipped', out, len(watch.failures))
+  return preparation.finish(
+    {'classes': classes, 'splits': splits, 'skipped': watch.failures}
+  )
+
+
+def _listing_digest(root: str, splits) -> str:
+  """SHA-256 of the names and sizes of all files, split by split."""
+  digest = hashlib.sha256()
+  for videos in splits:
+    for name in videos.names:
+      size = pathlib.Path(root, name).stat().st_size
+      digest.update(f'{name}\0{size}\n'.encode())
+    digest.update(b'\n')
+  return digest.hexdigest()
