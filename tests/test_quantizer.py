@@ -25,10 +25,14 @@ def features():
   return jax.random.normal(jax.random.key(0), (2, 3, 5, 7, 6))
 
 
-def test_sum_of_codes_is_what_the_bits_decode_to_exactly(features):
+def test_sum_of_codes_is_what_the_bits_decode_to(features):
   codes = code_features(features)
   decoded = decode_scales([code.bits_bthwq for code in codes], SCALES)
-  np.testing.assert_array_equal(codes[-1].total_bthwd, decoded)
+  # Two programs may round a sum differently, on some processors they do: one
+  # unit in the last place of each of the four terms.
+  np.testing.assert_allclose(
+    codes[-1].total_bthwd, decoded, rtol=0, atol=len(SCALES) * 2**-23
+  )
 
 
 def test_coding_follows_the_residual_scale_by_scale(features):

@@ -1,6 +1,7 @@
 """What knows nothing of video.
 
 command     how every command begins, reads flags, speaks, refuses and ends
+console     what a command tells while it works
 fields      numbers within bounds, stated where a config declares them
 files       users' text and JSON, checked; outputs, written whole or not
 structure   what a JSON value must look like

@@ -20,6 +20,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from videoar_jax.core import fields
+from videoar_jax.core.console import note
 
 _COMMANDS = 'videoar_jax.commands'
 _BAD_LINE, _STOPPED = 2, 130
@@ -238,11 +239,6 @@ def parse_size(text: str) -> tuple[int, int]:
   if not match or not int(match[1]) or not int(match[2]):
     raise ValueError(f'--size={text}: wanted HEIGHTxWIDTH, as 128x192')
   return int(match[1]), int(match[2])
-
-
-def note(text: str) -> None:
-  """Tells the user what goes on, or what was done that was not asked for."""
-  print(f'note: {text}', file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from typing import Any
 from absl import logging
 from etils import epath
 
-from videoar_jax.core.command import note
+from videoar_jax.core.console import note
 
 NAME = '.lock'
 BEAT_S = 10.0

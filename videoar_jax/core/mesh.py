@@ -290,3 +290,18 @@ def to_host(tree: Any) -> Any:
     return multihost_utils.process_allgather(x, tiled=True)
 
   return jax.tree.map(fetch, tree)
+
+
+def describe(mesh: Mesh | None = None) -> str:
+  """The devices, for a reader: `4 × NVIDIA H100 (data 2, fsdp 2)`.
+
+  Args:
+    mesh: where something runs; None: all devices of this process.
+  """
+  devices = jax.devices() if mesh is None else list(mesh.devices.flat)
+  text = f'{len(devices)} × {devices[0].device_kind}'
+  sizes = {} if mesh is None else {k: v for k, v in mesh.shape.items() if v > 1}
+  parts = [f'{axis} {size}' for axis, size in sizes.items()]
+  if jax.process_count() > 1:
+    parts.append(f'{jax.process_count()} processes')
+  return text + (f' ({", ".join(parts)})' if parts else '')

@@ -4,8 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from absl import logging
-
+from videoar_jax.core import console
 from videoar_jax.data.work import Progress
 
 
@@ -22,10 +21,10 @@ class Stages:
   @contextlib.contextmanager
   def timed(self, name: str) -> Iterator[None]:
     """Adds the time until the block ends to the stage."""
-    logging.info('%s', name)
     begin = time.monotonic()
     try:
-      yield
+      with console.waiting(name):
+        yield
     finally:
       spent = time.monotonic() - begin
       self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)

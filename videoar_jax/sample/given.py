@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from videoar_jax.core.command import note
+from videoar_jax.core.console import note
 from videoar_jax.data import decode, transforms
 from videoar_jax.data.failures import BadRecordError
 from videoar_jax.tokenizer.config import TokenizerConfig

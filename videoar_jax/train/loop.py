@@ -9,7 +9,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from videoar_jax.core import config as config_lib
-from videoar_jax.core import export, manifest
+from videoar_jax.core import console, export, manifest
 from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.train import metrics as metrics_lib
 from videoar_jax.train.initial import start_from
@@ -103,6 +103,7 @@ def run(
     start, state = restored.step, restored.tree
     best = restored.meta['best']
     say(f'resumed from checkpoint {start} of {workdir}')
+  say(f'parameters: {_sizes(state)}')
   if start >= loop.num_steps:
     say(f'{workdir} is trained already: {start} of {loop.num_steps} steps')
     return state
@@ -150,6 +151,14 @@ def _check_config(
   if jax.process_index() == 0:
     workdir.mkdir(parents=True, exist_ok=True)
     config_lib.save_config(config, path)
+
+
+def _sizes(state: TrainState) -> str:
+  """How many parameters each network has."""
+  return ', '.join(
+    f'{name} {console.count(sum(x.size for x in jax.tree.leaves(net.params)))}'
+    for name, net in state.nets.items()
+  )
 
 
 def _shown(value: Any) -> str:

@@ -9,10 +9,11 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
+from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.mixture import make_mixture
-from videoar_jax.data.pipeline import make_batches
+from videoar_jax.data.pipeline import make_batches, make_source
 from videoar_jax.data.prompts import PromptEncoder
 from videoar_jax.train import loop
 from videoar_jax.train.state import TrainState, Update
@@ -46,6 +47,9 @@ class Recipe:
 def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
   """Trains a recipe to its end."""
   config = recipe.config
+  loop.say(f'device: {mesh_lib.describe(mesh)}')
+  for stream in recipe.streams:
+    loop.say(f'data: {_describe(stream, recipe.prompts)}')
 
   def batches_from(step: int):
     return make_mixture(
@@ -68,6 +72,16 @@ def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
     frozen=recipe.frozen,
     evaluate=recipe.evaluate,
     visualise=recipe.visualise,
+  )
+
+
+def _describe(stream: DataConfig, prompts: PromptEncoder | None) -> str:
+  """What a stream's clips are, and how many there are."""
+  source = make_source(stream, train=True, prompts=prompts)
+  return (
+    f'{stream.source}: {len(source)} clips of {len(source.classes)} classes, '
+    f'{stream.num_frames} × {stream.height} × {stream.width}, '
+    f'{stream.batch_size} a step'
   )
 
 

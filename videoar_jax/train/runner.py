@@ -1,5 +1,6 @@
 """Steps, logs, evaluations and saves of one run, from one step onwards."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
+from videoar_jax.core import console
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.train import metrics as metrics_lib
@@ -105,7 +107,8 @@ class Runner:
     batch = self._next(batches)
     first, unread = self.done + 1, None
     while self.done < self.loop.num_steps:
-      self.state, metrics = self._step(self.state, batch, self.frozen)
+      with self._compiling(self.done + 1 == first):
+        self.state, metrics = self._step(self.state, batch, self.frozen)
       self.done += 1
       self._clips += self._rows
       if unread is not None:
@@ -133,6 +136,14 @@ class Runner:
       self.done, self.state, meta, best_value=value, wait=wait
     )
     self._saved_at = time.monotonic()
+
+  def _compiling(self, is_first: bool) -> contextlib.AbstractContextManager:
+    """Tells that the first step is compiled, which takes long."""
+    if not is_first:
+      return contextlib.nullcontext()
+    return console.waiting(
+      'compiling the training step', quiet=jax.process_index() > 0
+    )
 
   def _next(self, batches: Iterator[Batch]) -> Any:
     """Fetches, checks and places a batch; saves before it fails."""
