@@ -20,6 +20,7 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
 import jax  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
+from shell import Shell  # noqa: E402
 
 jax.config.update('jax_num_cpu_devices', 8)
 flags.FLAGS.mark_as_parsed()
@@ -35,6 +36,13 @@ def compiler_effort(request):
   jax.config.update(name, not request.node.get_closest_marker('optimized'))
   yield
   jax.config.update(name, False)
+
+
+@pytest.fixture(scope='session')
+def shell():
+  """Runs commands in one process, see `shell.Shell`."""
+  with Shell() as shell:
+    yield shell
 
 
 @pytest.fixture(scope='session')

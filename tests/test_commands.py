@@ -1,17 +1,12 @@
 """The commands as a user types them: the whole path, and bad input."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from videoar_jax.data import synthetic
 
-ROOT = pathlib.Path(__file__).parents[1]
 TINY = [
   '--config.tokenizer.base_width=4',
   '--config.tokenizer.multipliers=(1,1,1)',
@@ -30,26 +25,8 @@ SMALL = [
 
 
 @pytest.fixture(scope='module')
-def run(tmp_path_factory):
-  """run(command, *arguments) -> completed process, in one cache folder."""
-  cache = tmp_path_factory.mktemp('cache')
-  environment = {
-    **os.environ,
-    'JAX_COMPILATION_CACHE_DIR': str(cache),
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-  }
-
-  def run(command, *arguments):
-    return subprocess.run(
-      [sys.executable, '-m', f'videoar_jax.{command}', *map(str, arguments)],
-      cwd=ROOT,
-      env=environment,
-      capture_output=True,
-      text=True,
-      timeout=300,
-    )
-
-  return run
+def run(shell):
+  return shell.run
 
 
 @pytest.fixture(scope='module')
@@ -145,7 +122,9 @@ def test_samples_of_an_export_equal_those_of_the_workdir(run, trained):
       videos.append(file['videos'])
       assert file['labels'].tolist() == [0, 1, 2]
   assert videos[0].shape == (3, 5, 16, 16, 3)
-  np.testing.assert_array_equal(*videos)
+  # Batches of two sizes are two programs, which may round a sum differently.
+  apart = np.abs(videos[0].astype(int) - videos[1])
+  assert apart.max() <= 1
 
 
 def test_the_same_command_resumes_and_another_config_is_refused(run, trained):
