@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 from PIL import Image
@@ -62,7 +60,7 @@ def get_config(variant=''):
 '''
 
 
-def test_images_videos_and_resolutions_in_one_run_that_resumes(tmp_path):
+def test_images_videos_and_resolutions_in_one_run_that_resumes(shell, tmp_path):
   rng = np.random.default_rng(0)
   for i in range(24):
     path = tmp_path / 'images' / 'ab'[i % 2] / f'{i}.png'
@@ -74,19 +72,9 @@ def test_images_videos_and_resolutions_in_one_run_that_resumes(tmp_path):
   config.write_text(CONFIG.replace('IMAGES', str(tmp_path / 'images')))
 
   workdir = tmp_path / 'run'
-  command = [
-    sys.executable,
-    '-m',
-    'videoar_jax.train',
-    f'--config={config}',
-    f'--workdir={workdir}',
-  ]
-  cache = {'JAX_COMPILATION_CACHE_DIR': str(tmp_path / 'cache')}
 
   def run():
-    done = subprocess.run(
-      command, env={**os.environ, **cache}, capture_output=True, text=True
-    )
+    done = shell.run('train', f'--config={config}', f'--workdir={workdir}')
     assert done.returncode == 0, done.stderr
     return load_weights(workdir)
 
