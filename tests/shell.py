@@ -62,7 +62,9 @@ class Shell:
       self._process.wait()
       self._process = None
 
-  def run(self, name: str, *arguments, timeout_s: float = 300) -> Done:
+  def run(
+    self, name: str, *arguments, timeout_s: float = 300, cwd=ROOT
+  ) -> Done:
     """Runs `python -m videoar_jax.<name> <arguments>`."""
     if self._process is None or self._process.poll() is not None:
       self._process = subprocess.Popen(
@@ -72,7 +74,7 @@ class Shell:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
       )
-    line = json.dumps([name, *map(str, arguments)]) + '\n'
+    line = json.dumps([str(cwd), name, *map(str, arguments)]) + '\n'
     try:
       self._process.stdin.write(line.encode())
       self._process.stdin.flush()
@@ -92,7 +94,8 @@ def serve() -> None:
   answers = os.fdopen(os.dup(sys.stdout.fileno()), 'w')
   os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # of libraries in C
   for line in sys.stdin:
-    name, *arguments = json.loads(line)
+    folder, name, *arguments = json.loads(line)
+    os.chdir(folder)
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
       code = run_here(name, arguments)

@@ -45,8 +45,11 @@ def _random_params(init, *args):
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-  """Exports of a tokenizer and a generator with random weights."""
-  root = tmp_path_factory.mktemp('runs')
+  return make_runs(tmp_path_factory.mktemp('runs'))
+
+
+def make_runs(root):
+  """Writes exports of a tokenizer and a generator with random weights."""
   config = _config(defaults.tokenizer_config)
   config.tokenizer.update(
     base_width=8,
