@@ -121,16 +121,16 @@ def test_two_preparations_of_one_folder_do_not_meet(pictures, tmp_path):
   assert run(*_flags(pictures, tmp_path / 'out')) is None
 
 
-def test_what_was_done_is_said(capsys, pictures, tmp_path):
+def test_what_was_done_is_said(capsys, caplog, pictures, tmp_path):
   source = shutil.copytree(pictures, tmp_path / 'source')
   (source / 'a' / 'bad.png').write_bytes(b'')
   flags = _flags(source, tmp_path / 'out')
   assert run(*flags) is None
-  said = capsys.readouterr()
-  assert said.out.endswith(
+  said = capsys.readouterr().out
+  assert said.endswith(
     'out: 24 videos (22 of train, 2 of validation; 2 classes), 1 skipped\n'
   )
-  assert 'skipped a/bad.png: empty file' in said.err
+  assert 'skipped a/bad.png: empty file' in caplog.text
   assert run(*flags) is None
   assert 'complete already, nothing to do' in capsys.readouterr().out
 
@@ -308,7 +308,7 @@ def _children(process):
 
 def test_an_interrupted_command_says_so_and_goes_on(tmp_path):
   large = tmp_path / 'large.png'
-  Image.new('RGB', (2500, 2500)).save(large, compress_level=1)
+  Image.new('RGB', (600, 600)).save(large, compress_level=1)
   for i in range(24):
     (tmp_path / 'in' / 'ab'[i % 2]).mkdir(parents=True, exist_ok=True)
     os.link(large, tmp_path / 'in' / 'ab'[i % 2] / f'{i}.png')
@@ -320,8 +320,12 @@ def test_an_interrupted_command_says_so_and_goes_on(tmp_path):
     text=True,
     start_new_session=True,
   )
-  # Two workers, which are just starting, and a tracker of their resources.
+  # Two workers, which still import, and a tracker of their resources.
   _wait_for(lambda: len(_children(process)) >= 3, 'the start')
+  for _ in range(5):
+    for child in _children(process):
+      os.kill(int(child), signal.SIGINT)  # a terminal tells them, too
+    time.sleep(0.05)
   os.killpg(process.pid, signal.SIGINT)
   said = process.communicate(timeout=30)[1]
   assert process.returncode == 130

@@ -70,12 +70,24 @@ def ordered_map(
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-  """Lets Ctrl-C wait; processes begun meanwhile never see it."""
-  held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+  """Lets Ctrl-C wait; processes begun meanwhile never see it.
+
+  Those inherit that it is blocked. Here it may reach another thread, and would
+  be raised in this one while a process is half begun.
+  """
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+  caught = []
+  handler = signal.signal(signal.SIGINT, lambda *_: caught.append(True))
+  mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
   try:
     yield
   finally:
-    signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    signal.signal(signal.SIGINT, handler)
+    if caught:
+      signal.raise_signal(signal.SIGINT)
 
 
 def _end_with_parent() -> None:
