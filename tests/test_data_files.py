@@ -1,5 +1,6 @@
 """Video files as they are found: damaged, odd, uneven, transparent, large."""
 
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -11,6 +12,7 @@ import pytest
 from videoar_jax import media
 from videoar_jax.data import decode, transforms
 from videoar_jax.data.failures import BadRecordError
+from videoar_jax.evaluate import video_sets
 
 _MS = Fraction(1, 1000)
 
@@ -239,6 +241,14 @@ def test_a_name_is_no_address_and_no_pattern(tmp_path, monkeypatch):
     assert len(list(decode.iterate_frames(name))) == 2
     assert decode.frame_rate(name).fps == 25
     assert len(media.read_video(name)) == 2
+
+
+def test_a_name_that_is_not_utf8_is_read_in_a_set(tmp_path):
+  name = os.fsdecode(os.fsencode(tmp_path) + b'/caf\xe9.mp4')
+  media.write_mp4(tmp_path / 'x.mp4', np.full((2, 16, 16, 3), 99, np.uint8))
+  os.rename(tmp_path / 'x.mp4', name)
+  assert video_sets.load_videos(tmp_path).shape == (1, 2, 16, 16, 3)
+  assert len(list(decode.iterate_frames(name))) == 2
 
 
 def test_large_frames_are_fitted_one_at_a_time(tmp_path):

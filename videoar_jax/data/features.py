@@ -49,7 +49,7 @@ class FeaturesSource:
 
     def drawn(header: dict, parts: list) -> dict:
       return {
-        'features': decode_features(header, parts)[variant],
+        'features': decode_features(header, parts, self.variants)[variant],
         'label': header['label'],
       }
 
@@ -107,14 +107,14 @@ def check_digest(path: str, digest: str) -> None:
     )
 
 
-def decode_features(header: dict, parts: list) -> np.ndarray:
-  """All variants of a record: bfloat16 (v, t, h, w, d).
+def decode_features(header: dict, parts: list, least: int) -> np.ndarray:
+  """All variants of a record, at least so many: bfloat16 (v, t, h, w, d).
 
   Raises:
     ValueError: its part is not what the header says.
   """
   (part,) = parts
-  if len(header['shape']) != 5:
+  if len(header['shape']) != 5 or header['shape'][0] < least:
     raise ValueError(f'features of shape {header["shape"]}')
   return np.frombuffer(part, ml_dtypes.bfloat16).reshape(header['shape'])
 
