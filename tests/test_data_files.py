@@ -1,5 +1,6 @@
 """Video files as they are found: damaged, odd, uneven, transparent, large."""
 
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -8,8 +9,10 @@ import av
 import numpy as np
 import pytest
 
+from videoar_jax import media
 from videoar_jax.data import decode, transforms
 from videoar_jax.data.failures import BadRecordError
+from videoar_jax.evaluate import video_sets
 
 _MS = Fraction(1, 1000)
 
@@ -200,9 +203,57 @@ def test_transparency_that_would_be_lost_is_refused(tmp_path):
     list(decode.iterate_frames(path))
 
 
-def test_frames_of_4k_are_fitted_one_at_a_time(tmp_path):
+PLAYLISTS = {
+  'concat': 'ffconcat version 1.0\nfile {}\n',
+  'hls': '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n',
+  'sdp': 'v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n',
+  'subtitles': 'WEBVTT\n\n00:00.000 --> 00:01.000\n{}\n',
+}
+
+
+@pytest.mark.parametrize('name', ['x.mp4', 'x.m3u8', 'x.mkv', 'x.avi'])
+@pytest.mark.parametrize('kind', PLAYLISTS)
+def test_a_playlist_plays_no_other_file(tmp_path, monkeypatch, name, kind):
+  monkeypatch.chdir(tmp_path)
+  _write(tmp_path / 'other.ts', frames=2)
+  (tmp_path / name).write_text(PLAYLISTS[kind].format('other.ts'))
+  with pytest.raises(BadRecordError, match='unreadable'):
+    list(decode.iterate_frames(str(tmp_path / name)))
+  with pytest.raises(ValueError, match='not a readable video'):
+    media.read_video(tmp_path / name)
+
+
+def test_a_playlist_is_told_as_no_video(tmp_path):
+  (tmp_path / 'x.mp4').write_text(PLAYLISTS['concat'].format('other.mp4'))
+  with pytest.raises(BadRecordError, match='unreadable: no AVI, GIF, MP4'):
+    list(decode.iterate_frames(str(tmp_path / 'x.mp4')))
+
+
+def test_a_name_is_no_address_and_no_pattern(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  _write(tmp_path / 'other.mp4', frames=2)
+  names = ['concat:other.mp4|other.mp4', 'http:x', '-i', 'x%03d', 'file:other']
+  names = [f'{name}.mp4' for name in names]
+  for name in names:
+    with pytest.raises(BadRecordError, match='No such file'):
+      list(decode.iterate_frames(name))
+    (tmp_path / name).write_bytes((tmp_path / 'other.mp4').read_bytes())
+    assert len(list(decode.iterate_frames(name))) == 2
+    assert decode.frame_rate(name).fps == 25
+    assert len(media.read_video(name)) == 2
+
+
+def test_a_name_that_is_not_utf8_is_read_in_a_set(tmp_path):
+  name = os.fsdecode(os.fsencode(tmp_path) + b'/caf\xe9.mp4')
+  media.write_mp4(tmp_path / 'x.mp4', np.full((2, 16, 16, 3), 99, np.uint8))
+  os.rename(tmp_path / 'x.mp4', name)
+  assert video_sets.load_videos(tmp_path).shape == (1, 2, 16, 16, 3)
+  assert len(list(decode.iterate_frames(name))) == 2
+
+
+def test_large_frames_are_fitted_one_at_a_time(tmp_path):
   path = str(tmp_path / 'x.mp4')
-  _write(path, frames=34, size=(2160, 3840), preset='ultrafast')
+  _write(path, frames=34, size=(720, 1280), preset='ultrafast')
   code = (
     'import resource, sys, numpy as np\n'
     'from videoar_jax.data import decode\n'
@@ -219,4 +270,4 @@ def test_frames_of_4k_are_fitted_one_at_a_time(tmp_path):
   )
   assert done.returncode == 0, done.stderr
   few, many = map(int, done.stdout.split())
-  assert many - few < 6 * 2160 * 3840 * 3  # not 28
+  assert many - few < 6 * 720 * 1280 * 3  # not 28

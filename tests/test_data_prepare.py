@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -48,13 +49,19 @@ def videos(tmp_path_factory):
   return root
 
 
-@pytest.fixture
-def prepared(videos, tmp_path):
-  out = tmp_path / 'out'
+@pytest.fixture(scope='module')
+def once(videos, tmp_path_factory):
+  out = tmp_path_factory.mktemp('prepared') / 'out'
   preparation.prepare_videos(
     f'folder:{videos}', str(out), num_shards=3, **_SIZE
   )
   return out
+
+
+@pytest.fixture
+def prepared(once, tmp_path):
+  """A copy, which a test may damage."""
+  return pathlib.Path(shutil.copytree(once, tmp_path / 'out'))
 
 
 def _config(kind, path, **changes):
@@ -181,6 +188,11 @@ def test_another_plan_does_not_touch_what_is_there(videos, prepared):
   with pytest.raises(ValueError, match='prepared with height=16, now 8'):
     preparation.prepare_videos(
       f'folder:{videos}', str(prepared), height=8, width=24, num_shards=3
+    )
+  with pytest.raises(ValueError, match='prepared with width=24, now 8'):
+    # Another source has another listing, too.
+    preparation.prepare_videos(
+      f'folder:{videos}', str(prepared), height=16, width=8, num_shards=3
     )
   with pytest.raises(ValueError, match='holds other files'):
     preparation.prepare_videos(f'folder:{videos}', str(videos), **_SIZE)
@@ -348,7 +360,7 @@ def test_features_of_another_tokenizer_or_clip_are_refused(prepared, tmp_path):
     pipeline.make_source(_config('features', out, num_frames=5), train=True)
   with pytest.raises(ValueError, match='hold no mirrored clips'):
     pipeline.make_source(_config('features', out, flip=True), train=True)
-  with pytest.raises(ValueError, match='tokenizer_digest='):
+  with pytest.raises(ValueError, match='was prepared with another tokenizer'):
     _cache(_config('array_record', prepared), out, tokenizer_digest='xyz')
 
 

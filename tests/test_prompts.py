@@ -46,7 +46,10 @@ def test_a_tokenizer_is_read_from_a_file(tmp_path):
   path.write_text('{"version": 2}')
   with pytest.raises(ValueError, match='tokenizer.json: not a JSON file of'):
     read_tokenizer(str(path))
-  with pytest.raises(ValueError, match='none.json'):
+  path.write_bytes(b'{\n"x": "\xff"}')
+  with pytest.raises(ValueError, match='line 2: byte 0xff is not UTF-8'):
+    read_tokenizer(str(path))
+  with pytest.raises(ValueError, match='none.json: no such file'):
     read_tokenizer(str(tmp_path / 'none.json'))
 
 
@@ -56,9 +59,10 @@ def test_a_tokenizer_is_read_from_a_file(tmp_path):
     ('', "prompt '' is empty"),
     (' \n', 'is empty'),
     ('wxyz ' * 9, 'tokens, the generator reads 12'),
+    ('a \udcff', r"prompt 'a \\udcff' holds bytes that are not UTF-8"),
   ],
 )
-def test_empty_and_long_prompts_are_refused(prompt, message):
+def test_prompts_that_cannot_be_read_are_refused(prompt, message):
   with pytest.raises(ValueError, match=message):
     ENCODER.encode(prompt)
 
@@ -68,12 +72,16 @@ def test_other_refusals():
     train_tokenizer(TEXTS, vocabulary=100)
   with pytest.raises(ValueError, match="template='a person'"):
     PromptConfig(template='a person')
+  with pytest.raises(ValueError, match=r"template 'a \\udcff {}' holds bytes"):
+    PromptConfig(template='a \udcff {}')
 
 
 def test_names_of_classes_are_read_as_words():
   config = PromptConfig(template='a video of {}')
   assert config.class_prompt('ApplyEyeMakeup') == 'a video of apply eye makeup'
   assert config.class_prompt('orbit_clockwise') == 'a video of orbit clockwise'
+  braces = PromptConfig(template='{style} of {}')
+  assert braces.class_prompt('Archery') == '{style} of archery'
 
 
 def _file(tmp_path, *lines):
@@ -97,9 +105,18 @@ def test_captions_are_read_by_name(tmp_path):
   ('line', 'message'),
   [
     ('{', 'line 2: not JSON'),
-    ('["x", "y"]', 'line 2: wanted'),
-    (_line('x', ' '), "line 2: caption is ' '"),
-    ('{"caption": "one"}', 'line 2: video is None'),
+    ('["x", "y"]', 'line 2: it is .* wanted an object'),
+    (_line('x', ' '), "line 2: caption is ' ': wanted text"),
+    (_line('x', 3), 'line 2: caption is 3: wanted text'),
+    ('{"caption": "one"}', 'line 2: video is missing; wanted {"video": name'),
+    *(
+      (_line(name, 'x'), 'line 2: video is .* path below the data')
+      for name in ('.', '', '/', '/data/a/x.avi', '../a/x.avi', 7)
+    ),
+    (_line('x', 'half \ud800'), 'line 2: not JSON .*half a character'),
+    (_line('\udc80', 'x'), 'line 2: not JSON .*half a character'),
+    ('{"video": "x", "caption": NaN}', 'line 2: not JSON'),
+    ('[' * 100_000, 'line 2: not JSON .nested too deeply'),
   ],
 )
 def test_lines_that_are_no_captions_are_refused(tmp_path, line, message):
@@ -110,8 +127,28 @@ def test_lines_that_are_no_captions_are_refused(tmp_path, line, message):
 def test_a_file_without_captions_is_refused(tmp_path):
   with pytest.raises(ValueError, match='no line in it'):
     read_captions(_file(tmp_path, ''))
-  with pytest.raises(ValueError, match='captions='):
+  with pytest.raises(ValueError, match='none.jsonl: no such file'):
     read_captions(str(tmp_path / 'none.jsonl'))
+
+
+def test_captions_keep_what_is_text_in_any_line_ending(tmp_path):
+  path = tmp_path / 'captions.jsonl'
+  line = '{"video": "%s", "caption": "%s"}'
+  one = line % ('a/x.avi', 'one\u2028two\x85three')
+  text = '\r\n'.join((one, line % ('v.01', '\\ud83d\\ude00')))
+  path.write_bytes(b'\xef\xbb\xbf' + text.encode())
+  assert read_captions(str(path)) == {
+    'a/x': ('one\u2028two\x85three',),
+    'v.01': ('\U0001f600',),
+  }
+
+
+def test_captions_in_latin_1_are_refused_by_line(tmp_path):
+  path = tmp_path / 'captions.jsonl'
+  lines = [_line('x', 'fine'), '{"video": "y", "caption": "café"}']
+  path.write_bytes('\n'.join(lines).encode('latin-1'))
+  with pytest.raises(ValueError, match='line 2: byte 0xe9 is not UTF-8'):
+    read_captions(str(path))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Videos are uint8 (T, H, W, 3) in RGB everywhere.
 """
 
+import errno
 import os
 import pathlib
 from collections.abc import Sequence
@@ -16,6 +17,10 @@ from PIL import Image, ImageDraw, ImageFont
 FRAME_RATES = {'least': 0.01, 'most': 1000}
 VIDEO_SUFFIXES = ('.avi', '.gif', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
 
+# What FFmpeg may take a file for: a format that plays other files is none.
+_FORMATS = 'avi,gif,m4v,matroska,mov,mpeg,mpegts,mpegvideo'
+_NO_FORMAT = 'no AVI, GIF, MP4, MOV, MKV, WebM or MPEG file; convert it to one'
+
 # A fragment for each frame, written at once, and no frame held back.
 _LIVE_FILE = {
   'movflags': 'frag_every_frame+empty_moov+default_base_moof',
@@ -27,13 +32,31 @@ _GAP = 2
 _PAPER, _INK = (255, 255, 255), (20, 20, 20)
 
 
+def open_video(path: str | os.PathLike) -> av.container.InputContainer:
+  """Opens a video file, and no other file by its way.
+
+  Playlists, addresses and patterns are not followed, whatever the file holds
+  and however it is named.
+
+  Args:
+    path: of a local file.
+  Raises:
+    OSError: it is missing, or of no format of `VIDEO_SUFFIXES`.
+  """
+  options = {'format_whitelist': _FORMATS, 'protocol_whitelist': 'file'}
+  try:
+    return av.open(f'file:{os.fspath(path)}', options=options)
+  except av.ArgumentError:
+    raise OSError(errno.EINVAL, _NO_FORMAT, os.fspath(path)) from None
+
+
 def read_video(
   path: str | os.PathLike, *, max_frames: int | None = None
 ) -> np.ndarray:
   """Decodes a video file.
 
   Args:
-    path: anything FFmpeg reads.
+    path: see `open_video`.
     max_frames: stop after so many frames; None reads them all.
   Returns:
     uint8 (T, H, W, 3), RGB, T >= 1. A file cut short gives the frames before
@@ -242,7 +265,7 @@ def _decode(path, max_frames: int | None):
   """The frames that can be decoded, and what stopped the decoder, if it did."""
   frames = []
   try:
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
       if not container.streams.video:
         return frames, 'no video stream in it'
       stream = container.streams.video[0]
@@ -253,7 +276,7 @@ def _decode(path, max_frames: int | None):
         if len(frames) == max_frames:
           break
   except (av.FFmpegError, OSError, ValueError) as error:
-    return frames, str(error)
+    return frames, getattr(error, 'strerror', None) or str(error)
   return frames, None
 
 

@@ -11,7 +11,7 @@ Run again, the same command goes on where it stopped.
 
 from videoar_jax.core import command, files, lock
 from videoar_jax.data import preparation
-from videoar_jax.data.config import DataConfig
+from videoar_jax.data.config import DataConfig, parse_source
 
 FLAGS = command.Flags()
 
@@ -27,7 +27,9 @@ _WIDTH = FLAGS.count('width', 128, 'pixels')
 _NUM_SHARDS = FLAGS.count(
   'num_shards', 0, 'shards of the training split; 0: one for 256 videos', 0
 )
-_NUM_WORKERS = FLAGS.count('num_workers', 0, 'decoding processes', 0)
+_NUM_WORKERS = FLAGS.number(
+  'num_workers', 0, 'decoding processes', int, least=0, most=1024
+)
 _MIN_FRAMES = FLAGS.count('min_frames', 17, 'shorter videos are bad')
 _MAX_BAD_SHARE = FLAGS.number(
   'max_bad_share',
@@ -50,6 +52,7 @@ _SEED = FLAGS.number(
   'seed', 0, 'features: of the windows', int, least=0, most=2**32 - 1
 )
 
+_VIDEOS_ONLY = ('min_frames',)
 _FEATURES_ONLY = (
   'checkpoint',
   'windows',
@@ -64,10 +67,14 @@ _FEATURES_ONLY = (
 
 def main(words: list[str]) -> None:
   command.check_arguments(words, (_SOURCE, _OUT))
-  for name in () if _FEATURES.value else _FEATURES_ONLY:
+  for name in _VIDEOS_ONLY if _FEATURES.value else _FEATURES_ONLY:
     if FLAGS.given(name):
-      raise command.UsageError(f'--{name} goes with --features')
-  out = files.output_folder(_OUT.value)
+      fault = 'does not go' if _FEATURES.value else 'goes'
+      raise command.UsageError(f'--{name} {fault} with --features')
+  inputs = (parse_source(_SOURCE.value)[1], _SPLIT_FILE.value)
+  out = files.output_folder(
+    _OUT.value, inputs=(*inputs, _CHECKPOINT.value), local=True
+  )
   with lock.hold(out, what='prepare'):
     if _FEATURES.value:
       prepare_features()

@@ -4,13 +4,15 @@
   log_every: fields.Count = 10
 
 `check` reads the bounds off a dataclass's annotations; configs call it when
-they are made, so that a bad number is told before any work begins.
+they are made, so that a bad number is told before any work begins. Functions
+that take such numbers themselves call `check_call`.
 """
 
 import dataclasses
 import functools
 import math
 import typing
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 
@@ -69,20 +71,32 @@ def check(instance: Any) -> None:
 
   Every float must be finite, with bounds or without. None passes.
   """
-  for name, bounds in _bounds(type(instance)).items():
-    value = getattr(instance, name)
+  names = [field.name for field in dataclasses.fields(instance)]
+  values = {name: getattr(instance, name) for name in names}
+  _check(_bounds(type(instance)), values)
+
+
+def check_call(function: Callable, values: Mapping[str, Any]) -> None:
+  """As `check`, of a function's arguments: `values` are its `locals()`."""
+  _check(_bounds(function), values)
+
+
+def _check(bounds_of: Mapping[str, Range], values: Mapping[str, Any]) -> None:
+  for name, bounds in bounds_of.items():
+    value = values.get(name)
     if isinstance(value, int | float) and (fault := bounds.fault(value)):
       raise ValueError(f'{name}={value}: {fault}')
 
 
 @functools.cache
-def _bounds(cls: type) -> dict[str, Range]:
-  """The bounds of each field; those of a field that states none are empty."""
-  hints = typing.get_type_hints(cls, include_extras=True)
+def _bounds(declared: Any) -> dict[str, Range]:
+  """The bounds of each annotated name; of one that states none, empty ones."""
   found = {}
-  for field in dataclasses.fields(cls):
-    stated = [x for x in _metadata(hints[field.name]) if isinstance(x, Range)]
-    found[field.name] = stated[0] if stated else Range()
+  for name, hint in typing.get_type_hints(
+    declared, include_extras=True
+  ).items():
+    stated = [x for x in _metadata(hint) if isinstance(x, Range)]
+    found[name] = stated[0] if stated else Range()
   return found
 
 

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from etils import epath
 from videoar_jax.core import structure
 
 _MOST_TEXT = 2**28  # bytes; no list of videos or captions is longer
+_SURROGATE = r'\\u[dD][89a-fA-F]'  # half a character, as JSON escapes it
 
 
 def read_text(path: Any) -> str:
@@ -31,9 +33,10 @@ def read_text(path: Any) -> str:
     raise ValueError(f'{path}: no such file')
   if path.is_dir():
     raise ValueError(f'{path}: a folder; wanted a file')
-  if path.stat().length > _MOST_TEXT:
+  with path.open('rb') as file:  # a device may never end
+    data = file.read(_MOST_TEXT + 1)
+  if len(data) > _MOST_TEXT:
     raise ValueError(f'{path}: more than {_MOST_TEXT >> 20} MiB of text')
-  data = path.read_bytes()
   try:
     return data.decode('utf-8-sig')
   except UnicodeDecodeError as error:
@@ -45,6 +48,34 @@ def read_text(path: Any) -> str:
     ) from None
 
 
+def read_lines(path: Any) -> Iterator[tuple[str, str]]:
+  """Yields the lines of a text that are not blank, each with what to call it.
+
+  Lines end as they do on Unix, Windows or old Macs, and nowhere else: text in
+  JSON may hold other separators.
+
+  Raises:
+    ValueError: as `read_text`.
+  """
+  for number, line in enumerate(re.split('\r\n|\r|\n', read_text(path)), 1):
+    if line.strip():
+      yield f'{path}, line {number}', line
+
+
+def is_text(name: str) -> bool:
+  """Whether a name is UTF-8 on disk; one that is not holds surrogates."""
+  try:
+    name.encode()
+  except UnicodeEncodeError:
+    return False
+  return True
+
+
+def shown(path: Any) -> str:
+  """A path for messages; bytes that are not UTF-8 as `\\xff`."""
+  return os.fsencode(path).decode('utf-8', 'backslashreplace')
+
+
 def read_json(path: Any, shape: Any = None, *, fix: str = '') -> Any:
   """Reads a JSON file and checks its structure.
 
@@ -53,7 +84,8 @@ def read_json(path: Any, shape: Any = None, *, fix: str = '') -> Any:
     shape: see `structure.check`; None takes anything.
     fix: what the user can do, for the message.
   Raises:
-    ValueError: missing, not JSON (NaN is none), or of another structure.
+    ValueError: missing, not JSON (NaN is none), with text that is no Unicode,
+      or of another structure.
   """
   return parse_json(read_text(path), shape, where=str(path), fix=fix)
 
@@ -65,6 +97,7 @@ def parse_json(
   fix = fix and f'; {fix}'
   try:
     value = json.loads(text, parse_constant=_no_number)
+    _check_characters(text, value)
   except (ValueError, RecursionError) as error:
     why = 'nested too deeply' if isinstance(error, RecursionError) else error
     raise ValueError(f'{where}: not JSON ({why}){fix}') from None
@@ -73,6 +106,17 @@ def parse_json(
   except ValueError as error:
     raise ValueError(f'{error}{fix}') from None
   return value
+
+
+def _check_characters(text: str | bytes, value: Any) -> None:
+  """Raises a ValueError where a text in a value holds half a character."""
+  pattern = _SURROGATE if isinstance(text, str) else _SURROGATE.encode()
+  if re.search(pattern, text):
+    try:
+      json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+      half = ascii(error.object[error.start])
+      raise ValueError(f'{half} is half a character') from None
 
 
 def _no_number(name: str) -> None:
@@ -101,15 +145,20 @@ def output_file(path: Any, *, inputs: Iterable[Any] = ()) -> pathlib.Path:
   return found
 
 
-def output_folder(path: Any, *, inputs: Iterable[Any] = ()) -> epath.Path:
+def output_folder(
+  path: Any, *, inputs: Iterable[Any] = (), local: bool = False
+) -> epath.Path:
   """The path of a folder to write into, made later; checks of `output_file`.
 
   Raises:
-    ValueError: a file of that name, or one of the inputs.
+    ValueError: a file of that name, one of the inputs, or in a bucket where it
+      must be `local`.
     OSError: nothing may be written there.
   """
   found = epath.Path(path)
   if '://' in str(path):
+    if local:
+      raise ValueError(f'{path}: wanted a folder on a disk; copy it from there')
     return found
   if found.exists() and not found.is_dir():
     raise ValueError(f'{path}: a file; give a folder')

@@ -109,12 +109,13 @@ def file_name(value: Any) -> None:
     raise ValueError('wanted a plain file name')
 
 
-def at_least(least: int) -> Any:
-  """A shape: a whole number from `least` upwards, below 2**63."""
+def at_least(least: int, *, below: int = 2**63) -> Any:
+  """A shape: a whole number from `least` upwards, below another."""
 
   def whole(value: Any) -> None:
-    if type(value) is not int or not least <= value < 2**63:
-      raise ValueError(f'wanted a whole number of at least {least}')
+    if type(value) is not int or not least <= value < below:
+      limit = f' and below {below}' if below < 2**63 else ''
+      raise ValueError(f'wanted a whole number of at least {least}{limit}')
 
   return whole
 

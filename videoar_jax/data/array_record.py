@@ -18,6 +18,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
+from videoar_jax.core import structure
 from videoar_jax.data import decode, shards, transforms
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import BadRecordError
@@ -51,8 +52,18 @@ class ArrayRecordSource:
 
   def load(self, index: int, rng: np.random.Generator) -> dict:
     """Reads one clip; BadRecordError if the video is too short."""
-    header, parts = self.records[index]
-    available = header['num_frames']
+
+    def window(header: dict, parts: list) -> dict:
+      places = self._places(header['num_frames'], rng)
+      return {
+        'video': decode_frames(header, parts, places),
+        'label': header['label'],
+      }
+
+    return self.records.read(index, window)
+
+  def _places(self, available: int, rng: np.random.Generator) -> range:
+    """The frames of a random window."""
     start = transforms.window_start(
       rng, available, self.num_frames, self.frame_stride
     )
@@ -60,13 +71,9 @@ class ArrayRecordSource:
       raise BadRecordError(
         decode.too_short(available, self.num_frames, self.frame_stride)
       )
-    places = range(
+    return range(
       start, start + self.num_frames * self.frame_stride, self.frame_stride
     )
-    return {
-      'video': decode_frames(header, parts, places),
-      'label': header['label'],
-    }
 
   def explain(self, index: int) -> str:
     available = self.records[index][0]['num_frames']
@@ -92,11 +99,21 @@ def open_source(
     )
   split = shards.SPLITS[0 if train else 1]
   return ArrayRecordSource(
-    shards.ShardReader(path, manifest, split),
+    shards.ShardReader(path, manifest, split, header_shape(*prepared)),
     tuple(manifest['classes']),
     config.num_frames,
     config.frame_stride,
   )
+
+
+def header_shape(height: int, width: int) -> dict:
+  """What the headers of records of one size hold besides."""
+  return {
+    'num_frames': structure.at_least(1),
+    'height': structure.at_least(height, below=height + 1),
+    'width': structure.at_least(width, below=width + 1),
+    'codec': str,
+  }
 
 
 def encode_video(
@@ -143,11 +160,18 @@ def encode_video(
 
 
 def decode_frames(header: dict, parts, places: Iterable[int]) -> np.ndarray:
-  """Frames at `places` of a record: uint8 (T, H, W, 3)."""
+  """Frames at `places` of a record: uint8 (T, H, W, 3).
+
+  Raises:
+    ValueError: of another codec, or its parts are not what the header says.
+    OSError: a part is no picture.
+  """
   if header['codec'] != CODEC:
     raise ValueError(
       f'{header["name"]}: codec {header["codec"]!r}, wanted {CODEC!r}'
     )
+  if len(parts) != -(-header['num_frames'] // GROUP):
+    raise ValueError(f'{header["num_frames"]} frames in {len(parts)} parts')
   groups, frames = {}, []
   for place in places:
     which, within = divmod(place, GROUP)
@@ -178,8 +202,15 @@ def _encode_group(frames_gHWc: np.ndarray) -> bytes:
 
 
 def _decode_group(part, header: dict) -> np.ndarray:
-  picture = Image.open(io.BytesIO(part)).convert('RGB')
-  change_gHWc = np.asarray(picture).reshape(
-    -1, header['height'], header['width'], 3
+  height, width = header['height'], header['width']
+  picture = Image.open(io.BytesIO(part), formats=['WEBP'])
+  count, rest = divmod(picture.height, height)
+  if rest or picture.width != width or not 0 < count <= GROUP:
+    raise ValueError(
+      f'a part of {picture.height}x{picture.width} pixels, for up to {GROUP} '
+      f'frames of {height}x{width}'
+    )
+  change_gHWc = np.asarray(picture.convert('RGB')).reshape(
+    count, height, width, 3
   )
   return np.cumsum(change_gHWc, axis=0, dtype=np.uint8)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 
 import numpy as np
 
+from videoar_jax.core import files
 from videoar_jax.data.failures import BadRecordError
+from videoar_jax.data.folder import stem
 from videoar_jax.data.prompts import PromptEncoder
 
 Captions = dict[str, tuple[str, ...]]
@@ -26,43 +27,29 @@ def read_captions(path: str) -> Captions:
     Name of the video without suffix -> its captions.
 
   Raises:
-    ValueError: no such file, or a line that is not such an object, or has an
-      empty caption.
+    ValueError: no such file, not UTF-8, no line in it, or a line that is not
+      such an object, names no file below a folder, or has an empty caption.
   """
-  try:
-    lines = pathlib.Path(path).read_text(encoding='utf-8').splitlines()
-  except (OSError, UnicodeDecodeError) as error:
-    raise ValueError(f'captions={path}: {error}') from error
+  shape = {'video': _check_name, 'caption': _check_caption}
+  fix = 'wanted {"video": name, "caption": text}'
   found: dict[str, list[str]] = {}
-  for number, line in enumerate(lines, 1):
-    if not line.strip():
-      continue
-    video, caption = _entry(line, where=f'{path}, line {number}')
-    found.setdefault(_key(video), []).append(caption)
+  for where, line in files.read_lines(path):
+    entry = files.parse_json(line, shape, where=where, fix=fix)
+    found.setdefault(stem(entry['video']), []).append(entry['caption'])
   if not found:
     raise ValueError(f'captions={path}: no line in it')
   return {name: tuple(captions) for name, captions in found.items()}
 
 
-def _entry(line: str, *, where: str) -> tuple[str, str]:
-  try:
-    entry = json.loads(line)
-  except ValueError as error:
-    raise ValueError(f'{where}: not JSON: {error}') from error
-  wanted = 'wanted {"video": name, "caption": text}'
-  if not isinstance(entry, dict):
-    raise ValueError(f'{where}: {wanted}')
-  texts = []
-  for key in ('video', 'caption'):
-    text = entry.get(key)
-    if not isinstance(text, str) or not text.strip():
-      raise ValueError(f'{where}: {key} is {text!r}; {wanted}')
-    texts.append(text)
-  return texts[0], texts[1]
+def _check_caption(value: object) -> None:
+  if not isinstance(value, str) or not value.strip():
+    raise ValueError('wanted text')
 
 
-def _key(name: str) -> str:
-  return str(pathlib.PurePosixPath(name).with_suffix(''))
+def _check_name(value: object) -> None:
+  path = pathlib.PurePosixPath(value if isinstance(value, str) else '')
+  if not path.name or path.is_absolute() or '..' in path.parts:
+    raise ValueError("wanted a video's path below the data set's folder")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +113,7 @@ class PromptedSource:
 
   def _prompt(self, index: int, rng: np.random.Generator) -> np.ndarray:
     """Tokens of one of a video's captions."""
-    name = _key(self.source.name(index))
+    name = stem(self.source.name(index))
     for key in (name, pathlib.PurePosixPath(name).name):
       if key in self.captions:
         captions = self.captions[key]

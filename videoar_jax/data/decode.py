@@ -21,6 +21,7 @@ from collections.abc import Iterator
 import av
 import numpy as np
 
+from videoar_jax import media
 from videoar_jax.data import pictures, transforms
 from videoar_jax.data.failures import BadRecordError
 
@@ -142,7 +143,7 @@ def _opened(path: str):
     if not size:
       raise BadRecordError('empty file')
     _check_riff_length(path, size)
-    with av.open(path) as container:
+    with media.open_video(path) as container:
       if not container.streams.video:
         raise BadRecordError('holds no video stream')
       stream = container.streams.video[0]

@@ -13,9 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 import ml_dtypes
 import numpy as np
 
+from videoar_jax.core import structure
 from videoar_jax.data import shards
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import BadRecordError
+
+# What the headers of features hold besides.
+HEADER = {'shape': [structure.at_least(1)]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +45,15 @@ class FeaturesSource:
     return self.records[index][0]['name']
 
   def load(self, index: int, rng: np.random.Generator) -> dict:
-    header, (part,) = self.records[index]
-    features_vthwd = np.frombuffer(part, ml_dtypes.bfloat16)
-    features_vthwd = features_vthwd.reshape(header['shape'])
-    return {
-      'features': features_vthwd[int(rng.integers(self.variants))],
-      'label': header['label'],
-    }
+    variant = int(rng.integers(self.variants))
+
+    def drawn(header: dict, parts: list) -> dict:
+      return {
+        'features': decode_features(header, parts, self.variants)[variant],
+        'label': header['label'],
+      }
+
+    return self.records.read(index, drawn)
 
   def explain(self, index: int) -> str:
     return 'cached features cannot fail'
@@ -79,7 +85,7 @@ def open_source(
     )
   split = shards.SPLITS[0 if train else 1]
   return FeaturesSource(
-    shards.ShardReader(path, manifest, split),
+    shards.ShardReader(path, manifest, split, HEADER),
     tuple(manifest['classes']),
     plan['tokenizer_digest'],
     plan['windows'] * (2 if config.flip and train else 1),
@@ -99,6 +105,18 @@ def check_digest(path: str, digest: str) -> None:
       f'{digest}; name that tokenizer in the config, or cache features again '
       'with data.prepare --features --checkpoint=…'
     )
+
+
+def decode_features(header: dict, parts: list, least: int) -> np.ndarray:
+  """All variants of a record, at least so many: bfloat16 (v, t, h, w, d).
+
+  Raises:
+    ValueError: its part is not what the header says.
+  """
+  (part,) = parts
+  if len(header['shape']) != 5 or header['shape'][0] < least:
+    raise ValueError(f'features of shape {header["shape"]}')
+  return np.frombuffer(part, ml_dtypes.bfloat16).reshape(header['shape'])
 
 
 @dataclasses.dataclass(frozen=True)

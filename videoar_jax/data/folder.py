@@ -14,6 +14,7 @@ import re
 import numpy as np
 from absl import logging
 
+from videoar_jax.core import files
 from videoar_jax.data import decode, pictures
 from videoar_jax.data.failures import BadRecordError
 
@@ -26,6 +27,7 @@ SUFFIXES = {
 }
 
 _HELD_OUT = 20  # one video in so many, without an official split
+_SHOWN = 10  # names in a warning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,12 +113,22 @@ def list_videos(
     ValueError: as `list_splits`, or the split is empty.
   """
   splits = list_splits(root, split_file=split_file, kind=kind)
-  chosen = splits[0 if train else 1]
-  if not chosen.names:
-    side = 'training' if train else 'held-out'
-    mend = 'give another split_file' if split_file else 'add some'
-    raise ValueError(f'{kind}:{root}: no {side} files; {mend}')
-  return chosen
+  which = 0 if train else 1
+  check_filled(splits, (which,), f'{kind}:{root}', split_file)
+  return splits[which]
+
+
+def check_filled(splits, wanted, where: str, split_file: str) -> None:
+  """Raises a ValueError if one of the wanted splits, 0 or 1, is empty."""
+  total = sum(len(split.names) for split in splits)
+  for which in wanted:
+    if not splits[which].names:
+      side = ('training', 'held-out')[which]
+      why = f'; split_file={split_file!r} names all' if split_file else ''
+      raise ValueError(
+        f'{where}: no {side} files among the {total} there{why}; add files, or '
+        'give another split_file'
+      )
 
 
 def list_splits(
@@ -134,13 +146,15 @@ def list_splits(
   """
   classes, names = _scan(pathlib.Path(root), kind)
   if split_file:
-    listed = _read_split(pathlib.Path(split_file))
-    training = [_stem(name) in listed for name in names]
+    listed = _read_split(split_file)
+    training = [stem(name) in listed for name in names]
     if not any(training):
       raise ValueError(
         f'split_file={split_file!r}: names no video under {root}; its lines '
-        f'should look like {_stem(names[0])}.avi 1'
+        f'should look like {stem(names[0])}.avi 1'
       )
+    unknown = sorted(listed.difference(map(stem, names)))
+    _warn(f'{split_file}: names without a file under {root}', unknown)
   else:
     order = [_digest(name) for name in names]
     training = [digest % _HELD_OUT != 0 for digest in order]
@@ -169,21 +183,20 @@ def _scan(root: pathlib.Path, kind: str) -> tuple[tuple[str, ...], list[str]]:
       f'{kind}:{root}: holds no class folders; wanted <class>/<file>'
       f'{suffixes[0]} below it'
     )
-  names, others = [], []
-  for folder in folders:
-    for file in sorted(folder.iterdir()):
-      if file.is_file() and not file.name.startswith('.'):
-        known = file.suffix.lower() in suffixes
-        (names if known else others).append(f'{folder.name}/{file.name}')
-  if others:
-    logging.warning(
-      '%s:%s: %d files have another suffix and are left out: %s%s',
-      kind,
-      root,
-      len(others),
-      ', '.join(others[:10]),
-      ', …' if len(others) > 10 else '',
-    )
+  names, others, unnamed = [], [], []
+  for file in (x for folder in folders for x in sorted(folder.iterdir())):
+    name = f'{file.parent.name}/{file.name}'
+    if file.name.startswith('.'):
+      continue
+    if not (file.suffix.lower() in suffixes and file.is_file()):
+      others.append(name)
+    elif not files.is_text(name):
+      unnamed.append(name)
+    else:
+      names.append(name)
+  where = f'{kind}:{root}: left out'
+  _warn(f'{where}, no {" ".join(suffixes)} files', others)
+  _warn(f'{where}, their names are not UTF-8', unnamed)
   if not names:
     raise ValueError(
       f'{kind}:{root}: {len(folders)} class folders, but no file ends in '
@@ -191,34 +204,35 @@ def _scan(root: pathlib.Path, kind: str) -> tuple[tuple[str, ...], list[str]]:
     )
   filled = {name.partition('/')[0] for name in names}
   empty = [x.name for x in folders if x.name not in filled]
-  if empty:
-    logging.warning('%s: no files in %s: no class', root, ', '.join(empty))
+  _warn(f'{where}, folders without files', empty)
   return tuple(sorted(filled)), names
 
 
-def _read_split(path: pathlib.Path) -> set[str]:
+def _warn(what: str, names: list[str]) -> None:
+  """Counts and names what is left out, if anything is."""
+  if names:
+    more = ', …' if len(names) > _SHOWN else ''
+    some = ', '.join(files.shown(name) for name in names[:_SHOWN])
+    logging.warning('%s (%d): %s%s', what, len(names), some, more)
+
+
+def _read_split(path: str) -> set[str]:
   """The names in an official list, without suffix."""
-  if not path.is_file():
-    raise ValueError(
-      f'split_file={str(path)!r}: no such file; give a list of training videos '
-      'such as trainlist01.txt'
-    )
   listed = set()
-  for number, line in enumerate(path.read_text().splitlines(), 1):
-    if not line.strip():
-      continue
-    match = re.fullmatch(r'\s*([^/]+/[^/]+?)(\s+\d+)?\s*', line)
-    if not match:
+  for where, line in files.read_lines(path):
+    match = re.fullmatch(r'\s*([^/]+)/([^/]+?)(\s+\d+)?\s*', line)
+    if not match or match[1] in ('.', '..'):
       raise ValueError(
-        f'{path} line {number}: {line!r}; wanted <class>/<video>.avi <number>'
+        f'{where}: {line!r}; wanted <class>/<video>.avi <number>'
       )
-    listed.add(_stem(match[1]))
+    listed.add(stem(f'{match[1]}/{match[2]}'))
   return listed
 
 
-def _stem(name: str) -> str:
-  return str(pathlib.PurePosixPath(name).with_suffix(''))
+def stem(name: str) -> str:
+  """A file's path without its suffix; "v.01" has none."""
+  return re.sub(r'\.[A-Za-z]\w{1,4}$', '', str(pathlib.PurePosixPath(name)))
 
 
 def _digest(name: str) -> int:
-  return int(hashlib.sha256(_stem(name).encode()).hexdigest()[:12], 16)
+  return int(hashlib.sha256(stem(name).encode()).hexdigest()[:12], 16)

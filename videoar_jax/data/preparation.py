@@ -6,23 +6,25 @@ Called again, either goes on where it stopped.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import math
 import pathlib
 from collections.abc import Callable, Iterator
 
-from absl import logging
-
+from videoar_jax.core import archive, fields
 from videoar_jax.data import (
   array_record,
   decode,
   features,
   folder,
+  shard_writer,
   shards,
   work,
 )
 from videoar_jax.data.config import DataConfig, parse_source
-from videoar_jax.data.failures import BadRecordError
+from videoar_jax.data.failures import BadDataError, BadRecordError, listing
 
 _VIDEOS_PER_SHARD = 256
 
@@ -31,36 +33,36 @@ def prepare_videos(
   source: str,
   out: str,
   *,
-  height: int,
-  width: int,
+  height: fields.Count,
+  width: fields.Count,
   split_file: str = '',
-  num_shards: int = 0,
-  num_workers: int = 0,
-  min_frames: int = 17,
-  max_bad_share: float = 0.05,
+  num_shards: fields.Natural = 0,
+  num_workers: fields.Natural = 0,
+  min_frames: fields.Count = 17,
+  max_bad_share: fields.Share = 0.05,
 ) -> dict:
   """Decodes a folder of videos to shards at one resolution.
 
   Returns:
     The manifest.
   Raises:
-    ValueError: a path or size does not serve, or `out` holds something else.
-    BadDataError: more than max_bad_share of the videos cannot be used.
+    ValueError: a path or number does not serve, a split is empty, or `out`
+      holds something else.
+    BadDataError: more than max_bad_share of the videos cannot be used, or all
+      of a split.
+    OSError: the disk is full, or a worker was killed.
   """
+  fields.check_call(prepare_videos, locals())
   kind, root = parse_source(source)
   if kind not in folder.SUFFIXES:
     raise ValueError(
       f'source={source!r}: only folder:PATH and images:PATH can be prepared'
     )
-  if min(height, width, min_frames) < 1:
-    raise ValueError(
-      f'height, width, min_frames = {height}, {width}, {min_frames}: must be '
-      'at least 1'
-    )
   array_record.check_size(height, width)
   if kind == 'images':
     min_frames = 1
   splits = folder.list_splits(root, split_file=split_file, kind=kind)
+  folder.check_filled(splits, (0, 1), source, split_file)
   plan = {
     'source': source,
     'split_file': split_file,
@@ -88,7 +90,7 @@ def prepare_videos(
       yield record
 
   return _write(
-    shards.Preparation(out, kind='videos', plan=plan),
+    shard_writer.Preparation(out, kind='videos', plan=plan),
     _plan_shards([len(x.names) for x in splits], num_shards),
     records,
     classes=splits[0].classes,
@@ -102,11 +104,11 @@ def prepare_features(
   *,
   tokenizer_digest: str,
   encode: Callable,
-  windows: int = 1,
+  windows: fields.Count = 1,
   flips: bool = False,
-  seed: int = 0,
-  num_clips: int = 2000,
-  num_shards: int = 0,
+  seed: fields.Seed = 0,
+  num_clips: fields.Count = 2000,
+  num_shards: fields.Natural = 0,
 ) -> dict:
   """Encodes windows of every video of both splits.
 
@@ -124,8 +126,9 @@ def prepare_features(
   Returns:
     The manifest.
   Raises:
-    ValueError, BadDataError: as `prepare_videos`.
+    ValueError, BadDataError, OSError: as `prepare_videos`.
   """
+  fields.check_call(prepare_features, locals())
   # Imported here: Grain is slow to import, and each decoding process of
   # prepare_videos imports this module.
   from videoar_jax.data import pipeline
@@ -156,7 +159,7 @@ def prepare_features(
     )
 
   return _write(
-    shards.Preparation(out, kind='features', plan=plan),
+    shard_writer.Preparation(out, kind='features', plan=plan),
     _plan_shards(counts, num_shards),
     records,
     classes=sources[0].classes,
@@ -167,12 +170,19 @@ def prepare_features(
 def _check_features(kind: str, config, windows: int, flips: bool) -> None:
   if kind == 'features':
     raise ValueError(f'source={config.source!r}: wanted a source of videos')
-  if windows < 1:
-    raise ValueError(f'windows={windows}: must be at least 1')
   if kind == 'synthetic' and (windows > 1 or flips):
     raise ValueError(
       f'windows={windows}, flips={flips}: a synthetic clip has one window, '
       'and mirrored it is of another class; use --windows=1 --noflips'
+    )
+  clips = max(config.batch_size, windows * (1 + flips))
+  sizes = (clips, config.num_frames, config.height, config.width, 3)
+  needed, free = math.prod(sizes), archive.free_memory()
+  if needed > free:
+    raise ValueError(
+      f'{clips} clips of {config.num_frames}x{config.height}x{config.width} at '
+      f'once: {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free; use a smaller '
+      'batch_size, or fewer windows or frames'
     )
 
 
@@ -216,8 +226,6 @@ class _EncodeFile:
 
 def _plan_shards(counts: list[int], num_shards: int) -> list[_Shard]:
   """Deals the videos of both splits to shards of about one size."""
-  if num_shards < 0:
-    raise ValueError(f'num_shards={num_shards}: must be 0 or more')
   per_shard = -(-counts[0] // num_shards) if num_shards else _VIDEOS_PER_SHARD
   jobs = []
   for split, count in enumerate(counts):
@@ -236,33 +244,42 @@ def _write(
   """Writes the shards that are missing, then the manifest."""
   out = preparation.out
   if preparation.manifest is not None:
-    logging.info('%s: complete already, nothing to do', out)
+    print(f'{out}: complete already, nothing to do')
     return preparation.manifest
-  total = sum(len(job.indices) for job in jobs)
+  total, notes = sum(len(job.indices) for job in jobs), ([], [])
   watch = work.Watch(total, max_bad_share=max_bad_share)
-  notes = ([], [])
-  for job in jobs:
-    note = preparation.finished(job.name)
-    if note is not None:
-      logging.info('%s: finished before, kept', job.name)
-      watch.reuse(len(job.indices), note['skipped'])
-    else:
-      stats = {}
-      note = preparation.write(job.name, records(job, watch, stats), stats)
-    notes[job.split].append(note)
-  watch.close()
+  with contextlib.closing(watch):
+    for job in jobs:
+      note = preparation.finished(job.name, num_classes=len(classes))
+      if note is not None:
+        watch.reuse(len(job.indices), note['skipped'])
+      else:
+        stats = {}
+        note = preparation.write(job.name, records(job, watch, stats), stats)
+      notes[job.split].append(note)
   splits = {
-    split: shards.summarise(found, classes)
+    split: shard_writer.summarise(found, classes)
     for split, found in zip(shards.SPLITS, notes)
   }
-  for split, entry in splits.items():
-    logging.info(
-      '%s: %d videos %s', split, entry['records'], entry['per_class']
-    )
-  logging.info('%s: complete, %d videos skipped', out, len(watch.failures))
-  return preparation.finish(
+  _check_none_empty(splits, watch.failures)
+  manifest = preparation.finish(
     {'classes': classes, 'splits': splits, 'skipped': watch.failures}
   )
+  counts = [f'{x["records"]} of {name}' for name, x in splits.items()]
+  print(
+    f'{out}: {total - len(watch.failures)} videos ({", ".join(counts)}; '
+    f'{len(classes)} classes), {len(watch.failures)} skipped'
+  )
+  return manifest
+
+
+def _check_none_empty(splits: dict, failures: dict[str, str]) -> None:
+  for split, entry in splits.items():
+    if not entry['records']:
+      raise BadDataError(
+        f'{split}: none of its videos can be used; mend or replace them:\n'
+        f'{listing(failures)}'
+      )
 
 
 def _listing_digest(root: str, splits) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import pathlib
 import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tokenizers
+
+from videoar_jax.core import files
 
 PADDING = -1  # fills a prompt's tokens up to their largest number
 _BYTES = 256
@@ -36,11 +37,12 @@ class PromptConfig:
         f'template={self.template!r}: {{}} must stand once, where the name of '
         'the class goes'
       )
+    _check_text('template', self.template)
 
   def class_prompt(self, name: str) -> str:
     """The prompt of a class; `ApplyLipstick` is read as "apply lipstick"."""
     words = re.sub(r'(?<=[a-z0-9])(?=[A-Z])', ' ', name).replace('_', ' ')
-    return self.template.format(words.lower())
+    return self.template.replace('{}', words.lower())
 
 
 def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> str:
@@ -79,10 +81,7 @@ def read_tokenizer(path: str) -> str:
   Raises:
     ValueError: there is none, or it is not a tokenizer.
   """
-  try:
-    text = pathlib.Path(path).read_text(encoding='utf-8')
-  except (OSError, UnicodeDecodeError) as error:
-    raise ValueError(f'tokenizer={path}: {error}') from error
+  text = files.read_text(path)
   _parse(text, where=path)
   return text
 
@@ -120,13 +119,14 @@ class PromptEncoder:
     """Tokens of a prompt, filled up with PADDING: int32 (length,).
 
     Raises:
-      ValueError: the prompt is empty or too long.
+      ValueError: the prompt is empty, too long, or no Unicode.
     """
     text = prompt.strip()
     if not text:
       raise ValueError(
         f'prompt {prompt!r} is empty; say what the video is to show'
       )
+    _check_text('prompt', text)
     tokens = _parse(self.config.tokenizer).encode(text).ids
     if len(tokens) > self.length:
       raise ValueError(
@@ -141,6 +141,13 @@ class PromptEncoder:
     """Tokens of the classes' prompts: int32 (n, length)."""
     prompts = [self.config.class_prompt(name) for name in names]
     return np.stack([self.encode(prompt) for prompt in prompts])
+
+
+def _check_text(name: str, text: str) -> None:
+  if not files.is_text(text):
+    raise ValueError(
+      f'{name} {ascii(text)} holds bytes that are not UTF-8; type it again'
+    )
 
 
 def shortened(text: str, length: int = 60) -> str:

@@ -1,4 +1,4 @@
-"""Sharded records beside a manifest: written atomically, checked on opening.
+"""Sharded records beside a manifest: checked on opening, and when read.
 
 A record is `VJR1`, the header's length (uint32, little endian), a JSON header
 and binary parts whose lengths are the header's `sizes`. Records lie in
@@ -9,22 +9,48 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pathlib
-import shutil
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from array_record.python import array_record_data_source, array_record_module
+from array_record.python import array_record_data_source
 
-from videoar_jax.core import lock
+from videoar_jax.core import files, structure
+from videoar_jax.data.failures import BadRecordError
 
 MANIFEST = 'manifest.json'
 SPLITS = ('train', 'validation')
 _MAGIC = b'VJR1'
-_VERSION = 1
-_UNFINISHED = '.unfinished'
+VERSION = 1
+UNFINISHED = '.unfinished'
 _AGAIN = 'copy it again, or run data.prepare into an empty folder'
+
+_NATURAL, _COUNT = structure.at_least(0), structure.at_least(1)
+SHARD = {
+  'name': structure.file_name,
+  'records': _NATURAL,
+  'bytes': _NATURAL,
+  'sha256': str,
+}
+_SPLIT = {
+  'shards': [SHARD],
+  'records': _NATURAL,
+  'per_class': structure.Each(_NATURAL),
+}
+_CLIPS = {'height': _COUNT, 'width': _COUNT}
+# What a reader needs of the plan, by kind.
+_PLANS = {
+  'videos': _CLIPS,
+  'features': {
+    **_CLIPS,
+    'num_frames': _COUNT,
+    'frame_stride': _COUNT,
+    'windows': _COUNT,
+    'flips': bool,
+    'tokenizer_digest': str,
+  },
+}
 
 
 def pack(header: dict, parts: Sequence[bytes]) -> bytes:
@@ -34,19 +60,33 @@ def pack(header: dict, parts: Sequence[bytes]) -> bytes:
   return b''.join((_MAGIC, struct.pack('<I', len(text)), text, *parts))
 
 
-def unpack(record: bytes) -> tuple[dict, list[memoryview]]:
-  """Inverse of `pack`; ValueError if the record is not whole."""
+def unpack(
+  record: bytes, shape: dict | None = None
+) -> tuple[dict, list[memoryview]]:
+  """Inverse of `pack`.
+
+  Args:
+    record: as stored.
+    shape: of its header, see `structure.check`.
+  Raises:
+    ValueError: the record is not whole, or has another header.
+  """
   view = memoryview(record)
   if len(view) < 8 or bytes(view[:4]) != _MAGIC:
     raise ValueError(f'record starts with {bytes(view[:4])!r}, not {_MAGIC!r}')
   begin = 8 + struct.unpack('<I', view[4:8])[0]
-  header = json.loads(bytes(view[8:begin]))
+  header = files.parse_json(
+    bytes(view[8:begin]),
+    {'sizes': [_NATURAL], **(shape or {})},
+    where='header',
+  )
+  stated = begin + sum(header['sizes'])
+  if stated != len(view):
+    raise ValueError(f'record has {len(view)} bytes, its header says {stated}')
   parts = []
   for size in header['sizes']:
     parts.append(view[begin : begin + size])
     begin += size
-  if begin != len(view):
-    raise ValueError(f'record has {len(view)} bytes, its header says {begin}')
   return header, parts
 
 
@@ -61,42 +101,62 @@ def read_manifest(path: str, kind: str) -> dict:
     path: the folder.
     kind: `videos` or `features`.
   Raises:
-    ValueError: the folder or manifest is missing, or of another kind.
+    ValueError: the folder or manifest is missing, damaged, or of another kind.
   """
   folder = pathlib.Path(path)
   file = folder / MANIFEST
   if not file.is_file():
     if not folder.is_dir():
       fault = 'no such folder'
-    elif (folder / _UNFINISHED).is_dir():
+    elif (folder / UNFINISHED).is_dir():
       fault = 'its preparation was not finished; run the same command again'
     else:
       fault = f'holds no {MANIFEST}; write it with data.prepare'
     raise ValueError(f'{path}: {fault}')
-  try:
-    manifest = json.loads(file.read_text())
-    found = manifest['format'], manifest['version']
-  except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(f'{file}: not a manifest ({error}); {_AGAIN}') from error
-  if found != (f'videoar_jax.{kind}', _VERSION):
+  shape = {'format': str, 'version': int}
+  manifest = files.read_json(file, shape, fix=_AGAIN)
+  found = manifest['format'], manifest['version']
+  if found != (f'videoar_jax.{kind}', VERSION):
     raise ValueError(
       f'{file}: format {found[0]!r} version {found[1]}; wanted '
-      f'videoar_jax.{kind!s} version {_VERSION}; videos are read as '
+      f'videoar_jax.{kind!s} version {VERSION}; videos are read as '
       'array_record:PATH, features as features:PATH'
     )
+  shape = {
+    'plan': _PLANS[kind],
+    'classes': [str],
+    'splits': {split: _SPLIT for split in SPLITS},
+    'skipped': structure.Each(str),
+  }
+  try:
+    structure.check(manifest, shape, where=str(file))
+  except ValueError as error:
+    raise ValueError(f'{error}; {_AGAIN}') from None
   return manifest
+
+
+def header_shape(manifest: dict) -> dict:
+  """What the headers of all records hold, see `structure.check`."""
+  label = structure.at_least(0, below=len(manifest['classes']))
+  return {'name': str, 'label': label}
 
 
 class ShardReader:
   """Random access to the records of one split."""
 
-  def __init__(self, path: str, manifest: dict, split: str):
+  def __init__(self, path: str, manifest: dict, split: str, header: dict):
     """Checks that every shard is there and has its size, without reading it.
 
+    Args:
+      path: the folder.
+      manifest: see `read_manifest`.
+      split: one of SPLITS.
+      header: shape of the records' headers beside `header_shape`.
     Raises:
       ValueError: a shard is missing or has another size; the split is empty.
     """
     self._path = path
+    self._header = {**header_shape(manifest), **header}
     shards = manifest['splits'][split]['shards']
     for shard in shards:
       file = pathlib.Path(path, shard['name'])
@@ -131,8 +191,19 @@ class ShardReader:
 
   def __getitem__(self, index: int) -> tuple[dict, list[memoryview]]:
     """Header and parts of a record; ValueError naming a damaged shard."""
+    return self.read(index, lambda header, parts: (header, parts))
+
+  def read(self, index: int, decode: Callable[[dict, list], Any]) -> Any:
+    """What `decode` makes of a record's header and parts.
+
+    Raises:
+      BadRecordError: as `decode` does, where a sound record does not serve.
+      ValueError: the record is damaged; its shard is named.
+    """
     try:
-      return unpack(self._records[index])
+      return decode(*unpack(self._records[index], self._header))
+    except (BadRecordError, MemoryError):
+      raise
     except Exception as error:  # array_record raises bare RuntimeErrors
       raise ValueError(
         f'{self._shard_of(index)}: record {index} is damaged ({error}); '
@@ -162,136 +233,12 @@ def verify_digests(path: str, kind: str) -> int:
       file = pathlib.Path(path, shard['name'])
       if not file.is_file():
         raise ValueError(f'{file}: missing shard; {_AGAIN}')
-      if _sha256(file) != shard['sha256']:
+      if sha256(file) != shard['sha256']:
         raise ValueError(f'{file}: altered since it was written; {_AGAIN}')
       count += 1
   return count
 
 
-class Preparation:
-  """Writes shards one by one; a rerun with the same plan takes up the rest.
-
-  A shard is written under `.unfinished/`, then renamed, and only then noted
-  there. The manifest comes last: a folder without one is not finished.
-
-  Attributes:
-    out: the folder.
-    manifest: None until all is finished.
-  """
-
-  def __init__(self, out: str, *, kind: str, plan: dict):
-    """Opens an empty folder, or one begun with an equal plan.
-
-    Args:
-      out: the folder, made if need be.
-      kind: `videos` or `features`.
-      plan: JSON-able; all that decides what the shards will hold.
-    Raises:
-      ValueError: the folder was begun with another plan, or is in other use.
-    """
-    self.out = pathlib.Path(out)
-    self._notes = self.out / _UNFINISHED
-    self._kind = kind
-    self._plan = json.loads(json.dumps(plan))
-    self.manifest = None
-    if (self.out / MANIFEST).is_file():
-      self.manifest = read_manifest(out, kind)
-      self._check_plan(self.manifest['plan'])
-      return
-    begun = self._notes / 'plan.json'
-    if begun.is_file():
-      self._check_plan(json.loads(begun.read_text()))
-    elif self.out.is_dir() and any(
-      file.name not in (_UNFINISHED, lock.NAME) for file in self.out.iterdir()
-    ):
-      raise ValueError(f'out={out}: holds other files; give an empty folder')
-    self._notes.mkdir(parents=True, exist_ok=True)
-    _write_json(begun, self._plan)
-
-  def _check_plan(self, found: dict) -> None:
-    keys = sorted(set(found) | set(self._plan))
-    for key in keys:
-      if found.get(key) != self._plan.get(key):
-        raise ValueError(
-          f'out={self.out}: was prepared with {key}={found.get(key)!r}, now '
-          f'{self._plan.get(key)!r}; give another folder, or remove this one'
-        )
-
-  def finished(self, name: str) -> dict | None:
-    """The note of a shard written before, or None."""
-    note, shard = self._notes / f'{name}.json', self.out / name
-    if not (note.is_file() and shard.is_file()):
-      return None
-    found = json.loads(note.read_text())
-    return found if shard.stat().st_size == found['bytes'] else None
-
-  def write(self, name: str, records: Iterable[bytes], stats: dict) -> dict:
-    """Writes one shard.
-
-    Args:
-      name: of the shard.
-      records: its records; drawing them may fill `stats`.
-      stats: JSON-able, read when the last record is drawn.
-    Returns:
-      The shard's note: name, records, bytes, sha256 and the stats.
-    """
-    unfinished = self._notes / name
-    # The parts are compressed already.
-    writer = array_record_module.ArrayRecordWriter(
-      str(unfinished), 'group_size:1,uncompressed'
-    )
-    count = 0
-    try:
-      for record in records:
-        writer.write(record)
-        count += 1
-    finally:
-      writer.close()
-    note = {
-      'name': name,
-      'records': count,
-      'bytes': unfinished.stat().st_size,
-      'sha256': _sha256(unfinished),
-      **stats,
-    }
-    os.replace(unfinished, self.out / name)
-    _write_json(self._notes / f'{name}.json', note)
-    return note
-
-  def finish(self, manifest: dict) -> dict:
-    """Writes the manifest and clears the notes; returns it complete."""
-    manifest = {
-      'format': f'videoar_jax.{self._kind}',
-      'version': _VERSION,
-      'plan': self._plan,
-      **manifest,
-    }
-    _write_json(self.out / MANIFEST, manifest)
-    shutil.rmtree(self._notes)
-    self.manifest = read_manifest(str(self.out), self._kind)
-    return self.manifest
-
-
-def summarise(notes: Sequence[dict], classes: Sequence[str]) -> dict:
-  """One split's entry of the manifest, from the notes of its shards."""
-  keys = ('name', 'records', 'bytes', 'sha256')
-  per_class = dict.fromkeys(classes, 0)
-  for note in notes:
-    for label in note['labels']:
-      per_class[classes[label]] += 1
-  return {
-    'shards': [{key: note[key] for key in keys} for note in notes],
-    'records': sum(note['records'] for note in notes),
-    'per_class': per_class,
-  }
-
-
-def _write_json(path: pathlib.Path, value: dict) -> None:
-  temporary = path.with_name(path.name + '.tmp')
-  temporary.write_text(json.dumps(value, indent=1) + '\n')
-  os.replace(temporary, path)
-
-
-def _sha256(path: pathlib.Path) -> str:
+def sha256(path: pathlib.Path) -> str:
   with open(path, 'rb') as file:
     return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextlib
 import multiprocessing
+import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import process
+from multiprocessing import resource_tracker
 
 import tqdm
 from absl import logging
@@ -26,24 +32,72 @@ def ordered_map(
     function: picklable where there are workers.
     items: its arguments.
     num_workers: processes; 0 works in this one.
+  Raises:
+    ChildProcessError: one of them was killed, or has crashed.
   """
   if not num_workers:
     yield from map(function, items)
     return
+  resource_tracker.ensure_running()  # its start would let interrupts through
+  strangers = set(multiprocessing.active_children())
   # Spawned, not forked: the parent may hold threads of JAX.
   pool = concurrent.futures.ProcessPoolExecutor(
-    num_workers, mp_context=multiprocessing.get_context('spawn')
+    num_workers,
+    mp_context=multiprocessing.get_context('spawn'),
+    initializer=_end_with_parent,
   )
   waiting = collections.deque()
   try:
     for item in items:
-      waiting.append(pool.submit(function, item))
+      with _interrupts_held():
+        waiting.append(pool.submit(function, item))
       if len(waiting) >= 4 * num_workers:
         yield waiting.popleft().result()
     while waiting:
       yield waiting.popleft().result()
+  except process.BrokenProcessPool:
+    raise ChildProcessError(
+      'a worker process was killed or has crashed, as where memory runs out; '
+      'run it again with fewer --num_workers, or 0'
+    ) from None
+  except BaseException:  # nobody waits for what is being decoded
+    for worker in set(multiprocessing.active_children()) - strangers:
+      worker.terminate()
+    raise
   finally:
     pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+  """Lets Ctrl-C wait; processes begun meanwhile never see it.
+
+  Those inherit that it is blocked. Here it may reach another thread, and would
+  be raised in this one while a process is half begun.
+  """
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+  caught = []
+  handler = signal.signal(signal.SIGINT, lambda *_: caught.append(True))
+  mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+  try:
+    yield
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    signal.signal(signal.SIGINT, handler)
+    if caught:
+      signal.raise_signal(signal.SIGINT)
+
+
+def _end_with_parent() -> None:
+  """Ends this worker when its parent does, which may be killed."""
+
+  def wait() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+  threading.Thread(target=wait, daemon=True).start()
 
 
 class Progress:
@@ -68,8 +122,10 @@ class Progress:
     if now - self._last_line >= _LINE_EVERY_S and self._worked:
       self._last_line = now
       left_s = (self._total - self._done) * (now - self._begin) / self._worked
-      logging.info(
-        '%d/%d %ss, %.0f s left', self._done, self._total, self._unit, left_s
+      print(
+        f'{self._done}/{self._total} {self._unit}s, {left_s:.0f} s left',
+        file=sys.stderr,
+        flush=True,
       )
 
   def close(self) -> None:
@@ -110,11 +166,7 @@ class Watch:
 
   def _fail(self, failures: dict[str, str]) -> None:
     self.failures.update(failures)
-    try:
-      check_share(self.failures, self._total, self._max_bad_share)
-    except ValueError:
-      self.close()
-      raise
+    check_share(self.failures, self._total, self._max_bad_share)
 
   def close(self) -> None:
     self._progress.close()
