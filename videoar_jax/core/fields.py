@@ -11,7 +11,10 @@ import dataclasses
 import functools
 import math
 import typing
+from collections.abc import Iterator
 from typing import Annotated, Any
+
+_MOST = 2**63  # what no array counts or holds as an integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Range:
     """What is wrong with a number; '' if nothing is."""
     if isinstance(value, float) and not math.isfinite(value):
       return 'wanted a finite number'
+    if isinstance(value, int) and abs(value) >= _MOST:
+      return 'wanted a number below 2**63'
     outside = (
       (self.least is not None and value < self.least)
       or (self.above is not None and value <= self.above)
@@ -67,12 +72,22 @@ Seed = Annotated[int, Range(least=0, most=2**32 - 1)]
 def check(instance: Any) -> None:
   """Raises a ValueError if a field of a dataclass is out of its bounds.
 
-  Every float must be finite, with bounds or without. None passes.
+  Numbers within tuples are held to the same. Every float must be finite, with
+  bounds or without. None passes.
   """
   for name, bounds in _bounds(type(instance)).items():
     value = getattr(instance, name)
-    if isinstance(value, int | float) and (fault := bounds.fault(value)):
-      raise ValueError(f'{name}={value}: {fault}')
+    for number in _numbers(value):
+      if fault := bounds.fault(number):
+        raise ValueError(f'{name}={value}: {fault}')
+
+
+def _numbers(value: Any) -> Iterator[int | float]:
+  if isinstance(value, int | float):
+    yield value
+  elif isinstance(value, tuple | list):
+    for item in value:
+      yield from _numbers(item)
 
 
 @functools.cache
