@@ -53,6 +53,7 @@ def test_text_without_an_end_is_refused(tmp_path):
     ('[' * 10**6, 'nested too deeply'),
     ('[' * 200 + ']' * 200, 'nested more than 100 deep'),
     ('9' * 5000, 'not JSON'),
+    ('[' + '9' * 20 + ']', 'a number of 20 digits'),
     ('[1]', r'it is \[1\]; wanted an object'),
   ],
 )
@@ -66,7 +67,7 @@ def test_json_that_does_not_serve_is_one_line(tmp_path, text, words):
 
 
 def test_json_keeps_its_values():
-  value = {'a': [1, 2.5, -1e-9, None, True, 'é', {'b': []}], 'c': 2**62}
+  value = {'a': [1, 2.5, -1e-9, None, True, 'é', {'b': []}], 'c': -(2**62)}
   assert files.parse_json(json.dumps(value), where='x') == value
 
 

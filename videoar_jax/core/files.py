@@ -68,7 +68,9 @@ def parse_json(
   """As `read_json`, of text that `where` calls by a name."""
   fix = fix and f'; {fix}'
   try:
-    value = json.loads(text, parse_constant=_number, parse_float=_number)
+    value = json.loads(
+      text, parse_constant=_number, parse_float=_number, parse_int=_whole
+    )
     _check_depth(value)
   except (ValueError, RecursionError) as error:
     why = 'nested too deeply' if isinstance(error, RecursionError) else error
@@ -84,6 +86,13 @@ def _number(text: str) -> float:
   value = float(text)
   if not math.isfinite(value):
     raise ValueError(f'{text} is no number of JSON')
+  return value
+
+
+def _whole(text: str) -> int:
+  value = int(text)
+  if abs(value) >= 2**63:
+    raise ValueError(f'a number of {len(text)} digits')
   return value
 
 
