@@ -77,7 +77,7 @@ BAD_ENTRIES = [
   ((*_SHARD, 'name'), 7, 'plain file name'),
   ((*_SHARD, 'bytes'), -1, 'whole number of at least 0'),
   ((*_SHARD, 'records'), True, 'whole number of at least 0'),
-  ((*_SHARD, 'records'), 2**70, 'whole number of at least 0'),
+  ((*_SHARD, 'records'), 2**70, 'a number of 22 digits'),
   ((*_SHARD, 'records'), 5, 'records, the manifest says 5'),
   ((*_SHARD, 'sha256'), None, 'wanted text'),
   (_SHARD, [], 'wanted an object'),
@@ -132,7 +132,7 @@ def test_a_manifest_that_is_none_is_named(tmp_path, data):
 @pytest.mark.parametrize(
   ('changes', 'words'),
   [
-    ({'label': 2}, 'label is 2: wanted a whole number of at least 0 and below'),
+    ({'label': 2}, 'label is 2: wanted a whole number of at least 0, below'),
     ({'label': -1}, 'label is -1'),
     ({'label': 0.5}, 'label is 0.5'),
     ({'name': None}, 'name is None; wanted text'),

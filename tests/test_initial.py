@@ -77,14 +77,8 @@ def test_what_does_not_fit_is_refused_by_name(first, tmp_path):
   wrong = dict(loaded.nets['toy'], w_in=np.zeros((3, 4), np.float32))
   wrong['more'] = wrong.pop('gain')
   write_export(tmp_path / 'wrong', {'toy': wrong}, loaded.config)
-  with pytest.raises(ValueError) as error:
+  with pytest.raises(ValueError, match='gain is missing, and 2 more arrays'):
     start_from(_new_state(), tmp_path / 'wrong', recipe='tokenizer')
-  for line in (
-    'gain is missing',
-    'more is not in this one',
-    'w_in is (3, 4), wanted (8, 16)',
-  ):
-    assert line in str(error.value)
 
 
 def test_a_run_starts_there_and_resumes_without_it(first, tmp_path, capsys):

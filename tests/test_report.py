@@ -13,6 +13,8 @@ from PIL import Image
 
 from videoar_jax import chart, media
 from videoar_jax.commands import report
+from videoar_jax.core import command
+from videoar_jax.train import metrics
 
 CLASSES = ('<script>alert(1)</script>', 'a & "b"')
 VOID = ('meta', 'img', 'br', 'path')
@@ -150,8 +152,154 @@ def test_a_workdir_alone_makes_a_report(run):
 @pytest.mark.parametrize('content', [b'', b'no archive', b'PK\x03\x04cut'])
 def test_unreadable_samples_are_named(run, content):
   (run / 'samples/samples.npz').write_bytes(content)
-  with pytest.raises(ValueError, match='samples.npz: unreadable'):
+  with pytest.raises(ValueError, match='samples.npz: not readable'):
     report.make_report(run)
+
+
+SAMPLES = {
+  'videos': np.zeros((2, 3, 11, 13, 3), np.uint8),
+  'labels': np.array([0, 1]),
+  'classes': np.asarray(CLASSES),
+}
+
+
+@pytest.mark.parametrize(
+  ('name', 'value', 'words'),
+  [
+    ('videos', np.zeros((2, 3, 11, 13, 3), np.float32), '`videos`'),
+    ('videos', np.zeros((2, 0, 11, 13, 3), np.uint8), '`videos`'),
+    ('videos', np.zeros((2, 11, 13, 3), np.uint8), '`videos`'),
+    ('videos', np.zeros((2, 3, 11, 13, 4), np.uint8), 'shape'),
+    ('videos', None, 'no videos.npy in it'),
+    ('labels', np.array([0, 1, 1]), '`labels`'),
+    ('labels', np.array([0.0, 1.0]), '`labels`'),
+    ('labels', np.array([0, 2]), 'labels 0 to 2 of 2 classes'),
+    ('labels', np.array([-1, 0]), 'labels -1 to 0 of 2 classes'),
+    ('classes', np.array([1, 2]), '`classes`'),
+    ('classes', np.array(['a', None], object), 'objects'),
+    ('classes', np.array('a'), '`classes`'),
+  ],
+)
+def test_samples_of_another_structure_are_refused(run, name, value, words):
+  arrays = {**SAMPLES, name: value}
+  arrays = {k: v for k, v in arrays.items() if v is not None}
+  np.savez(run / 'samples/samples.npz', **arrays)
+  with pytest.raises(ValueError, match=words) as caught:
+    report.make_report(run)
+  assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  'path',
+  ['tokenizer.json', 'generator.json', 'tokenizer/config.json', 'config.json'],
+)
+@pytest.mark.parametrize('text', ['[1]', '3', '{"a": NaN}', '[' * 10**5, ''])
+def test_json_of_another_structure_is_refused_by_name(run, path, text):
+  (run / path).write_text(text)
+  with pytest.raises(ValueError, match=f'{path}: ') as caught:
+    report.make_report(run)
+  assert '\n' not in str(caught.value)
+
+
+def test_results_of_odd_values_are_shown_as_they_are(run):
+  odd = {'psnr': [[1, 'a'], {}], 'ssim': {'a': 1}, 'fvd': True, 'kvd': '<b>'}
+  (run / 'tokenizer.json').write_text(json.dumps(odd))
+  assert '&lt;b&gt;' in report.make_report(run)
+  (run / 'tokenizer.json').write_text('{"class_accuracy_by_class": [1]}')
+  with pytest.raises(ValueError, match='class_accuracy_by_class is'):
+    report.make_report(run)
+
+
+BAD_LINES = [
+  '3',
+  '"text"',
+  '[1]',
+  'null',
+  '{}',
+  '{"step": "1", "kind": "train"}',
+  '{"step": -1, "kind": "train"}',
+  '{"step": 1.5, "kind": "train"}',
+  '{"step": 1, "kind": ["train"]}',
+  '{"step": 1, "kind": "train", "loss": NaN}',
+  '{"step": 1, "kind": "train", "loss": "high"}',
+  '{"step": 1, "kind": "train", "loss": [1]}',
+  '{"step": 1, "kind": "train", "loss": 1' + '0' * 400 + '}',
+  '[' * 2000,
+  '\udcff',
+]
+
+
+def test_lines_that_are_no_metrics_are_left_out_and_counted(run, caplog):
+  path = run / 'tokenizer/metrics.jsonl'
+  whole = metrics.read_metrics(run / 'tokenizer')
+  assert len(whole) == 6 and not caplog.records
+  bad = ''.join(f'{line}\n' for line in BAD_LINES)
+  good = path.read_bytes()
+  path.write_bytes(bad.encode(errors='surrogateescape') + b'\n\n' + good)
+  assert metrics.read_metrics(run / 'tokenizer') == whole
+  assert f'{len(BAD_LINES)} lines left out: line 1' in caplog.text
+  page = report.make_report(run)
+  assert '50 steps, 0.25 s each' in page
+
+
+def test_values_that_no_axis_shows_break_no_chart(run):
+  path = run / 'tokenizer/metrics.jsonl'
+  lines = [
+    {'step': step, 'kind': 'train', 'loss': value, f'net{step}/loss': value}
+    for step, value in enumerate(
+      [1e308, -1e308, 5e-324, 0.0, 1e299, -1e299, 1e-299, 2**62, None] * 2
+    )
+  ]
+  lines.append({'step': 2**62, 'kind': 'train', 'bit_accuracy/scaleX': 1.0})
+  path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+  page = report.make_report(run)
+  assert 'nan' not in page and 'inf"' not in page
+
+
+PICTURES = {
+  'empty': b'',
+  'text': b'no picture',
+  'cut': b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0',
+  'bomb': b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\x0f\xff\xff\0\x0f\xff\xff'
+  b'\x08\x02\0\0\0',
+}
+
+
+@pytest.mark.parametrize('name', PICTURES)
+def test_a_damaged_picture_is_missing(run, name):
+  path = run / 'tokenizer/samples/reconstructions_0000050.png'
+  path.write_bytes(PICTURES[name])
+  page = report.make_report(run)
+  assert 'Missing: a picture, which is damaged' in page
+  path.write_bytes(b'')
+  path.rename(path.with_name('reconstructions_last.png'))
+  page = Page(report.make_report(run))  # the one before, by its number
+  assert 'after step 5;' in page.text
+
+
+@pytest.mark.parametrize(
+  'out',
+  ['{run}', '/proc/x.html', '/dev/null', '{run}/no/x.html']
+  + [f'{{run}}/{name}' for name in ('tokenizer.json', 'samples/samples.npz')]
+  + ['{run}/tokenizer/config.json', '{run}/generator/metrics.jsonl'],
+)
+def test_a_report_is_written_over_nothing_it_reads(run, out):
+  before = {x: x.read_bytes() for x in run.rglob('*') if x.is_file()}
+  argv = ['report', f'--run={run}', f'--out={out.format(run=run)}']
+  with pytest.raises(SystemExit) as end:
+    command.run(report, argv)
+  assert '\n' not in end.value.code
+  assert before == {x: x.read_bytes() for x in run.rglob('*') if x.is_file()}
+
+
+def test_names_that_are_no_text_are_written_escaped(run, tmp_path, monkeypatch):
+  config = json.loads((run / 'tokenizer/config.json').read_text())
+  lines = {'step': 1, 'kind': 'train', 'loss': 1.0, '\udcff/loss': 1.0}
+  (run / 'tokenizer/metrics.jsonl').write_text(json.dumps(lines) + '\n')
+  (run / 'tokenizer.json').write_text(json.dumps({**config, 'split': '\udcff'}))
+  out = tmp_path / 'page.html'
+  assert not command.run(report, ['report', f'--run={run}', f'--out={out}'])
+  assert '\\udcff' in out.read_text()
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

@@ -6,6 +6,7 @@ Colours are the CSS variables --a to --f of the page around.
 import dataclasses
 import html
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -186,7 +187,7 @@ def _series(lines: list[dict], name: str) -> list[Series]:
       points = _points(lines, kind, f'{net}{name}')
       if points:
         found.append(Series(f'{label} {net.rstrip("/")}'.strip(), points))
-  return found
+  return found[:MAX_SERIES]
 
 
 def _by_scale(lines: list[dict], name: str) -> list[Series]:
@@ -196,7 +197,8 @@ def _by_scale(lines: list[dict], name: str) -> list[Series]:
     names = {k for line in lines for k in line if k.startswith(start)}
     if names:
       break
-  scales = sorted(int(name.removeprefix(start)) for name in names)
+  scales = [name.removeprefix(start) for name in names]
+  scales = sorted(int(k) for k in scales if re.fullmatch('[0-9]{1,4}', k))
   if len(scales) > MAX_SERIES:
     chosen = np.linspace(0, len(scales) - 1, MAX_SERIES).round().astype(int)
     scales = [scales[i] for i in chosen]
@@ -211,9 +213,13 @@ def _nets(lines: list[dict]) -> list[str]:
 
 
 def _points(lines: list[dict], kind: str, name: str) -> list[tuple]:
-  """(step, value) of one metric; values that are not finite are left out."""
+  """(step, value) of one metric; values that no axis shows are left out."""
   found = [(x['step'], x.get(name)) for x in lines if x.get('kind') == kind]
-  return [(x, y) for x, y in found if y is not None and math.isfinite(y)]
+  return [
+    (x, y)
+    for x, y in found
+    if y is not None and (y == 0 or 1e-300 < abs(y) < 1e300)
+  ]
 
 
 def _words(name: str) -> str:

@@ -10,14 +10,12 @@ import numpy as np
 
 from videoar_jax.benchmark import ceilings, process
 from videoar_jax.core.config import from_section
-from videoar_jax.core.mesh import unbox
-from videoar_jax.plan.kinds import make_plan
 from videoar_jax.sample.sampler import Generator, Rules, make_rules
 from videoar_jax.sample.streaming import VideoStream
-from videoar_jax.tokenizer.autoencoder import make_tokenizer
+from videoar_jax.tokenizer import autoencoder
 from videoar_jax.tokenizer.config import TokenizerConfig
+from videoar_jax.transformer import model
 from videoar_jax.transformer.config import TransformerConfig
-from videoar_jax.transformer.model import inference_params, make_transformer
 from videoar_jax.transformer.prefix import blank_condition
 
 _POINTS = 100  # of the course of a stream
@@ -149,25 +147,16 @@ def made_up(config: Any, tokenizer: Any, *, cast: bool = True) -> Generator:
   transformer = dataclasses.replace(
     from_section(TransformerConfig, config.transformer), remat='none'
   )
-  model = make_transformer(
-    transformer, num_bits=shape.latent_width, num_scales=shape.num_scales
-  )
-  plan = make_plan(transformer.plan, 1, shape.scales)
-  inputs = jnp.zeros((1, plan.num_tokens, shape.latent_width))
-  condition = blank_condition(transformer, 1)
-  clip = jnp.zeros((1, 1, *shape.resolution, 3))
-  key = jax.random.key(0)
-  nets = {
-    'autoencoder': jax.eval_shape(make_tokenizer(shape).init, key, clip),
-    'transformer': jax.eval_shape(
-      lambda key: model.init(key, inputs, condition, plan=plan), key
+  shapes = {
+    'autoencoder': autoencoder.param_shapes(shape),
+    'transformer': model.param_shapes(
+      transformer, num_bits=shape.latent_width, num_scales=shape.num_scales
     ),
   }
-  nets = jax.tree.map(
-    lambda x: jnp.full(x.shape, 0.01, x.dtype),
-    {name: unbox(net['params']) for name, net in nets.items()},
-  )
+  nets = jax.tree.map(lambda x: jnp.full(x.shape, 0.01, x.dtype), shapes)
   if cast:
-    nets['transformer'] = inference_params(nets['transformer'], transformer)
+    nets['transformer'] = model.inference_params(
+      nets['transformer'], transformer
+    )
   classes = tuple(f'class {i}' for i in range(transformer.num_classes))
   return Generator(config, shape, transformer, classes, nets)

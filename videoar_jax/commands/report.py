@@ -15,18 +15,18 @@ import io
 import json
 import pathlib
 import platform
+import re
 import tempfile
 from collections.abc import Sequence
-from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image
 
 from videoar_jax import media
 from videoar_jax.chart import training_curves
-from videoar_jax.core import command, files
+from videoar_jax.core import archive, command, files
 from videoar_jax.evaluate import provenance
-from videoar_jax.train.metrics import read_metrics
+from videoar_jax.train import metrics
 
 FLAGS = command.Flags()
 
@@ -37,6 +37,8 @@ HALVES = ('tokenizer', 'generator')
 # A tokenizer of single frames, where the tokenizer started from one.
 IMAGE_STAGE = 'image_tokenizer'
 VIDEOS_OF_A_CLASS = 8
+_RESULT = {'class_accuracy_by_class?': (dict, type(None))}
+_SAMPLES = pathlib.Path('samples/samples.npz')
 CLASSES_SHOWN = 20
 # Metric -> what the page says of it, in the page's order.
 FIGURES = {
@@ -87,9 +89,11 @@ td.number { font-variant-numeric: tabular-nums; } pre { background: var(--tint);
 
 def main(words: list[str]) -> None:
   command.check_arguments(words, (_RUN, _OUT))
-  out = files.output_file(_OUT.value)
+  out = files.output_file(_OUT.value, inputs=read_files(_RUN.value))
   page = make_report(_RUN.value)
-  out.write_text(page, encoding='utf-8')
+  with files.replacing(out) as partial:
+    # Names may hold what is no text.
+    partial.write_text(page, encoding='utf-8', errors='backslashreplace')
   print(f'written to {out}')
 
 
@@ -128,6 +132,15 @@ def make_report(run: str | pathlib.Path) -> str:
   )
 
 
+def read_files(run: str | pathlib.Path) -> list[pathlib.Path]:
+  """What a report is made of, pictures left out."""
+  run = pathlib.Path(run)
+  found = [run / _SAMPLES, *(run / f'{half}.json' for half in HALVES)]
+  for workdir in (run, *(run / name for name in (IMAGE_STAGE, *HALVES))):
+    found += [workdir / 'config.json', workdir / metrics.FILE]
+  return found
+
+
 def find_workdirs(run: pathlib.Path) -> dict[str, pathlib.Path]:
   """The workdirs of a run by what they train."""
   own = _read_json(run / 'config.json')
@@ -150,7 +163,7 @@ def _figures(run: pathlib.Path) -> str:
   parts = []
   for half in HALVES:
     path = run / f'{half}.json'
-    result = _read_json(path)
+    result = _read_json(path, _RESULT)
     parts.append(f'<h3>{half.capitalize()}</h3>')
     if result is None:
       fix = 'python -m videoar_jax.evaluate --checkpoint=… --out=… writes it.'
@@ -173,7 +186,7 @@ def _figures(run: pathlib.Path) -> str:
 
 def _training(workdir: pathlib.Path | None) -> str:
   """Curves of a workdir's metrics."""
-  curves = training_curves(read_metrics(workdir) if workdir else [])
+  curves = training_curves(metrics.read_metrics(workdir) if workdir else [])
   return curves or _missing(
     'its metrics', fix='python -m videoar_jax.train makes them.'
   )
@@ -188,46 +201,76 @@ def _image_stage(workdir: pathlib.Path | None) -> list[str]:
 
 def _reconstructions(workdir: pathlib.Path | None) -> str:
   """The newest picture of originals beside their reconstructions."""
-  folder = workdir / 'samples' if workdir else None
-  found = sorted(folder.glob('reconstructions_*.png')) if folder else []
-  if not found:
+  found = _training_picture(workdir, 'reconstructions')
+  if found is None:
     fix = 'Training a tokenizer writes them (train.sample_every).'
     return _missing('reconstructions', fix=fix)
-  step = int(found[-1].stem.rsplit('_', 1)[-1])
+  path, step = found
   return _picture(
-    found[-1].read_bytes(),
+    path.read_bytes(),
     'image/png',
     f'Held-out clips and what the tokenizer makes of them after step {step}; '
     'time runs to the right.',
   )
 
 
+def _training_picture(
+  workdir: pathlib.Path | None, name: str
+) -> tuple[pathlib.Path, int] | None:
+  """The newest picture `samples/<name>_<step>.png`, and its step."""
+  found = []
+  for path in (workdir / 'samples').glob(f'{name}_*.png') if workdir else ():
+    step = path.stem.removeprefix(f'{name}_')
+    if path.is_file() and re.fullmatch('[0-9]{1,18}', step):
+      found.append((path, int(step)))
+  return max(found, key=lambda x: x[1]) if found else None
+
+
 def _samples(run: pathlib.Path, workdir: pathlib.Path | None) -> str:
   """Generated videos, class by class; else the last picture from training."""
-  path = run / 'samples' / 'samples.npz'
+  path = run / _SAMPLES
   if path.exists():
-    try:
-      with np.load(path) as file:
-        videos, labels, classes = (
-          file[name] for name in ('videos', 'labels', 'classes')
-        )
-    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
-      raise ValueError(f'{path}: unreadable: {error}; sample again') from error
-    return _by_class(videos, labels, [str(name) for name in classes])
+    return _by_class(*read_samples(path))
   fix = (
     'python -m videoar_jax.sample --checkpoint=… --out=…/samples makes them.'
   )
-  missing = _missing('samples/samples.npz', fix=fix)
-  found = sorted((workdir / 'samples').glob('samples_*.png')) if workdir else []
-  if not found:
+  missing = _missing(str(_SAMPLES), fix=fix)
+  found = _training_picture(workdir, 'samples')
+  if found is None:
     return missing
   note = 'Samples while training, one of each class; time runs to the right.'
-  return missing + _picture(found[-1].read_bytes(), 'image/png', note)
+  return missing + _picture(found[0].read_bytes(), 'image/png', note)
+
+
+def read_samples(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, list]:
+  """Videos, their labels and the classes' names.
+
+  Raises:
+    ValueError: the file is damaged, or its arrays are of another structure.
+  """
+  with archive.Archive(path, fix='sample again') as file:
+    videos, labels, classes = (
+      file.read_array(name) for name in ('videos', 'labels', 'classes')
+    )
+  fits = {
+    'videos': videos.dtype == np.uint8 and videos.ndim == 5 and videos.size,
+    'labels': labels.dtype.kind in 'iu' and labels.shape == videos.shape[:1],
+    'classes': classes.dtype.kind == 'U' and classes.ndim == 1 and classes.size,
+  }
+  for name in fits:
+    if not fits[name]:
+      raise ValueError(f'{path}: `{name}` does not fit; sample again')
+  if not 0 <= labels.min() <= labels.max() < len(classes):
+    raise ValueError(
+      f'{path}: labels {labels.min()} to {labels.max()} of {len(classes)} '
+      'classes; sample again'
+    )
+  return videos, labels, [str(name) for name in classes]
 
 
 def _by_class(videos_nTHWc, labels_n, classes: Sequence[str]) -> str:
   """A row of moving pictures for each class."""
-  present = [label for label in range(len(classes)) if label in labels_n]
+  present = np.unique(labels_n).tolist()
   parts = []
   if len(present) > CLASSES_SHOWN:
     note = f'The first {CLASSES_SHOWN} of {len(present)} classes.'
@@ -262,7 +305,13 @@ def _webp(video_THWc: np.ndarray) -> bytes:
 
 def _picture(data: bytes, kind: str, note: str) -> str:
   """A figure that holds its picture; small ones are shown larger."""
-  width = Image.open(io.BytesIO(data)).width
+  try:
+    with Image.open(io.BytesIO(data)) as image:
+      width = image.width
+      image.verify()
+  except Exception as error:  # whatever damaged pictures may cause
+    why = f'a picture, which is damaged ({type(error).__name__})'
+    return _missing(why, fix=note)
   shown = width * max(1, min(4, 900 // width))
   return (
     f'<figure><img width="{shown}" alt="{_text(note)}" '
@@ -299,11 +348,8 @@ def _text(value) -> str:
   return html.escape(str(value))
 
 
-def _read_json(path: pathlib.Path) -> dict | None:
+def _read_json(path: pathlib.Path, shape: dict | None = None) -> dict | None:
   """What a file holds; None where there is none."""
   if not path.exists():
     return None
-  try:
-    return json.loads(path.read_text())
-  except ValueError as error:
-    raise ValueError(f'{path}: not JSON: {error}; write it again') from error
+  return files.read_json(path, shape or dict, fix='write it again')

@@ -11,7 +11,7 @@ from etils import epath
 from videoar_jax.core import cache, command, files, lock
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
-from videoar_jax.core.export import load_weights, write_loaded
+from videoar_jax.core.export import check_target, load_weights, write_loaded
 from videoar_jax.train import preemption
 from videoar_jax.train.generator_recipe import make_generator_recipe
 from videoar_jax.train.recipe import run_recipe
@@ -44,7 +44,7 @@ def main(words: list[str]) -> None:
 
 def export() -> None:
   """Writes a run's weights and config as safetensors and JSON."""
-  files.output_folder(_OUT.value, inputs=(_WORKDIR.value,))
+  check_target(_OUT.value, source=_WORKDIR.value)
   loaded = load_weights(_WORKDIR.value, ema=not _RAW.value)
   write_loaded(_OUT.value, loaded)
   print(f'step {loaded.step} of {_WORKDIR.value} written to {_OUT.value}')

@@ -11,11 +11,13 @@ import enum
 import json
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ml_collections
 from etils import epath
+
+from videoar_jax.core import files
 
 
 def section(instance: Any) -> ml_collections.ConfigDict:
@@ -44,9 +46,10 @@ def from_section(cls: type, values: Any) -> Any:
     values: ConfigDict or dict with exactly the fields of `cls`. Lists become
       tuples (nested ones too), an int becomes a float where the field is one.
   Raises:
-    ValueError: an unknown key (its nearest key is named), a missing key, or
-      a value of another type than the field's.
+    ValueError: no section, an unknown key (its nearest key is named), a missing
+      key, or a value of another type than the field's.
   """
+  _check_section(cls, values)
   hints = typing.get_type_hints(cls)
   names = [field.name for field in dataclasses.fields(cls)]
   check_keys(values.keys(), names, where=cls.__name__)
@@ -56,12 +59,14 @@ def from_section(cls: type, values: Any) -> Any:
       f'{cls.__name__}: missing key {", ".join(missing)}; '
       f'build the section with section({cls.__name__}(...))'
     )
-  return cls(
-    **{
-      name: _field_value(hints[name], values[name], f'{cls.__name__}.{name}')
-      for name in names
-    }
-  )
+  values = {
+    name: _field_value(hints[name], values[name], f'{cls.__name__}.{name}')
+    for name in names
+  }
+  try:
+    return cls(**values)
+  except ArithmeticError as error:
+    raise ValueError(f'{cls.__name__} of {values}: {error}') from None
 
 
 def from_saved(cls: type, values: Any) -> Any:
@@ -74,11 +79,19 @@ def from_saved(cls: type, values: Any) -> Any:
     cls: a dataclass with a default for every field.
     values: as for `from_section`.
   Raises:
-    ValueError: an unknown key, or a value of another type than the field's.
+    ValueError: as of `from_section`, but for a missing key.
   """
+  _check_section(cls, values)
   known = section(cls())
   check_keys(values.keys(), known.keys(), where=cls.__name__)
   return from_section(cls, {**known, **values})
+
+
+def _check_section(cls: type, values: Any) -> None:
+  if not isinstance(values, Mapping | ml_collections.ConfigDict):
+    raise ValueError(
+      f'{cls.__name__}: its section of the config is missing or none: {values}'
+    )
 
 
 def check_keys(
@@ -105,17 +118,21 @@ def from_json(text: str) -> ml_collections.ConfigDict:
   Raises:
     ValueError: the text is not a JSON object.
   """
-  values = json.loads(text)
-  if not isinstance(values, dict):
-    raise ValueError(
-      f'config is a JSON {type(values).__name__}; wanted an object'
-    )
-  return from_dict(values)
+  return from_dict(files.parse_json(text, dict, where='config'))
 
 
 def from_dict(values: dict[str, Any]) -> ml_collections.ConfigDict:
-  """Makes a locked config of nested dicts; lists become tuples."""
-  return ml_collections.ConfigDict(_tuples(values)).lock()
+  """Makes a locked config of nested dicts; lists become tuples.
+
+  Raises:
+    ValueError: not a dict, or a key that no config can have.
+  """
+  if not isinstance(values, dict):
+    raise ValueError(f'config is of {type(values).__name__}; wanted an object')
+  try:
+    return ml_collections.ConfigDict(_tuples(values)).lock()
+  except (AttributeError, KeyError, TypeError) as error:
+    raise ValueError(f'not a config: {error}') from None
 
 
 def save_config(config: ml_collections.ConfigDict, path: Any) -> None:
@@ -135,10 +152,11 @@ def load_config(path: Any) -> ml_collections.ConfigDict:
   path = epath.Path(path)
   if not path.exists():
     raise ValueError(f'{path}: no such config; wanted a config.json')
+  values = files.read_json(path, dict)
   try:
-    return from_json(path.read_text())
+    return from_dict(values)
   except ValueError as error:
-    raise ValueError(f'{path}: not a config: {error}') from error
+    raise ValueError(f'{path}: {error}') from None
 
 
 def differences(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
@@ -190,12 +208,26 @@ def _field_value(hint: Any, value: Any, name: str) -> Any:
   fits = isinstance(value, wanted) and (
     not isinstance(value, bool) or bool in wanted or object in wanted
   )
+  if fits and typing.get_origin(hint) is tuple:
+    return _tuple_value(typing.get_args(hint), value, name)
   if not fits:
     raise ValueError(
       f'{name}={value!r} is of type {type(value).__name__}; wanted '
       f'{" or ".join(kind.__name__ for kind in wanted)}'
     )
   return value
+
+
+def _tuple_value(hints: tuple, value: tuple, name: str) -> tuple:
+  """A tuple whose items are as annotated: (int, ...) or (int, int)."""
+  if hints[1:] == (...,):
+    hints = hints[:1] * len(value)
+  if len(value) != len(hints):
+    raise ValueError(f'{name}={value!r}: wanted {len(hints)} values')
+  return tuple(
+    _field_value(hint, item, f'{name}[{i}]')
+    for i, (hint, item) in enumerate(zip(hints, value))
+  )
 
 
 def _enum_value(hint: type[enum.Enum], value: Any, name: str) -> enum.Enum:

@@ -30,13 +30,21 @@ def flatten(tree: Any) -> dict[str, Any]:
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-  """Makes nested dicts of `a/b/c` -> leaf."""
+  """Makes nested dicts of `a/b/c` -> leaf.
+
+  Raises:
+    ValueError: a name is both a leaf and a folder of leaves.
+  """
   tree: dict[str, Any] = {}
   for path, leaf in flat.items():
     *parents, name = path.split('/')
     node = tree
     for parent in parents:
       node = node.setdefault(parent, {})
+      if not isinstance(node, dict):
+        raise ValueError(f'{path}: below an array')
+    if name in node:
+      raise ValueError(f'{path}: twice')
     node[name] = leaf
   return tree
 
@@ -150,6 +158,8 @@ def _word_type(dtype: Any) -> Any:
 def _sums(words: Any, xp: Any) -> list[Any]:
   """Two sums modulo 2^32, in NumPy or in JAX (`xp`), of uint32 words."""
   u = xp.uint32
+  if not words.size:  # one side may be as long as it likes
+    return [xp.zeros((), u)] * 2
   place = xp.zeros(words.shape, u)
   stride = 1
   for axis in reversed(range(words.ndim)):

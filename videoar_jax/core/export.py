@@ -8,18 +8,18 @@ the folder `tokenizer/`; so has a generator's workdir.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
 import safetensors.numpy
-from absl import logging
 from etils import epath
 
 from videoar_jax.core import config as config_lib
 from videoar_jax.core import digest as digest_lib
+from videoar_jax.core import files, structure
 from videoar_jax.core import manifest as manifest_lib
 from videoar_jax.core.digest import tree_digest
 from videoar_jax.core.manifest import CheckpointError
@@ -28,6 +28,13 @@ FORMAT = 'videoar_jax export 1'
 TOKENIZER = 'tokenizer'
 CHECKPOINTS = 'checkpoints'
 CONFIG = 'config.json'
+_SUFFIX = '.safetensors'
+_ABOUT = {
+  'format': structure.one_of(FORMAT),
+  'step': structure.at_least(0),
+  'digests': structure.Each(str, key=structure.file_name),
+  'config': dict,
+}
 _TAKES = (
   'a workdir, its checkpoints folder, the folder of one step, or an export'
 )
@@ -44,6 +51,7 @@ class Loaded:
     digests: network name -> digest of its parameters; the tokenizer's keys
       cached features.
     tokenizer: a generator's tokenizer, where it lies beside it.
+    path: where they were read, for messages.
   """
 
   config: ml_collections.ConfigDict
@@ -51,6 +59,7 @@ class Loaded:
   step: int
   digests: dict[str, str]
   tokenizer: 'Loaded | None' = None
+  path: str = ''
 
   @property
   def digest(self) -> str:
@@ -85,8 +94,7 @@ def write_export(
       key: np.ascontiguousarray(jax.device_get(x))
       for key, x in digest_lib.flatten(params).items()
     }
-    path = directory / f'{name}.safetensors'
-    path.write_bytes(safetensors.numpy.save(arrays))
+    _write(directory / f'{name}{_SUFFIX}', safetensors.numpy.save(arrays))
   plain = config if isinstance(config, dict) else config.to_dict()
   about = {
     'format': FORMAT,
@@ -95,8 +103,13 @@ def write_export(
     'config': plain,
   }
   partial = directory / f'{CONFIG}.partial'
-  partial.write_text(json.dumps(about, indent=2) + '\n')
+  _write(partial, (json.dumps(about, indent=2) + '\n').encode())
   partial.replace(directory / CONFIG)
+
+
+def _write(path: epath.Path, data: bytes) -> None:
+  with files.named(path):
+    path.write_bytes(data)
 
 
 def write_loaded(directory: Any, loaded: Loaded) -> None:
@@ -110,41 +123,145 @@ def write_loaded(directory: Any, loaded: Loaded) -> None:
   )
 
 
+def check_target(path: Any, *, source: Any) -> None:
+  """Checks the folder that an export is to be written to.
+
+  An export there, whole or begun, is replaced; nothing else may be in it.
+
+  Args:
+    path: of the folder.
+    source: what is exported, which must not be written over.
+  Raises:
+    ValueError: it holds something else, is the source or the source's
+      tokenizer, or nothing may be written there.
+  """
+  home = _home(epath.Path(source))
+  folder = files.output_folder(path, inputs=(source, home, home / TOKENIZER))
+  for found in manifest_lib.children(folder):
+    known = (CONFIG, f'{CONFIG}.partial', TOKENIZER)
+    if found.name not in known and not found.name.endswith(_SUFFIX):
+      raise ValueError(
+        f'{path}: holds {found.name}, which is of no export; give a new folder'
+      )
+
+
 def read_export(directory: Any) -> Loaded:
-  """Reads an export and checks its digests.
+  """Reads an export, its tokenizer's too, and checks its digests.
 
   Raises:
     CheckpointError: it is not one, a file is missing, or the weights are not
       as they were written.
   """
   directory = epath.Path(directory)
+  loaded = _read_own(directory)
+  return dataclasses.replace(loaded, tokenizer=_read_tokenizer(directory))
+
+
+def _read_own(directory: epath.Path) -> Loaded:
+  """An export without what lies in `tokenizer/`."""
   about = _read_about(directory)
   if about is None:
     raise CheckpointError(
       f'{directory}: not an export (no {CONFIG} with format {FORMAT!r})'
     )
-  nets = {}
-  for name, digest in about['digests'].items():
-    path = directory / f'{name}.safetensors'
-    try:
-      arrays = safetensors.numpy.load(path.read_bytes())
-    except (OSError, safetensors.SafetensorError) as error:
-      raise CheckpointError(
-        f'{path}: unreadable ({manifest_lib.brief(error)}); export again'
-      ) from error
-    nets[name] = digest_lib.nest(arrays)
-    if tree_digest(nets[name]) != digest:
-      raise CheckpointError(
-        f'{path}: digest mismatch, the file is damaged or was replaced; '
-        'export again'
-      )
   return Loaded(
-    config=config_lib.from_dict(about['config']),
-    nets=nets,
+    config=_config(about['config'], where=directory / CONFIG),
+    nets={
+      name: _read_net(directory / f'{name}{_SUFFIX}', digest)
+      for name, digest in about['digests'].items()
+    },
     step=about['step'],
     digests=about['digests'],
-    tokenizer=_read_tokenizer(directory),
+    path=str(directory),
   )
+
+
+def _read_net(path: epath.Path, digest: str) -> dict[str, Any]:
+  try:
+    net = digest_lib.nest(safetensors.numpy.load(path.read_bytes()))
+    found = tree_digest(net)
+  except KeyError as error:  # how safetensors tells it
+    raise CheckpointError(
+      f'{path}: arrays of dtype {error}; export again'
+    ) from error
+  except (OSError, ValueError, safetensors.SafetensorError) as error:
+    raise CheckpointError(
+      f'{path}: unreadable ({manifest_lib.brief(error)}); export again'
+    ) from error
+  if found != digest:
+    raise CheckpointError(
+      f'{path}: digest mismatch, the file is damaged or was replaced; '
+      'export again'
+    )
+  return net
+
+
+def check_net(
+  loaded: Loaded, name: str, shapes: Callable[[], Any], *, sizes: Iterable[int]
+) -> None:
+  """Checks a network's weights against the network that its config makes.
+
+  Args:
+    loaded: the weights, and the config.
+    name: of the network.
+    shapes: gives the parameters' shapes and dtypes.
+    sizes: those of the config that are widths or numbers of layers. None is
+      larger than all in the weights, so that `shapes` does not run away.
+  Raises:
+    CheckpointError: the network is missing; or one of its arrays is missing,
+      unknown, of another shape or dtype, or holds NaN or infinity.
+  """
+  where = f'{loaded.path}: {name}'
+  fix = 'give weights with the config that they were trained with'
+  if not isinstance(loaded.nets.get(name), dict):
+    raise CheckpointError(f'{where} is missing; {fix}')
+  given = digest_lib.flatten(loaded.nets[name])
+  most = max([len(given), *(side for x in given.values() for side in x.shape)])
+  try:
+    if max(sizes) > most:
+      raise ValueError(f'{max(sizes)} of something, the weights have {most}')
+    wanted = digest_lib.flatten(shapes())
+  except Exception as error:  # whatever a network of nonsense may cause
+    raise CheckpointError(
+      f'{where}: its config makes no such network '
+      f'({manifest_lib.brief(error)}); {fix}'
+    ) from None
+  check_fits(given, wanted, where=where, fix=fix)
+
+
+def check_fits(
+  given: Mapping[str, Any], wanted: Mapping[str, Any], *, where: str, fix: str
+) -> None:
+  """Checks arrays by name.
+
+  Args:
+    given: name -> NumPy array.
+    wanted: name -> anything with shape and dtype.
+    where: what to call them: 'runs/x: autoencoder'.
+    fix: what the user can do.
+  Raises:
+    CheckpointError: an array is missing, unknown, of another shape or dtype,
+      or holds NaN or infinity.
+  """
+  faults = [f'{name} is missing' for name in wanted if name not in given]
+  faults += [f'{name} is unknown' for name in given if name not in wanted]
+  for name in given.keys() & wanted.keys():
+    if fault := _misfit(given[name], wanted[name]):
+      faults.append(f'{name} {fault}')
+  if faults:
+    more = f', and {len(faults) - 1} more arrays' if len(faults) > 1 else ''
+    raise CheckpointError(f'{where}: {min(faults)}{more}; {fix}')
+
+
+def _misfit(x: np.ndarray, wanted: Any) -> str:
+  if x.shape != wanted.shape or x.dtype != wanted.dtype:
+    return (
+      f'is {x.dtype}{list(x.shape)}, wanted {wanted.dtype}{list(wanted.shape)}'
+    )
+  # A sum that is finite needs no look at each.
+  with np.errstate(invalid='ignore'):
+    finite = np.isfinite(np.sum(x, dtype=np.float64))
+  return '' if finite else 'holds NaN or infinity'
 
 
 def load_weights(
@@ -165,14 +282,12 @@ def load_weights(
   path = epath.Path(path)
   if not path.exists():
     raise CheckpointError(f'{path}: no such checkpoint; give {_TAKES}')
-  if _read_about(path) is not None:
+  home = _home(path)
+  checkpoints = path if home != path else path / CHECKPOINTS
+  if home != path or manifest_lib.list_steps(checkpoints):
+    loaded = _load_run(checkpoints, home, ema=ema)
+  elif _read_about(path) is not None:
     loaded = read_export(path)
-  elif manifest_lib.is_step(path):
-    loaded = _load_run(path, path.parent.parent, ema=ema)
-  elif manifest_lib.list_steps(path):
-    loaded = _load_run(path, path.parent, ema=ema)
-  elif manifest_lib.list_steps(path / CHECKPOINTS):
-    loaded = _load_run(path / CHECKPOINTS, path, ema=ema)
   else:
     raise CheckpointError(
       f'{path}: holds no committed checkpoint; give {_TAKES}, or train first'
@@ -194,14 +309,13 @@ def read_config(path: Any) -> ml_collections.ConfigDict:
   Raises:
     CheckpointError: there is none.
   """
-  path = epath.Path(path)
-  about = _read_about(path)
+  home = _home(epath.Path(path))
+  about = _read_about(home)
   if about is not None:
-    return config_lib.from_dict(about['config'])
-  for folder in (path, path.parent, path.parent.parent):
-    if (folder / CONFIG).exists():
-      return config_lib.load_config(folder / CONFIG)
-  raise CheckpointError(f'{path}: no {CONFIG} there; give {_TAKES}')
+    return _config(about['config'], where=home / CONFIG)
+  if not (home / CONFIG).exists():
+    raise CheckpointError(f'{path}: no {CONFIG} there; give {_TAKES}')
+  return config_lib.load_config(home / CONFIG)
 
 
 def tokenizer_digests(path: Any) -> dict[str, str] | None:
@@ -209,13 +323,20 @@ def tokenizer_digests(path: Any) -> dict[str, str] | None:
 
   Args:
     path: as for `load_weights`.
+  Raises:
+    CheckpointError: the tokenizer's config is damaged.
   """
-  path = epath.Path(path)
-  for folder in (path, path.parent, path.parent.parent):
-    about = _read_about(folder / TOKENIZER)
-    if about is not None:
-      return about['digests']
-  return None
+  about = _read_about(_home(epath.Path(path)) / TOKENIZER)
+  return None if about is None else about['digests']
+
+
+def _home(path: epath.Path) -> epath.Path:
+  """The workdir or export that a path of `--checkpoint` is of."""
+  if (path / CONFIG).exists():
+    return path
+  if manifest_lib.is_step(path):
+    return path.parent.parent
+  return path.parent if manifest_lib.list_steps(path) else path
 
 
 def _load_run(path: epath.Path, workdir: epath.Path, *, ema: bool) -> Loaded:
@@ -226,17 +347,25 @@ def _load_run(path: epath.Path, workdir: epath.Path, *, ema: bool) -> Loaded:
   )
   nets = {name: net[kind] for name, net in restored.tree['nets'].items()}
   return Loaded(
-    config=config_lib.from_dict(restored.meta['config']),
+    config=_config(restored.meta.get('config'), where=path),
     nets=nets,
     step=restored.step,
     digests={name: tree_digest(params) for name, params in nets.items()},
     tokenizer=_read_tokenizer(workdir),
+    path=str(path),
   )
+
+
+def _config(values: Any, *, where: Any) -> ml_collections.ConfigDict:
+  try:
+    return config_lib.from_dict(values)
+  except ValueError as error:
+    raise CheckpointError(f'{where}: {error}') from None
 
 
 def _read_tokenizer(directory: epath.Path) -> Loaded | None:
   path = directory / TOKENIZER
-  return read_export(path) if (path / CONFIG).exists() else None
+  return _read_own(path) if (path / CONFIG).exists() else None
 
 
 def _read_about(directory: epath.Path) -> dict[str, Any] | None:
@@ -245,8 +374,10 @@ def _read_about(directory: epath.Path) -> dict[str, Any] | None:
   if not path.exists():
     return None
   try:
-    about = json.loads(path.read_text())
+    about = files.read_json(path, dict)
+    if about.get('format') != FORMAT:
+      return None
+    structure.check(about, _ABOUT, where=str(path))
   except ValueError as error:
-    logging.warning('%s: not JSON: %s', path, error)
-    return None
-  return about if about.get('format') == FORMAT else None
+    raise CheckpointError(f'{error}; export again') from None
+  return about

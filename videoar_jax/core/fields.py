@@ -12,8 +12,10 @@ import dataclasses
 import functools
 import math
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
+
+_MOST = 2**63  # what no array counts or holds as an integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Range:
     """What is wrong with a number; '' if nothing is."""
     if isinstance(value, float) and not math.isfinite(value):
       return 'wanted a finite number'
+    if isinstance(value, int) and abs(value) >= _MOST:
+      return 'wanted a number below 2**63'
     outside = (
       (self.least is not None and value < self.least)
       or (self.above is not None and value <= self.above)
@@ -69,7 +73,8 @@ Seed = Annotated[int, Range(least=0, most=2**32 - 1)]
 def check(instance: Any) -> None:
   """Raises a ValueError if a field of a dataclass is out of its bounds.
 
-  Every float must be finite, with bounds or without. None passes.
+  Numbers within tuples are held to the same. Every float must be finite, with
+  bounds or without. None passes.
   """
   names = [field.name for field in dataclasses.fields(instance)]
   values = {name: getattr(instance, name) for name in names}
@@ -84,8 +89,17 @@ def check_call(function: Callable, values: Mapping[str, Any]) -> None:
 def _check(bounds_of: Mapping[str, Range], values: Mapping[str, Any]) -> None:
   for name, bounds in bounds_of.items():
     value = values.get(name)
-    if isinstance(value, int | float) and (fault := bounds.fault(value)):
-      raise ValueError(f'{name}={value}: {fault}')
+    for number in _numbers(value):
+      if fault := bounds.fault(number):
+        raise ValueError(f'{name}={value}: {fault}')
+
+
+def _numbers(value: Any) -> Iterator[int | float]:
+  if isinstance(value, int | float):
+    yield value
+  elif isinstance(value, tuple | list):
+    for item in value:
+      yield from _numbers(item)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ of permissions) is checked there alone.
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 import re
@@ -19,21 +20,24 @@ from videoar_jax.core import structure
 
 _MOST_TEXT = 2**28  # bytes; no list of videos or captions is longer
 _SURROGATE = r'\\u[dD][89a-fA-F]'  # half a character, as JSON escapes it
+_MOST_DEPTH = 100  # of lists and objects of JSON within one another
 
 
 def read_text(path: Any) -> str:
   """Reads UTF-8, with or without a byte-order mark.
 
   Raises:
-    ValueError: there is no such file, or it is not UTF-8 (the line is named),
-      or too long to be text.
+    ValueError: there is no such file, it is not UTF-8 (the line is named), or
+      too long to be text.
   """
   path = epath.Path(path)
   if not path.exists():
     raise ValueError(f'{path}: no such file')
   if path.is_dir():
     raise ValueError(f'{path}: a folder; wanted a file')
-  with path.open('rb') as file:  # a device may never end
+  if _is_local(path) and not os.path.isfile(path):
+    raise ValueError(f'{path}: no plain file, of which the end would be known')
+  with path.open('rb') as file:
     data = file.read(_MOST_TEXT + 1)
   if len(data) > _MOST_TEXT:
     raise ValueError(f'{path}: more than {_MOST_TEXT >> 20} MiB of text')
@@ -96,7 +100,10 @@ def parse_json(
   """As `read_json`, of text that `where` calls by a name."""
   fix = fix and f'; {fix}'
   try:
-    value = json.loads(text, parse_constant=_no_number)
+    value = json.loads(
+      text, parse_constant=_number, parse_float=_number, parse_int=_whole
+    )
+    _check_depth(value)
     _check_characters(text, value)
   except (ValueError, RecursionError) as error:
     why = 'nested too deeply' if isinstance(error, RecursionError) else error
@@ -119,27 +126,57 @@ def _check_characters(text: str | bytes, value: Any) -> None:
       raise ValueError(f'{half} is half a character') from None
 
 
-def _no_number(name: str) -> None:
-  raise ValueError(f'{name} is no number of JSON')
+def _number(text: str) -> float:
+  value = float(text)
+  if not math.isfinite(value):
+    raise ValueError(f'{text} is no number of JSON')
+  return value
 
 
-def output_file(path: Any, *, inputs: Iterable[Any] = ()) -> pathlib.Path:
+def _whole(text: str) -> int:
+  value = int(text)
+  if abs(value) >= 2**63:
+    raise ValueError(f'a number of {len(text)} digits')
+  return value
+
+
+def _check_depth(value: Any) -> None:
+  """Raises where what walks through a value would run out of stack."""
+  level = [value]
+  for _ in range(_MOST_DEPTH):
+    level = [
+      inner
+      for outer in level
+      if isinstance(outer, dict | list)
+      for inner in (outer.values() if isinstance(outer, dict) else outer)
+    ]
+    if not level:
+      return
+  raise ValueError(f'nested more than {_MOST_DEPTH} deep')
+
+
+def output_file(
+  path: Any, *, inputs: Iterable[Any] = (), flag: str = 'out'
+) -> pathlib.Path:
   """The path of a file to write, checked before any work begins.
 
   Args:
     path: its folder must exist; a file there will be replaced.
     inputs: what the command reads, which it must not write over.
+    flag: that the path was given with, for messages.
   Raises:
-    ValueError: no such folder, a folder of that name, or one of the inputs.
-    OSError: nothing may be written there.
+    ValueError: no such folder, a folder of that name, one of the inputs, or
+      nothing may be written there.
   """
-  found = pathlib.Path(path)
+  found, given = pathlib.Path(path), f'--{flag}={path}'
   if not found.parent.is_dir():
-    raise ValueError(f'--out={path}: no folder {found.parent}; make it first')
+    raise ValueError(f'{given}: no folder {found.parent}; make it first')
   if found.is_dir():
-    raise ValueError(f'--out={path}: a folder; give the name of a file in it')
+    raise ValueError(f'{given}: a folder; give the name of a file in it')
   if found.exists() and not found.is_file():
-    raise ValueError(f'--out={path}: no plain file; give another name')
+    raise ValueError(f'{given}: no plain file; give another name')
+  if found.exists() and not os.access(found, os.W_OK):
+    raise ValueError(f'{given}: may not be written; give another name')
   _check_apart(found, inputs)
   _probe(found.parent)
   return found
@@ -151,12 +188,11 @@ def output_folder(
   """The path of a folder to write into, made later; checks of `output_file`.
 
   Raises:
-    ValueError: a file of that name, one of the inputs, or in a bucket where it
-      must be `local`.
-    OSError: nothing may be written there.
+    ValueError: a file of that name, one of the inputs, in a bucket where it
+      must be `local`, or nothing may be written there.
   """
   found = epath.Path(path)
-  if '://' in str(path):
+  if not _is_local(path):
     if local:
       raise ValueError(f'{path}: wanted a folder on a disk; copy it from there')
     return found
@@ -179,10 +215,31 @@ def _check_apart(out: Any, inputs: Iterable[Any]) -> None:
       raise ValueError(f'{out} is {path}, which is read; write somewhere else')
 
 
+def _is_local(path: Any) -> bool:
+  return '://' not in str(path)
+
+
 def _probe(folder: pathlib.Path) -> None:
-  """Raises an OSError where no file can be made."""
-  with tempfile.TemporaryFile(dir=folder):
-    pass
+  """Raises a ValueError where no file can be made."""
+  try:
+    with tempfile.TemporaryFile(dir=folder):
+      pass
+  except OSError as error:
+    raise ValueError(
+      f'{folder}: no file can be made there ({error.strerror}); give another '
+      'place'
+    ) from None
+
+
+@contextlib.contextmanager
+def named(path: Any) -> Iterator[None]:
+  """Gives errors of writing, as of a full disk, the name of the file."""
+  try:
+    yield
+  except OSError as error:
+    if error.errno is None or error.filename is not None:
+      raise
+    raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextlib.contextmanager
@@ -196,8 +253,9 @@ def replacing(path: Any) -> Iterator[pathlib.Path]:
   # The suffix stays: writers of pictures and videos go by it.
   partial = target.with_name(f'.{target.stem}.partial{target.suffix}')
   try:
-    yield partial
-    os.replace(partial, target)
+    with named(path):
+      yield partial
+      os.replace(partial, target)
   except BaseException:
     partial.unlink(missing_ok=True)
     raise

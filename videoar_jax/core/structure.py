@@ -12,10 +12,13 @@ A shape is
 import dataclasses
 import math
 import re
+import reprlib
 from collections.abc import Iterator
 from typing import Any
 
 _SHOWN = 60
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = _SHOWN
 _NAMES = {
   str: 'text',
   int: 'a whole number',
@@ -80,8 +83,9 @@ def _object_faults(value: Any, shape: Any, place: str):
   prefix = f'{place}.' if place else ''
   if isinstance(shape, Each):
     for key, item in value.items():
-      yield from _faults(key, shape.key, f'{prefix}{key}')
-      yield from _faults(item, shape.value, f'{prefix}{key}')
+      place = f'{prefix}{_key(key)}'
+      yield from _faults(key, shape.key, place)
+      yield from _faults(item, shape.value, place)
     return
   for name, inner in shape.items():
     key = name.removesuffix('?')
@@ -97,8 +101,23 @@ def _is_not(value: Any, *types: type) -> str:
 
 
 def _shown(value: Any) -> str:
-  text = repr(value)
+  text = _BRIEF.repr(value)
   return text if len(text) <= _SHOWN else f'{text[:_SHOWN]}…'
+
+
+def _key(name: str) -> str:
+  """A name as it stands, where that fits a line."""
+  return name if name.isprintable() and len(name) <= _SHOWN else _shown(name)
+
+
+def one_of(*known: Any) -> Any:
+  """A shape: one of some values."""
+
+  def choice(value: Any) -> None:
+    if value not in known:
+      raise ValueError(f'wanted {" or ".join(map(str, known))}')
+
+  return choice
 
 
 def file_name(value: Any) -> None:
@@ -114,8 +133,10 @@ def at_least(least: int, *, below: int = 2**63) -> Any:
 
   def whole(value: Any) -> None:
     if type(value) is not int or not least <= value < below:
-      limit = f' and below {below}' if below < 2**63 else ''
-      raise ValueError(f'wanted a whole number of at least {least}{limit}')
+      limit = str(below) if below < 2**63 else '2**63'
+      raise ValueError(
+        f'wanted a whole number of at least {least}, below {limit}'
+      )
 
   return whole
 

@@ -2,11 +2,11 @@
 
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 
 from videoar_jax import media
+from videoar_jax.core import archive
 
 
 def load_videos(
@@ -22,8 +22,9 @@ def load_videos(
   Returns:
     (N, T, H, W, 3), uint8 or float32.
   Raises:
-    ValueError: nothing there, a file that cannot be read, lengths or sizes
-      that differ, a wrong key, shape, dtype or range.
+    ValueError: nothing there, a file that cannot be read (none is left out: a
+      set of fewer videos is another figure), lengths or sizes that differ, a
+      wrong key, shape, dtype or range.
   """
   path = pathlib.Path(path)
   if num_frames is not None and num_frames < 1:
@@ -77,16 +78,9 @@ def _first_frames(videos, path, num_frames: int | None) -> np.ndarray:
 
 
 def _from_npz(path: pathlib.Path) -> np.ndarray:
-  try:
-    with np.load(path, allow_pickle=False) as arrays:
-      if 'videos' not in arrays:
-        raise ValueError(
-          f'no array `videos` in it, but {sorted(arrays)}; save with '
-          'np.savez(path, videos=...)'
-        )
-      videos = arrays['videos']
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-    raise ValueError(f'{path}: {error}') from error
+  fix = 'save it with np.savez(path, videos=...)'
+  with archive.Archive(path, fix=fix) as file:
+    videos = file.read_array('videos')
   if videos.ndim != 5 or videos.shape[-1] != 3 or 0 in videos.shape:
     raise ValueError(
       f'{path}: `videos` of shape {videos.shape}; wanted (N, T, H, W, 3)'

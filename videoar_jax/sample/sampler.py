@@ -8,9 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from videoar_jax.core import structure
 from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import Loaded
 from videoar_jax.core.mesh import to_host
+from videoar_jax.data.config import DataConfig
 from videoar_jax.data.prompts import PromptConfig, PromptEncoder
 from videoar_jax.plan.kinds import make_plan
 from videoar_jax.plan.unit import UnitPlan
@@ -29,6 +31,7 @@ from videoar_jax.transformer.model import (
   VideoAR,
   inference_params,
   make_transformer,
+  transformer_config,
 )
 
 
@@ -110,21 +113,28 @@ class Generator:
     """Takes apart what `load_weights` returned for a generator.
 
     Raises:
-      ValueError: its tokenizer does not lie beside it.
+      ValueError: no tokenizer beside it, or config and weights do not fit.
     """
     if loaded.tokenizer is None:
       raise ValueError(
         "the generator's folder has no tokenizer/; give the whole workdir, "
         'or export it again'
       )
-    transformer = from_saved(TransformerConfig, loaded.config.transformer)
+    sections = {'data': dict, 'sampling': dict, 'classes': [str]}
+    structure.check(loaded.config.to_dict(), sections, where=loaded.path)
+    tokenizer = tokenizer_config(loaded.tokenizer)
+    transformer = transformer_config(
+      loaded,
+      num_bits=tokenizer.latent_width,
+      num_scales=tokenizer.num_scales,
+    )
     nets = {
       'autoencoder': loaded.tokenizer.nets['autoencoder'],
       'transformer': inference_params(loaded.nets['transformer'], transformer),
     }
     return cls(
       config=loaded.config,
-      tokenizer=tokenizer_config(loaded.tokenizer),
+      tokenizer=tokenizer,
       transformer=transformer,
       classes=tuple(loaded.config.classes),
       nets=jax.device_put(nets),
@@ -162,7 +172,7 @@ class Generator:
     **others,
   ) -> SamplingConfig:
     """What was chosen; None takes what the generator was trained with."""
-    data = self.config.data
+    data = from_saved(DataConfig, self.config.data)
     preview = from_saved(PreviewConfig, self.config.sampling)
 
     def chosen(value, default):

@@ -3,10 +3,14 @@
 Source: VideoAR §4.1; block structure of Infinity's causal CNN (PAPER §1.1).
 """
 
+import functools
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from videoar_jax.core.mesh import unbox
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.conv import (
   CausalConv3d,
@@ -169,6 +173,15 @@ class Autoencoder(nn.Module):
 def make_tokenizer(config: TokenizerConfig) -> Autoencoder:
   """Builds the autoencoder of a config; parameters come from init or a file."""
   return Autoencoder(config)
+
+
+@functools.cache
+def param_shapes(config: TokenizerConfig) -> Any:
+  """Shapes and dtypes of the parameters; nothing is computed."""
+  side = config.space_factor
+  clip = jax.ShapeDtypeStruct((1, 1, side, side, 3), jnp.float32)
+  init = make_tokenizer(config).init
+  return unbox(jax.eval_shape(init, jax.random.key(0), clip)['params'])
 
 
 def to_float(video_bTHWc: jax.Array) -> jax.Array:

@@ -6,14 +6,22 @@ import jax
 import numpy as np
 
 from videoar_jax.core.config import from_saved
-from videoar_jax.core.export import Loaded, load_weights, tree_digest
+from videoar_jax.core.export import (
+  Loaded,
+  check_net,
+  load_weights,
+  tree_digest,
+)
 from videoar_jax.tokenizer.autoencoder import (
   make_tokenizer,
+  param_shapes,
   to_float,
   to_uint8,
 )
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.quantizer import encode_scales
+
+NET = 'autoencoder'
 
 
 def make_encoder(checkpoint: str) -> tuple[str, Callable]:
@@ -71,5 +79,24 @@ def make_reconstructor(config: TokenizerConfig) -> Callable:
 
 
 def tokenizer_config(loaded: Loaded) -> TokenizerConfig:
-  """The tokenizer's config out of its checkpoint."""
-  return from_saved(TokenizerConfig, loaded.config.tokenizer)
+  """The tokenizer's config out of its checkpoint.
+
+  Raises:
+    ValueError: there is none, or its weights are of another network.
+  """
+  config = from_saved(TokenizerConfig, loaded.config.get('tokenizer'))
+  check_net(
+    loaded,
+    NET,
+    lambda: param_shapes(config),
+    sizes=(
+      config.base_width,
+      config.latent_width,
+      config.norm_groups,
+      config.encoder_blocks,
+      config.decoder_blocks,
+      len(config.multipliers),
+      *config.multipliers,
+    ),
+  )
+  return config

@@ -14,12 +14,11 @@ import numpy as np
 
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.digest import flatten
-from videoar_jax.core.export import load_weights
+from videoar_jax.core.export import check_fits, load_weights
 from videoar_jax.train.state import TrainState
 
 INFLATIONS = ('zeros', 'random')
 _TOKENIZER = 'autoencoder'
-_SHOWN_NAMES = 8
 
 
 def start_from(
@@ -46,8 +45,8 @@ def start_from(
 
   Raises:
     CheckpointError: nothing to be trusted there, or of another recipe.
-    ValueError: no network is shared, or the arrays of one differ in name or
-      shape; or inflation is unknown or does not fit.
+    ValueError: no network is shared, or the arrays of one do not fit (see
+      `check_fits`); or inflation is unknown or does not fit.
   """
   if inflation not in INFLATIONS:
     raise ValueError(f'inflation={inflation!r}: use {" or ".join(INFLATIONS)}')
@@ -63,8 +62,11 @@ def start_from(
       nets[name] = net
       continue
     given = loaded.nets[name]
-    _check_same_arrays(
-      flatten(given), flatten(net.params), where=f'{path}: {name}'
+    check_fits(
+      flatten(given),
+      flatten(net.params),
+      where=f'init_from={path}: {name}',
+      fix='train with the config of that run',
     )
     if inflation == 'random' and name == _TOKENIZER:
       given = fill_past(given, seed=seed)
@@ -107,22 +109,3 @@ def fill_past(given: Any, *, seed: int) -> Any:
     return np.concatenate([past.astype(x.dtype), x[-1:]])
 
   return jax.tree_util.tree_map_with_path(fill, given)
-
-
-def _check_same_arrays(given, wanted, *, where: str) -> None:
-  wrong = [f'{name} is missing' for name in sorted(wanted.keys() - given)]
-  wrong += [
-    f'{name} is not in this one' for name in sorted(given.keys() - wanted)
-  ]
-  wrong += [
-    f'{name} is {given[name].shape}, wanted {wanted[name].shape}'
-    for name in sorted(wanted.keys() & given)
-    if given[name].shape != wanted[name].shape
-  ]
-  if wrong:
-    more = len(wrong) - _SHOWN_NAMES
-    lines = wrong[:_SHOWN_NAMES] + [f'and {more} more'] * (more > 0)
-    raise ValueError(
-      f'init_from={where} is of another architecture; train with the config '
-      'of that run:' + ''.join(f'\n  {line}' for line in lines)
-    )

@@ -10,8 +10,12 @@ import tensorboardX
 from absl import logging
 from etils import epath
 
+from videoar_jax.core import files, structure
+
 FILE = 'metrics.jsonl'
 _COUNTS = ('skipped_updates',)
+_LINE = {'step': structure.at_least(0), 'kind': str}
+_VALUES = structure.Each((float, type(None)))
 
 
 class MetricWriter:
@@ -79,14 +83,27 @@ class MetricWriter:
 
 
 def read_metrics(workdir: Any) -> list[dict[str, Any]]:
-  """The lines of a run's metrics.jsonl, an unfinished last one left out."""
+  """The lines of a run's metrics.jsonl.
+
+  An unfinished last one, cut short by a kill, is left out; others that are no
+  metrics are, too, and are counted in a warning.
+  """
   path = epath.Path(workdir) / FILE
-  lines = []
-  for text in path.read_text().splitlines() if path.exists() else []:
-    try:
-      lines.append(json.loads(text))
-    except ValueError:  # cut short by a kill
+  lines, bad = [], []
+  data = path.read_bytes() if path.exists() else b''
+  for number, text in enumerate(data.splitlines(keepends=True), 1):
+    if not text.strip():
       continue
+    where = f'line {number}'
+    try:
+      line = files.parse_json(text, _LINE, where=where)
+      structure.check({**line, 'kind': None}, _VALUES, where=where)
+      lines.append(line)
+    except ValueError as error:
+      if text.endswith(b'\n'):
+        bad.append(str(error))
+  if bad:
+    logging.warning('%s: %d lines left out: %s', path, len(bad), bad[0])
   return lines
 
 

@@ -1,5 +1,6 @@
 """The VideoAR transformer. Source: VideoAR §4.2, Eq. 5-7 (PAPER §1.2)."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -14,16 +15,26 @@ from videoar_jax.core.attention import (
   block_attention,
   cached_attention,
 )
+from videoar_jax.core.config import from_saved
+from videoar_jax.core.export import CheckpointError, Loaded, check_net
 from videoar_jax.core.layers import RMSNorm, fan_in_normal, logical
-from videoar_jax.core.mesh import constrain
+from videoar_jax.core.mesh import constrain, unbox
+from videoar_jax.plan.kinds import make_plan
 from videoar_jax.plan.unit import Unit, UnitPlan
 from videoar_jax.transformer.block import Attend, Block
 from videoar_jax.transformer.config import (
+  Condition,
   Positions,
   Remat,
   TransformerConfig,
 )
-from videoar_jax.transformer.prefix import Prefix, prefix_lengths
+from videoar_jax.transformer.prefix import (
+  Prefix,
+  condition_shape,
+  prefix_lengths,
+)
+
+NET = 'transformer'
 
 
 class VideoAR(nn.Module):
@@ -279,6 +290,57 @@ def make_transformer(
     num_scales: the tokenizer's number of scales.
   """
   return VideoAR(config, num_bits=num_bits, num_scales=num_scales)
+
+
+@functools.cache
+def param_shapes(
+  config: TransformerConfig, *, num_bits: int, num_scales: int
+) -> Any:
+  """Shapes and dtypes of the parameters; nothing is computed."""
+  model = make_transformer(config, num_bits=num_bits, num_scales=num_scales)
+  plan = make_plan(config.plan, 1, ((1, 1),))  # they depend on none
+  inputs = jax.ShapeDtypeStruct((1, plan.num_tokens, num_bits), jnp.float32)
+  shape = (1, *condition_shape(config))
+  condition = jax.ShapeDtypeStruct(shape, jnp.int32)
+  init = functools.partial(model.init, plan=plan)
+  shapes = jax.eval_shape(init, jax.random.key(0), inputs, condition)
+  return unbox(shapes['params'])
+
+
+def transformer_config(
+  loaded: Loaded, *, num_bits: int, num_scales: int
+) -> TransformerConfig:
+  """A transformer's config out of its checkpoint.
+
+  Args:
+    loaded: the checkpoint.
+    num_bits: the tokenizer's latent_width.
+    num_scales: the tokenizer's number of scales.
+  Raises:
+    ValueError: there is none, its weights are of another network, or its
+      classes have not as many names.
+  """
+  config = from_saved(TransformerConfig, loaded.config.get('transformer'))
+  check_net(
+    loaded,
+    NET,
+    lambda: param_shapes(config, num_bits=num_bits, num_scales=num_scales),
+    sizes=(
+      config.num_layers,
+      config.width,
+      config.num_heads,
+      config.num_classes,
+      config.vocabulary,
+      config.prefix_length,
+    ),
+  )
+  count = len(loaded.config.get('classes', ()))
+  if config.condition == Condition.CLASS and count != config.num_classes:
+    raise CheckpointError(
+      f'{loaded.path}: names of {count} classes, its transformer has '
+      f'{config.num_classes}; give weights with their own config'
+    )
+  return config
 
 
 def inference_params(params: Any, config: TransformerConfig) -> Any:
