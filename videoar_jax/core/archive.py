@@ -76,6 +76,7 @@ class Archive:
         f'{name} has {info.file_size} bytes, wanted at most {most}'
       )
     try:
+      check_memory(info.file_size)
       with self._zip.open(info) as file:
         return file.read(most + 1)
     except _DAMAGE as error:
@@ -104,11 +105,7 @@ class Archive:
       raise ValueError('holds Python objects, which are never read')
     if wanted != stored:
       raise ValueError(f'states {wanted} bytes and holds {stored}')
-    free = free_memory()
-    if wanted > free:
-      raise ValueError(
-        f'takes {wanted / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free'
-      )
+    check_memory(wanted)
 
   def _info(self, name: str) -> zipfile.ZipInfo:
     try:
@@ -123,6 +120,16 @@ class Archive:
   def _damaged(self, why: Any) -> ValueError:
     text = why if isinstance(why, str) else _brief(why)
     return ValueError(f'{self.path}: not readable ({text}); {self._fix}')
+
+
+def check_memory(wanted: int) -> None:
+  """Raises a ValueError where more bytes are wanted than are free."""
+  free = free_memory()
+  if wanted > free:
+    raise ValueError(
+      f'takes {wanted // 10**8 / 10:.1f} GB of memory, {free / 1e9:.1f} are '
+      'free'
+    )
 
 
 def free_memory() -> int:

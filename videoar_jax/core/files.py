@@ -5,6 +5,7 @@ of permissions) is checked there alone.
 """
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -16,6 +17,7 @@ from etils import epath
 
 from videoar_jax.core import structure
 
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _MOST_TEXT = 2**28  # bytes; no list of videos or captions is longer
 
 
@@ -94,11 +96,22 @@ def output_file(path: Any, *, inputs: Iterable[Any] = ()) -> pathlib.Path:
     raise ValueError(f'--out={path}: no folder {found.parent}; make it first')
   if found.is_dir():
     raise ValueError(f'--out={path}: a folder; give the name of a file in it')
-  if found.exists() and not found.is_file():
-    raise ValueError(f'--out={path}: no plain file; give another name')
-  _check_apart(found, inputs)
-  _probe(found.parent)
+  check_replaceable(found, inputs=inputs)
+  _probe(found.resolve().parent)
   return found
+
+
+def check_replaceable(path: Any, *, inputs: Iterable[Any] = ()) -> None:
+  """Raises a ValueError where a file may not be written, or written over.
+
+  Args:
+    path: of the file.
+    inputs: files that the command reads, and folders all of whose files it
+      reads.
+  """
+  if os.path.exists(path) and not os.path.isfile(path):
+    raise ValueError(f'{path}: no plain file; give another name, or move it')
+  _check_apart(path, inputs)
 
 
 def output_folder(path: Any, *, inputs: Iterable[Any] = ()) -> epath.Path:
@@ -125,15 +138,24 @@ def output_folder(path: Any, *, inputs: Iterable[Any] = ()) -> epath.Path:
 
 def _check_apart(out: Any, inputs: Iterable[Any]) -> None:
   for path in filter(None, inputs):
-    both = os.path.exists(path) and os.path.exists(out)
-    if both and os.path.samefile(path, out):
+    if not (os.path.exists(path) and os.path.exists(out)):
+      continue
+    inside = os.path.isfile(out) and pathlib.Path(
+      os.path.realpath(out)
+    ).is_relative_to(os.path.realpath(path))
+    if inside or os.path.samefile(path, out):
       raise ValueError(f'{out} is {path}, which is read; write somewhere else')
 
 
 def _probe(folder: pathlib.Path) -> None:
-  """Raises an OSError where no file can be made."""
-  with tempfile.TemporaryFile(dir=folder):
-    pass
+  """Raises an OSError, of the folder, where no file can be made."""
+  try:
+    with tempfile.TemporaryFile(dir=folder):
+      pass
+  except FileNotFoundError:  # /proc says this of itself
+    raise PermissionError(errno.EACCES, 'not a place', str(folder)) from None
+  except OSError as error:
+    raise OSError(error.errno, error.strerror, str(folder)) from None
 
 
 @contextlib.contextmanager
@@ -141,7 +163,7 @@ def replacing(path: Any) -> Iterator[pathlib.Path]:
   """Gives a name to write to, which takes the place of `path` at the end.
 
   Left by an error, nothing stays behind, and `path` is as it was. A symbolic
-  link is followed.
+  link is followed. An error of the disk names `path`.
   """
   target = pathlib.Path(os.path.realpath(path))
   # The suffix stays: writers of pictures and videos go by it.
@@ -149,6 +171,12 @@ def replacing(path: Any) -> Iterator[pathlib.Path]:
   try:
     yield partial
     os.replace(partial, target)
-  except BaseException:
-    partial.unlink(missing_ok=True)
+  except BaseException as error:
+    with contextlib.suppress(OSError):
+      partial.unlink(missing_ok=True)
+    if isinstance(error, OSError) and (
+      error.filename == str(partial)
+      or (error.filename is None and error.errno in _FULL)
+    ):
+      raise OSError(error.errno, error.strerror, str(path)) from error
     raise
