@@ -86,10 +86,10 @@ def test_bits_return_however_they_came(tmp_path, cuts):
 def test_a_file_that_was_not_completed_does_not_appear(tmp_path, error):
   path = tmp_path / 'a.tokens'
   path.write_text('older')
-  with pytest.raises(error):
-    with token_file.TokenWriter(str(path), digest='', fps=8) as writer:
-      writer.add(make_bits(70), num_frames=277)
-      raise error
+  writer = token_file.TokenWriter(str(path), digest='', fps=8)
+  with pytest.raises(error), writer:
+    writer.add(make_bits(70), num_frames=277)
+    raise error
   assert path.read_text() == 'older'
   assert [x.name for x in tmp_path.iterdir()] == ['a.tokens']
 
