@@ -120,13 +120,9 @@ class PromptEncoder:
     """Tokens of a prompt, filled up with PADDING: int32 (length,).
 
     Raises:
-      ValueError: the prompt is empty or too long.
+      ValueError: the prompt is empty, no text, or too long.
     """
-    text = prompt.strip()
-    if not text:
-      raise ValueError(
-        f'prompt {prompt!r} is empty; say what the video is to show'
-      )
+    text = check_prompt(prompt)
     tokens = _parse(self.config.tokenizer).encode(text).ids
     if len(tokens) > self.length:
       raise ValueError(
@@ -141,6 +137,27 @@ class PromptEncoder:
     """Tokens of the classes' prompts: int32 (n, length)."""
     prompts = [self.config.class_prompt(name) for name in names]
     return np.stack([self.encode(prompt) for prompt in prompts])
+
+
+def check_prompt(prompt: str) -> str:
+  """A prompt without blanks around it.
+
+  Raises:
+    ValueError: it is empty, or holds characters that are no text.
+  """
+  text = prompt.strip()
+  if not text:
+    raise ValueError(
+      f'prompt {prompt!r} is empty; say what the video is to show'
+    )
+  # Half of a pair of code units, and what ends a text elsewhere.
+  wrong = re.search('[\ud800-\udfff\0]', text)
+  if wrong:
+    raise ValueError(
+      f'prompt {shortened(ascii(text))}: character {wrong.start() + 1} is no '
+      'text; write it in UTF-8'
+    )
+  return text
 
 
 def shortened(text: str, length: int = 60) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import Loaded
 from videoar_jax.core.mesh import to_host
-from videoar_jax.data.prompts import PromptConfig, PromptEncoder
+from videoar_jax.data.prompts import PromptConfig, PromptEncoder, shortened
 from videoar_jax.plan.kinds import make_plan
 from videoar_jax.plan.unit import UnitPlan
 from videoar_jax.sample.bits import check_drawing, sample_keys
@@ -146,7 +146,7 @@ class Generator:
     """
     if self.prompts is None:
       raise ValueError(
-        f'prompt {texts[0]!r}: this generator knows classes alone; use '
+        f'prompt {shortened(texts[0])!r}: this generator knows classes alone; use '
         f'--class with one of {_listed(self.classes)}'
       )
     return np.stack([self.prompts.encode(text) for text in texts])
