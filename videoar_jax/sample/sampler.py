@@ -146,8 +146,8 @@ class Generator:
     """
     if self.prompts is None:
       raise ValueError(
-        f'prompt {shortened(texts[0])!r}: this generator knows classes alone; use '
-        f'--class with one of {_listed(self.classes)}'
+        f'prompt {shortened(texts[0])!r}: this generator knows classes alone; '
+        f'use --class with one of {_listed(self.classes)}'
       )
     return np.stack([self.prompts.encode(text) for text in texts])
 
