@@ -59,7 +59,7 @@ def test_a_tokenizer_is_read_from_a_file(tmp_path):
     ('', "prompt '' is empty"),
     (' \n', 'is empty'),
     ('wxyz ' * 9, 'tokens, the generator reads 12'),
-    ('a \udcff', r"prompt 'a \\udcff' holds bytes that are not UTF-8"),
+    ('a \udcff', r"prompt 'a \\udcff': character 3"),
   ],
 )
 def test_prompts_that_cannot_be_read_are_refused(prompt, message):
@@ -72,7 +72,7 @@ def test_other_refusals():
     train_tokenizer(TEXTS, vocabulary=100)
   with pytest.raises(ValueError, match="template='a person'"):
     PromptConfig(template='a person')
-  with pytest.raises(ValueError, match=r"template 'a \\udcff {}' holds bytes"):
+  with pytest.raises(ValueError, match=r"template 'a \\udcff {}': character 3"):
     PromptConfig(template='a \udcff {}')
 
 

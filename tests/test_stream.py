@@ -1,24 +1,14 @@
-"""Streams of frames to bits and back, token files, and the command."""
+"""Streams of frames to bits and back."""
 
 import functools
-import json
-import subprocess
-import sys
-import zipfile
-from fractions import Fraction
 
-import av
 import jax
 import numpy as np
 import pytest
 import tiny
 from toy import compile_cache  # noqa: F401
 
-from videoar_jax import media
-from videoar_jax.core.config import section
-from videoar_jax.core.export import write_export
 from videoar_jax.core.mesh import unbox
-from videoar_jax.tokenizer import token_file
 from videoar_jax.tokenizer.autoencoder import (
   make_tokenizer,
   to_float,
@@ -26,7 +16,6 @@ from videoar_jax.tokenizer.autoencoder import (
 )
 from videoar_jax.tokenizer.quantizer import encode_scales
 from videoar_jax.tokenizer.stream import DecodeState, Tokenizer
-from videoar_jax.train.defaults import tokenizer_config
 
 # A latent frame is four frames, so that up to three wait.
 CONFIG = tiny.dataclasses.replace(
@@ -162,153 +151,3 @@ def test_a_stream_takes_every_resolution_with_scales(params):
     for one, other in zip(bits, only.encode(video)):
       np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(both.decode(bits), only.decode(bits))
-
-
-def test_token_file_returns_its_bits_and_tells_damage(tokenizer, tmp_path):
-  path = str(tmp_path / 'a.tokens')
-  video = _video(4 * 149 + 2)  # more latent frames than a member holds
-  writer = token_file.TokenWriter(path, digest='abc', fps=12.5)
-  bits, state = tokenizer.encode_stream(video[:, :50])
-  writer.add(bits)
-  bits, state = tokenizer.encode_stream(video[:, 50:], state)
-  writer.add(bits)
-  writer.add(tokenizer.finish_encoding(state))
-  assert not (tmp_path / 'a.tokens').exists()
-  about = writer.close(num_frames=video.shape[1])
-  assert about == token_file.read_about(path)
-  assert about.latent_frames == 151 and about.fps == 12.5
-  assert about.num_bits == 151 * 7 * 8
-  found = [np.concatenate(x, 1) for x in zip(*token_file.read_bits(path))]
-  for scale, wanted in zip(found, tokenizer.encode(video)):
-    np.testing.assert_array_equal(scale, wanted)
-  data = (tmp_path / 'a.tokens').read_bytes()
-  assert len(data) < about.num_bits / 8 + 1000
-  for name, damaged, word in (
-    ('cut', data[: len(data) // 2], 'not a whole token file'),
-    ('text', b'hello', 'not a whole token file'),
-    ('flip', data[:60] + bytes([data[60] ^ 1]) + data[61:], 'damaged'),
-  ):
-    other = tmp_path / name
-    other.write_bytes(damaged)
-    with pytest.raises(ValueError, match=word):
-      list(token_file.read_bits(str(other)))
-  with zipfile.ZipFile(tmp_path / 'zip', 'w') as archive:
-    archive.writestr('about.json', json.dumps({'format': 'other'}))
-  with pytest.raises(ValueError, match='not a token file of format'):
-    token_file.read_about(str(tmp_path / 'zip'))
-  with pytest.raises(ValueError, match='no such file'):
-    token_file.read_about(str(tmp_path / 'absent'))
-
-
-@pytest.fixture(scope='module')
-def files(params, tmp_path_factory):
-  """An exported tokenizer and a video of another size and odd length."""
-  root = tmp_path_factory.mktemp('files')
-  config = tokenizer_config()
-  config.tokenizer.update(section(CONFIG))
-  write_export(root / 'tokenizer', {'autoencoder': params}, config)
-  video = np.repeat(np.repeat(_video(38)[0], 4, axis=1), 4, axis=2)
-  media.write_mp4(root / 'clip.mp4', video, fps=10)
-  (root / 'text.avi').write_text('no video')
-  return root
-
-
-def _run(*arguments):
-  return subprocess.run(
-    [sys.executable, '-m', 'videoar_jax.tokenizer', *map(str, arguments)],
-    capture_output=True,
-    text=True,
-  )
-
-
-def test_command_turns_a_video_into_tokens_and_back(files, tmp_path):
-  run = f'--checkpoint={files}/tokenizer'
-  tokens, out = tmp_path / 'clip.tokens', tmp_path / 'decoded.mp4'
-  again = tmp_path / 'again.mp4'
-  done = _run('encode', run, f'--video={files}/clip.mp4', f'--out={tokens}')
-  assert done.returncode == 0, done.stderr
-  assert 'frames 38 of 8×12' in done.stdout and 'bits 616' in done.stdout
-  done = _run('decode', run, f'--tokens={tokens}', f'--out={out}')
-  assert done.returncode == 0, done.stderr
-  done = _run('reconstruct', run, f'--video={files}/clip.mp4', f'--out={again}')
-  assert done.returncode == 0, done.stderr
-  assert 'psnr' in done.stdout and 'bits 616' in done.stdout
-  videos = [media.read_video(path) for path in (out, again)]
-  assert videos[0].shape == (38, *SIZE, 3)
-  # Two processes coded the video: threads may round a sum differently, which
-  # turns a bit or a grey level over now and then. Another video is 60 away.
-  assert np.abs(videos[0].astype(int) - videos[1]).mean() < 1
-  assert _run('--help').stdout.count('--checkpoint=RUN') == 3
-
-
-def test_command_takes_a_single_frame_and_an_uneven_rate(files, tmp_path):
-  run = f'--checkpoint={files}/tokenizer'
-  video = np.repeat(np.repeat(_video(9)[0], 4, axis=1), 4, axis=2)
-  media.write_mp4(tmp_path / 'one.mp4', video[:1], fps=10)
-  times = np.cumsum([0, 40, 40, 120, 40, 40, 200, 40, 40])
-  with av.open(str(tmp_path / 'uneven.mkv'), 'w') as container:
-    stream = container.add_stream('ffv1', rate=25)
-    stream.height, stream.width = video.shape[1:3]
-    stream.codec_context.time_base = Fraction(1, 1000)
-    for time, image in zip(times, video):
-      frame = av.VideoFrame.from_ndarray(image, format='rgb24')
-      frame.pts, frame.time_base = int(time), Fraction(1, 1000)
-      container.mux(stream.encode(frame))
-    container.mux(stream.encode())
-  for name, frames, said in (
-    ('one.mp4', 1, ''),
-    ('uneven.mkv', 9, 'the frame rate varies'),
-  ):
-    out = tmp_path / f'{name}.out.mp4'
-    done = _run(
-      'reconstruct', run, f'--video={tmp_path}/{name}', f'--out={out}'
-    )
-    assert done.returncode == 0, done.stderr
-    assert f'frames {frames} of 8×12' in done.stdout
-    assert said in done.stdout
-    assert media.read_video(out).shape == (frames, *SIZE, 3)
-
-
-@pytest.mark.parametrize(
-  'arguments,word',
-  (
-    (('squeeze',), "not 'squeeze'"),
-    ((), 'encode, decode, reconstruct'),
-    (('encode', '--out=x'), '--checkpoint is missing'),
-    (('encode', '--checkpoint={0}/tokenizer', '--out=x'), '--video is missing'),
-    (
-      (
-        'encode',
-        '--checkpoint={0}/tokenizer',
-        '--video={0}/clip.mp4',
-        '--size=8x8',
-        '--out={1}/x',
-      ),
-      '8×8: the finest scale',
-    ),
-    (
-      (
-        'encode',
-        '--checkpoint={0}/tokenizer',
-        '--video={0}/text.avi',
-        '--out={1}/x',
-      ),
-      'text.avi: unreadable',
-    ),
-    (
-      (
-        'decode',
-        '--checkpoint={0}/tokenizer',
-        '--tokens={0}/text.avi',
-        '--out={1}/x.mp4',
-      ),
-      'not a whole token file',
-    ),
-  ),
-)
-def test_command_refuses_in_a_line(files, tmp_path, arguments, word):
-  done = _run(*(x.format(files, tmp_path) for x in arguments))
-  assert done.returncode != 0
-  assert word in done.stdout + done.stderr
-  assert 'Traceback' not in done.stderr
-  assert not list(tmp_path.iterdir())

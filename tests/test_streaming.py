@@ -1,9 +1,6 @@
 """Videos that arrive while they are made, shots, and given frames."""
 
-import os
-import signal
-import subprocess
-import sys
+import dataclasses
 
 import numpy as np
 import pytest
@@ -26,6 +23,17 @@ def generator(runs):  # noqa: F811
   return sampler.Generator.of(load_weights(runs / 'generator'))
 
 
+@pytest.fixture(scope='module')
+def sampling(generator):
+  return generator.sampling(num_frames=FRAMES, guidance='2')
+
+
+@pytest.fixture(scope='module')
+def stream(generator, sampling):
+  """One for all tests, which compile its programs once."""
+  return VideoStream(generator, sampling)
+
+
 def _joined(frames):
   return np.concatenate(list(frames), axis=1)
 
@@ -37,25 +45,30 @@ def _close(one, other):
 
 
 @pytest.mark.parametrize('window', [None, 1])
-def test_a_stream_shows_the_video_of_the_whole_program(generator, window):
-  sampling = generator.sampling(num_frames=FRAMES, window=window, guidance='2')
+def test_a_stream_shows_the_video_of_the_whole_program(
+  generator, sampling, stream, window
+):
   labels = [3, 0]
+  if window:
+    sampling = dataclasses.replace(sampling, window=window)
+    stream = VideoStream(generator, sampling)
   whole = sampler.sample_videos(
     generator.program(sampling), generator.nets, labels, sampling=sampling
   )
-  parts = list(VideoStream(generator, sampling).video(labels))
+  parts = list(stream.video(labels))
   assert [part.shape[1] for part in parts] == [1, 4, 4]
   _close(_joined(parts), np.stack(list(whole)))
 
 
-def test_given_frames_come_back_as_the_tokenizer_codes_them(generator):
-  sampling = generator.sampling(num_frames=FRAMES)
+def test_given_frames_come_back_as_the_tokenizer_codes_them(
+  generator, sampling, stream
+):
   rng = np.random.default_rng(0)
   video = rng.integers(0, 256, (1, 5, SIDE, SIDE, 3), np.uint8)
   tokenizer = Tokenizer(generator.tokenizer, generator.nets['autoencoder'])
   bits = tokenizer.encode(video)
   coded = tokenizer.decode(bits)
-  streamed = _joined(VideoStream(generator, sampling).video([1], given=bits))
+  streamed = _joined(stream.video([1, 1], given=bits))[:1]
   assert np.abs(streamed[:, :5].astype(int) - coded).max() <= 1
   (whole,) = sampler.sample_videos(
     generator.program(sampling),
@@ -68,15 +81,15 @@ def test_given_frames_come_back_as_the_tokenizer_codes_them(generator):
   _close(streamed, whole[None])
 
 
-def test_shots_share_frames_and_draw_anew(generator):
-  stream = VideoStream(generator, generator.sampling(num_frames=FRAMES))
-  first = _joined(stream.video([2]))
-  three = _joined(stream.shots([2], num_shots=3, overlap=5))
+def test_shots_share_frames_and_draw_anew(generator, stream):
+  labels = [2, 4]
+  first = _joined(stream.video(labels))
+  three = _joined(stream.shots(labels, num_shots=3, overlap=5))
   assert three.shape[1] == FRAMES + 2 * (FRAMES - 5)
   np.testing.assert_array_equal(three[:, :FRAMES], first)
   tokenizer = Tokenizer(generator.tokenizer, generator.nets['autoencoder'])
   given = tokenizer.encode(first[:, -5:])
-  second = _joined(stream.video([2], given=given, shot=1))
+  second = _joined(stream.video(labels, given=given, shot=1))
   np.testing.assert_array_equal(
     three[:, FRAMES : 2 * FRAMES - 5], second[:, 5:]
   )
@@ -121,7 +134,8 @@ def test_an_image_of_another_shape_is_cropped_and_said_to_be(
     ('clip.mp4', {'num_frames': 9}, '7 frames.*1 [+] 4k.*given_frames=5'),
     ('clip.mp4', {'num_frames': 9, 'count': 6}, 'num_frames=6.*use 5'),
     ('clip.mp4', {'num_frames': 17, 'count': 9}, '7 frames, and given_frames'),
-    ('clip.mp4', {'num_frames': 5, 'count': 5}, '5 frames are given.*more'),
+    ('clip.mp4', {'num_frames': 5, 'count': 5}, '5 frames or more.*ask for'),
+    ('clip.mp4', {'num_frames': 5}, '5 frames or more.*fewer by given_frames'),
     ('text.png', {'num_frames': 9, 'count': 1}, 'text.png: unreadable'),
     ('absent.mp4', {'num_frames': 9}, 'absent.mp4'),
   ],
@@ -133,73 +147,3 @@ def test_frames_that_do_not_fit_are_refused(
     read_given(
       str(files / name), generator.tokenizer, size=(SIDE, SIDE), **options
     )
-
-
-def _command(runs, out, cache, *arguments):  # noqa: F811
-  return subprocess.Popen(
-    [
-      sys.executable,
-      '-m',
-      'videoar_jax.sample',
-      f'--checkpoint={runs}/generator',
-      f'--out={out}',
-      *map(str, arguments),
-    ],
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-    env={**os.environ, 'JAX_COMPILATION_CACHE_DIR': str(cache)},
-  )
-
-
-def test_a_stream_that_is_killed_leaves_a_video_to_play(
-  runs,  # noqa: F811
-  tmp_path,
-  compile_cache,  # noqa: F811
-):
-  process = _command(
-    runs,
-    tmp_path,
-    compile_cache,
-    '--stream',
-    '--num_frames=400001',
-    '--window=1',
-    '--num_videos=1',
-  )
-  for line in process.stderr:
-    if 'sampled' in line and '101 frames' in line:
-      break
-  process.send_signal(signal.SIGKILL)
-  process.wait()
-  process.stderr.close()
-  process.stdout.close()
-  (path,) = tmp_path.glob('*.mp4')
-  # A fragment is written once the next frame tells how long its own lasts.
-  assert len(media.read_video(path)) >= 100
-
-
-@pytest.mark.parametrize(
-  'arguments,word',
-  [
-    (('--image={0}/clip.mp4',), 'not the name of a picture'),
-    (('--image=a.png', '--video=b.mp4'), 'one of both'),
-    (('--given_frames=5',), '--given_frames goes with --video'),
-    (('--class=', '--prompt=a cat'), 'knows classes alone'),
-    (('--window=0',), 'window=0'),
-    (('--stream', '--num_frames=10'), 'num_frames=10'),
-    (('--shots=2', '--overlap=9'), 'overlap=9'),
-  ],
-)
-def test_command_refuses_in_a_line(
-  runs,  # noqa: F811
-  files,
-  tmp_path,
-  compile_cache,  # noqa: F811
-  arguments,
-  word,
-):
-  arguments = [x.format(files) for x in arguments]
-  process = _command(runs, tmp_path / 'out', compile_cache, *arguments)
-  out, error = process.communicate()
-  assert process.returncode != 0 and word in out + error
-  assert 'Traceback' not in error

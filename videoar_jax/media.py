@@ -1,17 +1,21 @@
 """Videos from and to files: mp4, GIF, WebP, and PNG contact sheets.
 
-Videos are uint8 (T, H, W, 3) in RGB everywhere.
+Videos are uint8 (T, H, W, 3) in RGB everywhere. Files are written whole or not
+at all, live ones aside; where the disk is full or forbids it, an OSError says
+so and names the file.
 """
 
+import contextlib
 import errno
 import os
-import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from videoar_jax.core import fields, files
 
 # Frames per second that a file can state; bounds of `fields.Range`.
 FRAME_RATES = {'least': 0.01, 'most': 1000}
@@ -90,9 +94,10 @@ def write_mp4(
       column, because yuv420p holds even sizes only.
     fps: frames per second.
   Raises:
-    ValueError: not a uint8 (T, H, W, 3), or `fps` is not positive.
+    ValueError: not a uint8 (T, H, W, 3), or `fps` not within FRAME_RATES.
+    OSError: it cannot be written.
   """
-  _check(video_THWc, fps=fps)
+  _check(video_THWc)
   with Mp4Writer(path, fps=fps) as writer:
     writer.add(video_THWc)
 
@@ -100,27 +105,32 @@ def write_mp4(
 class Mp4Writer:
   """Writes a video piece by piece, in constant memory; see `write_mp4`.
 
-  A context manager. However it is left, what was added can be played; the file
-  appears with the first frame. With `live`, that holds even if the process is
-  killed, and other programs can play the file while it grows; it is larger.
+  A context manager. The file appears when it is left, and not if by an error.
+  With `live` it appears with the first frame, other programs can play it while
+  it grows, and what was added can be played however the writer is left, even if
+  the process is killed; it is larger.
+
+  Raises:
+    ValueError: `fps` is not within FRAME_RATES, or the name not one of an mp4.
+    OSError: the file cannot be written, or not any further.
   """
 
   def __init__(
     self, path: str | os.PathLike, *, fps: float = 8, live: bool = False
   ):
-    if not fps > 0:
-      raise ValueError(f'fps={fps}: wanted a positive number')
+    check_frame_rate(fps)
+    if not str(path).lower().endswith('.mp4'):
+      raise ValueError(f'{path}: the name of a video must end in .mp4')
     self._path, self._rate = str(path), Fraction(fps).limit_denominator(1001)
     self._container = self._stream = None
     self._live = live
+    self._ending = contextlib.ExitStack()
 
   def __enter__(self) -> 'Mp4Writer':
     return self
 
-  def __exit__(self, *_) -> None:
-    if self._stream is not None:
-      self._container.mux(self._stream.encode())
-      self._container.close()
+  def __exit__(self, *raised) -> None:
+    self._ending.__exit__(*raised)
 
   def add(self, video_THWc: np.ndarray) -> None:
     """Appends frames, uint8, all of one size.
@@ -133,27 +143,57 @@ class Mp4Writer:
     video_THWc = pad_even(video_THWc)
     size = video_THWc.shape[1:3]
     if self._stream is None:
-      coding = {'crf': '12', 'preset': 'medium'}
-      self._container = av.open(
-        self._path, 'w', options=_LIVE_FILE if self._live else {}
-      )
-      self._stream = self._container.add_stream(
-        'libx264',
-        rate=self._rate,
-        options=coding | (_LIVE_CODING if self._live else {}),
-      )
-      self._stream.height, self._stream.width = size
-      self._stream.pix_fmt = 'yuv420p'
+      self._open(size)
     if size != (self._stream.height, self._stream.width):
       raise ValueError(
         f'frames of {height}×{width} after frames of {self._stream.height}×'
         f'{self._stream.width}: a video has one size'
       )
-    for image in video_THWc:
-      frame = av.VideoFrame.from_ndarray(
-        np.ascontiguousarray(image), format='rgb24'
+    with self._told():
+      for image in video_THWc:
+        frame = av.VideoFrame.from_ndarray(
+          np.ascontiguousarray(image), format='rgb24'
+        )
+        self._container.mux(self._stream.encode(frame))
+
+  def _open(self, size: tuple[int, int]) -> None:
+    """Begins the file, once the size of its frames is known."""
+    path = self._path
+    if not self._live:
+      path = self._ending.enter_context(files.replacing(path))
+    coding = {'crf': '12', 'preset': 'medium'}
+    with self._told():
+      self._container = av.open(
+        str(path), 'w', format='mp4', options=_LIVE_FILE if self._live else {}
       )
-      self._container.mux(self._stream.encode(frame))
+    self._ending.push(self._finish)
+    self._stream = self._container.add_stream(
+      'libx264',
+      rate=self._rate,
+      options=coding | (_LIVE_CODING if self._live else {}),
+    )
+    self._stream.height, self._stream.width = size
+    self._stream.pix_fmt = 'yuv420p'
+
+  def _finish(self, kind: type | None, *_) -> None:
+    """Completes the file; after an error, as far as that can be done."""
+    try:
+      with self._told():
+        self._container.mux(self._stream.encode())
+        self._container.close()
+    except OSError:
+      with contextlib.suppress(av.FFmpegError):
+        self._container.close()
+      if kind is None:
+        raise
+
+  @contextlib.contextmanager
+  def _told(self) -> Iterator[None]:
+    """Makes FFmpeg's errors OSErrors that name the file."""
+    try:
+      yield
+    except av.FFmpegError as error:
+      raise OSError(error.errno, error.strerror, self._path) from error
 
 
 def pad_even(video_THWc: np.ndarray) -> np.ndarray:
@@ -170,7 +210,8 @@ def write_gif(
 
   A GIF counts in hundredths of a second, so `fps` is met to that.
   """
-  _check(video_THWc, fps=fps)
+  _check(video_THWc)
+  check_frame_rate(fps)
   images = [Image.fromarray(frame) for frame in video_THWc]
   # One palette over all frames: a palette for each flickers.
   every = max(1, len(images) // 16)
@@ -187,7 +228,8 @@ def write_webp(
   path: str | os.PathLike, video_THWc: np.ndarray, *, fps: float = 8
 ) -> None:
   """Writes an endlessly repeated WebP at quality 90."""
-  _check(video_THWc, fps=fps)
+  _check(video_THWc)
+  check_frame_rate(fps)
   images = [Image.fromarray(frame) for frame in video_THWc]
   _save_animation(path, images, fps=fps, format='WEBP', quality=90, method=4)
 
@@ -221,7 +263,8 @@ def write_contact_sheet(
     rows.append(strip)
   width = max(row.shape[1] for row in rows)
   rows = [_widen(row, width) for row in rows]
-  Image.fromarray(np.concatenate(rows)).save(path, format='PNG')
+  with files.replacing(path) as partial:
+    Image.fromarray(np.concatenate(rows)).save(partial, format='PNG')
 
 
 def labelled_grid(
@@ -281,25 +324,29 @@ def _decode(path, max_frames: int | None):
 
 
 def _save_animation(path, images, *, fps: float, **options) -> None:
-  # Pillow opens the file before it encodes; a path alone decides nothing.
-  images[0].save(
-    pathlib.Path(path),
-    save_all=True,
-    append_images=images[1:],
-    duration=round(1000 / fps),
-    loop=0,
-    **options,
-  )
+  with files.replacing(path) as partial:
+    images[0].save(
+      partial,
+      save_all=True,
+      append_images=images[1:],
+      duration=round(1000 / fps),
+      loop=0,
+      **options,
+    )
 
 
-def _check(video: np.ndarray, *, fps: float = 1) -> None:
+def check_frame_rate(fps: float) -> None:
+  """Raises a ValueError for frames per second that no file can state."""
+  if fault := fields.Range(**FRAME_RATES).fault(fps):
+    raise ValueError(f'fps={fps}: {fault}')
+
+
+def _check(video: np.ndarray) -> None:
   if not isinstance(video, np.ndarray) or video.dtype != np.uint8:
     kind = getattr(video, 'dtype', type(video).__name__)
     raise ValueError(f'video of {kind}: wanted a NumPy array of uint8')
   if video.ndim != 4 or video.shape[-1] != 3 or 0 in video.shape:
     raise ValueError(f'video of shape {video.shape}: wanted (T, H, W, 3)')
-  if not fps > 0:
-    raise ValueError(f'fps={fps}: wanted a positive number')
 
 
 def _check_same(videos, labels, *, same_length: bool) -> None:

@@ -26,9 +26,11 @@ many latent frames alone, and neither memory nor time of a frame grows.
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import re
 import sys
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -37,8 +39,11 @@ from videoar_jax import media
 from videoar_jax.core import cache, command, files, lock
 from videoar_jax.core.export import load_weights
 from videoar_jax.data import pictures
+from videoar_jax.data.prompts import check_prompt
 from videoar_jax.sample import sampler as sampler_lib
 from videoar_jax.sample.given import read_given
+from videoar_jax.sample.guidance import parse_guidance
+from videoar_jax.sample.memory import check_memory
 from videoar_jax.sample.streaming import VideoStream, check_shots
 from videoar_jax.tokenizer.stream import Tokenizer
 
@@ -53,8 +58,13 @@ _CLASS = FLAGS.text(
 _PROMPT = FLAGS.texts(
   'prompt', None, 'What to show, where prompts condition; may be repeated.'
 )
-_NUM_VIDEOS = FLAGS.count(
-  'num_videos', None, 'Videos in all; default: one per class or prompt.'
+_NUM_VIDEOS = FLAGS.number(
+  'num_videos',
+  None,
+  'Videos in all; default: one per class or prompt.',
+  int,
+  least=1,
+  most=1_000_000,
 )
 _NUM_FRAMES = FLAGS.count(
   'num_frames', None, "Frames of a video; default: the training clips'."
@@ -65,10 +75,17 @@ _GUIDANCE = FLAGS.text(
   "Number, 'ucf', 'text' or start:end:within; default: the training config's.",
 )
 _TEMPERATURE = FLAGS.number(
-  'temperature', None, "Of the bits; 0: likeliest; default: the config's."
+  'temperature',
+  None,
+  "Of the bits; 0: likeliest; default: the config's.",
+  least=0,
 )
 _TOP_P = FLAGS.number(
-  'top_p', None, "Surer bits than this are not drawn; default: the config's."
+  'top_p',
+  None,
+  "Surer bits than this are not drawn; default: the config's.",
+  least=0.5,
+  most=1,
 )
 _SIZE = FLAGS.text(
   'size', None, "HEIGHTxWIDTH, where it was trained on several; the config's."
@@ -99,6 +116,8 @@ _OVERLAP = FLAGS.count('overlap', 5, 'Frames that two shots share.')
 _OUT = FLAGS.text('out', None, 'The folder to write.')
 _EMA = FLAGS.switch('ema', True, 'Averaged weights, or the last ones.')
 
+_SET = ('samples.npz', 'grid.gif', 'grid.webp', 'grid.png')
+_OWN = re.compile(r'[0-9]{5,}(_.*)?\.mp4')  # names of videos
 _SHEET_VIDEOS = 64  # more than these do not fit a picture
 _NAME_LENGTH = 40  # of a class or prompt, in names of files and pictures
 
@@ -106,20 +125,43 @@ _NAME_LENGTH = 40  # of a class or prompt, in names of files and pictures
 def main(words: list[str]) -> None:
   cache.keep_programs()
   command.check_arguments(words, (_CHECKPOINT, _OUT))
+  check_flags()
+  run()
+
+
+def check_flags() -> None:
+  """Raises for whatever can be told without the checkpoint."""
   if _IMAGE.value and _VIDEO.value:
     raise command.UsageError(
       '--image and --video: a video begins with one of both'
     )
   if _GIVEN_FRAMES.value is not None and not _VIDEO.value:
     raise command.UsageError('--given_frames goes with --video')
+  if FLAGS.given('overlap') and not FLAGS.given('shots'):
+    raise command.UsageError('--overlap goes with --shots')
   if _PROMPT.value and _CLASS.value:
     raise command.UsageError('--prompt and --class: a video has one of both')
-  run()
+  for prompt in _PROMPT.value or ():
+    check_prompt(prompt)
+  if _IMAGE.value and not pictures.is_picture(_IMAGE.value):
+    raise ValueError(
+      f'--image={_IMAGE.value}: not the name of a picture; use one of '
+      f'{" ".join(pictures.SUFFIXES)}, or --video'
+    )
+  for path in _given_files():
+    if not os.path.isfile(path):
+      raise ValueError(f'{path}: no such file')
+  if _SIZE.value:
+    command.parse_size(_SIZE.value)
+  if _GUIDANCE.value:
+    parse_guidance(_GUIDANCE.value, num_frames=1, num_scales=1)
+  if '://' in _OUT.value:
+    raise ValueError(f'--out={_OUT.value}: videos go to a local folder alone')
+  files.output_folder(_OUT.value, inputs=(_CHECKPOINT.value,))
 
 
 def run() -> None:
   """Loads, samples, writes."""
-  files.output_folder(_OUT.value)
   loaded = load_weights(_CHECKPOINT.value, expect='generator', ema=_EMA.value)
   generator = sampler_lib.Generator.of(loaded)
   wanted = chosen_videos(generator)
@@ -133,14 +175,52 @@ def run() -> None:
     batch_size=_BATCH_SIZE.value,
     window=_WINDOW.value,
   )
-  given = given_bits(generator, sampling)
+  streamed = _STREAM.value or _SHOTS.value != 1
+  check_memory(generator, sampling, count=len(wanted), streamed=streamed)
+  check_shots(generator, sampling, _SHOTS.value, _OVERLAP.value)
   out = pathlib.Path(_OUT.value)
-  with lock.hold(out, what='sample'):
-    if _STREAM.value or _SHOTS.value != 1:
-      write_streams(out, generator, sampling, wanted, given)
-    else:
-      write_videos(out, generator, sampling, wanted, given)
+  check_names(out, wanted, () if streamed else _SET)
+  if streamed:
+    program, write = VideoStream(generator, sampling), write_streams
+  else:
+    program, write = generator.program(sampling), write_videos
+  given = given_bits(generator, sampling)
+  with lock.hold(out, what='sample'), playable(wanted):
+    write(out, program, generator, sampling, wanted, given)
   print(f'{len(wanted)} videos written to {out}')
+
+
+def check_names(out: pathlib.Path, wanted: 'Wanted', others) -> None:
+  """Refuses to write over what is read, and tells what stays in the folder."""
+  names = {*wanted.files, *others}
+  for name in sorted(names):
+    files.check_replaceable(out / name, inputs=_given_files())
+  old = sorted(
+    path.name
+    for path in (out.iterdir() if out.exists() else ())
+    if (_OWN.fullmatch(path.name) or path.name in _SET)
+    and path.name not in names
+  )
+  if old:
+    more = ', …' if len(old) > 3 else ''
+    command.note(
+      f'{out}: {len(old)} files of another run stay beside the new ones: '
+      f'{", ".join(old[:3])}{more}'
+    )
+
+
+@contextlib.contextmanager
+def playable(wanted: 'Wanted') -> Iterator[None]:
+  """Tells, when it is left by an error or Ctrl-C, what there is by then."""
+  try:
+    yield
+  except BaseException:
+    command.note(f'{len(wanted.written)} of {len(wanted)} videos can be played')
+    raise
+
+
+def _given_files() -> list[str]:
+  return [path for path in (_IMAGE.value, _VIDEO.value) if path]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,11 +231,18 @@ class Wanted:
     names: class or prompt of each.
     conditions_nx: the same as the transformer reads it.
     facts: arrays for samples.npz.
+    written: files of those that can be played by now.
   """
 
   names: list[str]
   conditions_nx: np.ndarray
   facts: dict[str, np.ndarray]
+  written: list[str] = dataclasses.field(default_factory=list)
+
+  @property
+  def files(self) -> list[str]:
+    """Names of the videos' files."""
+    return [_file_name(i, name) for i, name in enumerate(self.names)]
 
   def __len__(self) -> int:
     return len(self.names)
@@ -163,17 +250,12 @@ class Wanted:
 
 def given_bits(generator, sampling):
   """The bits of --image or --video; None without."""
-  path = _IMAGE.value or _VIDEO.value
-  if not path:
+  paths = _given_files()
+  if not paths:
     return None
   sampler_lib.check_continues(generator.transformer)
-  if _IMAGE.value and not pictures.is_picture(_IMAGE.value):
-    raise ValueError(
-      f'--image={_IMAGE.value}: not the name of a picture; use one of '
-      f'{" ".join(pictures.SUFFIXES)}, or --video'
-    )
   video = read_given(
-    path,
+    paths[0],
     generator.tokenizer,
     size=sampling.size,
     num_frames=sampling.num_frames,
@@ -183,10 +265,10 @@ def given_bits(generator, sampling):
   return tuple(tokenizer.encode(video))
 
 
-def write_videos(out: pathlib.Path, generator, sampling, wanted, given) -> None:
+def write_videos(
+  out: pathlib.Path, program, generator, sampling, wanted, given
+) -> None:
   """Samples batch by batch, and writes each video and the set of them."""
-  program = generator.program(sampling)
-  out.mkdir(parents=True, exist_ok=True)
   videos = []
   stream = sampler_lib.sample_videos(
     program,
@@ -195,33 +277,29 @@ def write_videos(out: pathlib.Path, generator, sampling, wanted, given) -> None:
     sampling=sampling,
     given=given,
   )
-  for i, video in enumerate(stream):
-    path = out / _file_name(i, wanted.names[i])
-    media.write_mp4(path, video, fps=_FPS.value)
+  for name, video in zip(wanted.files, stream, strict=True):
+    media.write_mp4(out / name, video, fps=_FPS.value)
+    wanted.written.append(name)
     videos.append(video)
-    _progress(i + 1, len(wanted))
+    _progress(len(videos), len(wanted))
   write_set(out, np.stack(videos), wanted)
 
 
-def write_streams(out: pathlib.Path, generator, sampling, wanted, given):
+def write_streams(
+  out: pathlib.Path, stream, generator, sampling, wanted, given
+) -> None:
   """Writes frames as they are made; what is cut short can be played."""
-  check_shots(generator, sampling, _SHOTS.value, _OVERLAP.value)
-  stream = VideoStream(generator, sampling)
-  out.mkdir(parents=True, exist_ok=True)
+  all_names = wanted.files
   for start in range(0, len(wanted), sampling.batch_size):
     batch = slice(start, start + sampling.batch_size)
+    names, frames = all_names[batch], 0
     with contextlib.ExitStack() as stack:
       writers = [
         stack.enter_context(
-          media.Mp4Writer(
-            out / _file_name(start + i, name),
-            fps=_FPS.value,
-            live=True,
-          )
+          media.Mp4Writer(out / name, fps=_FPS.value, live=True)
         )
-        for i, name in enumerate(wanted.names[batch])
+        for name in names
       ]
-      frames = 0
       for video in stream.shots(
         wanted.conditions_nx[batch],
         num_shots=_SHOTS.value,
@@ -231,13 +309,15 @@ def write_streams(out: pathlib.Path, generator, sampling, wanted, given):
       ):
         for writer, part in zip(writers, video):
           writer.add(part)
+        if not frames:
+          wanted.written.extend(names)
         frames += video.shape[1]
         _progress(frames, what='frames')
 
 
 def _file_name(index: int, name: str) -> str:
-  words = re.sub(r'\W+', '_', name).strip('_')
-  return f'{index:05d}_{words[:_NAME_LENGTH]}.mp4'
+  words = re.sub(r'\W+', '_', name).strip('_')[:_NAME_LENGTH]
+  return f'{index:05d}{"_" if words else ""}{words}.mp4'
 
 
 def chosen_videos(generator) -> Wanted:
@@ -251,6 +331,8 @@ def chosen_videos(generator) -> Wanted:
     conditions = generator.of_prompts(prompts)
     return Wanted(prompts, conditions, {'prompts': np.asarray(prompts)})
   classes = generator.classes
+  if not classes:
+    raise ValueError('this generator knows no class by name; give --prompt')
   if _CLASS.value in (None, 'all'):
     labels = list(range(len(classes)))
   else:
@@ -263,14 +345,13 @@ def chosen_videos(generator) -> Wanted:
 
 def _take_turns(items: list) -> list:
   count = len(items) if _NUM_VIDEOS.value is None else _NUM_VIDEOS.value
-  if count < 1:
-    raise ValueError(f'num_videos={count}: wanted at least 1')
   return [items[i % len(items)] for i in range(count)]
 
 
 def write_set(out: pathlib.Path, videos_nTHWc, wanted: Wanted) -> None:
   """Writes samples.npz and the labelled grid."""
-  np.savez_compressed(out / 'samples.npz', videos=videos_nTHWc, **wanted.facts)
+  with files.replacing(out / 'samples.npz') as partial:
+    np.savez_compressed(partial, videos=videos_nTHWc, **wanted.facts)
   shown = videos_nTHWc[:_SHEET_VIDEOS]
   names = [name[:_NAME_LENGTH] for name in wanted.names[: len(shown)]]
   columns = min(8, len(shown))

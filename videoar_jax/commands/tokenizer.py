@@ -30,7 +30,7 @@ import numpy as np
 from videoar_jax import media
 from videoar_jax.core import cache, command, files, pretrained
 from videoar_jax.core.config import from_section
-from videoar_jax.core.export import write_export
+from videoar_jax.core.export import CONFIG, write_export
 from videoar_jax.core.mesh import unbox
 from videoar_jax.data import decode as decode_lib
 from videoar_jax.data import transforms
@@ -55,7 +55,12 @@ _NUM_SCALES = FLAGS.count(
 _SIZE = FLAGS.text(
   'size', None, "HEIGHTxWIDTH to code at; default: the tokenizer's first."
 )
-_FPS = FLAGS.number('fps', None, "Frames per second; default: the video's own.")
+_FPS = FLAGS.number(
+  'fps',
+  None,
+  "Frames per second; default: the video's own.",
+  **media.FRAME_RATES,
+)
 
 _WEIGHTS = FLAGS.text('weights', None, "Infinity's weights as safetensors.")
 _CONFIG = FLAGS.config('config', 'Whose tokenizer to import to.')
@@ -66,10 +71,11 @@ _GOES_WITH = {
   'tokens': ('decode',),
   'size': ('encode', 'reconstruct'),
   'num_scales': ('decode', 'reconstruct'),
-  'fps': ('decode', 'reconstruct'),
+  'fps': ('encode', 'decode', 'reconstruct'),
   'weights': ('import',),
   'config': ('import',),
 }
+_NET = 'autoencoder'
 _PIECE = 32  # frames at a time
 _DEFAULT_FPS = 25.0  # of a video that states none
 
@@ -90,29 +96,41 @@ def main(words: list[str]) -> None:
   for flag, goes_with in _GOES_WITH.items():
     if FLAGS.given(flag) and name not in goes_with:
       raise command.UsageError(f'--{flag} goes with {" and ".join(goes_with)}')
-  inputs = (_VIDEO.value, _TOKENS.value, _WEIGHTS.value)
-  files.output_file(_OUT.value, inputs=inputs)
+  _check_out(name)
   action()
+
+
+def _check_out(action: str) -> None:
+  """Raises where --out cannot be written, or is read."""
+  inputs = (_VIDEO.value, _TOKENS.value, _WEIGHTS.value)
+  if action == 'import':
+    files.output_folder(_OUT.value, inputs=inputs)
+    for name in (f'{_NET}.safetensors', CONFIG):
+      files.check_replaceable(pathlib.Path(_OUT.value) / name, inputs=inputs)
+  else:
+    config = pathlib.Path(_CHECKPOINT.value) / CONFIG
+    files.output_file(_OUT.value, inputs=(*inputs, config))
 
 
 def encode() -> None:
   """--video to the token file --out."""
+  size, fps = _chosen_size(), _frame_rate()
   tokenizer = Tokenizer.load(_CHECKPOINT.value)
-  fps, frames = _frame_rate(_VIDEO.value), 0
+  size = _checked_size(size, tokenizer)
   with token_file.TokenWriter(
     _OUT.value, digest=tokenizer.digest, fps=fps
   ) as writer:
-    for piece, bits in _encoded(tokenizer):
-      frames += len(piece)
-      writer.add(bits)
-    about = writer.close(num_frames=frames)
-  _print_bits(about.num_bits, frames, tokenizer)
+    for piece, bits in _encoded(tokenizer, size):
+      writer.add(bits, num_frames=len(piece))
+  about = writer.about
+  _print_bits(about.num_bits, about.num_frames, size)
   print(f'{_OUT.value}: {pathlib.Path(_OUT.value).stat().st_size} bytes')
 
 
 def decode() -> None:
   """--tokens to the video --out."""
   about = token_file.read_about(_TOKENS.value)
+  writer = media.Mp4Writer(_OUT.value, fps=_FPS.value or about.fps)
   tokenizer = Tokenizer.load(_CHECKPOINT.value)
   if about.digest != tokenizer.digest:
     raise ValueError(
@@ -120,8 +138,12 @@ def decode() -> None:
       f'{about.digest[:12]}) than {_CHECKPOINT.value} (digest '
       f'{tokenizer.digest[:12]}); decode with that one'
     )
+  try:
+    about.check_made_by(tokenizer.config)
+  except ValueError as error:
+    raise ValueError(f'{_TOKENS.value}: damaged token file: {error}') from None
   left, state = about.num_frames, DecodeState()
-  with media.Mp4Writer(_OUT.value, fps=_FPS.value or about.fps) as writer:
+  with writer:
     for bits in token_file.read_bits(_TOKENS.value):
       video, state = tokenizer.decode_stream(
         bits, state, num_scales=_NUM_SCALES.value
@@ -133,13 +155,15 @@ def decode() -> None:
 
 def reconstruct() -> None:
   """--video through bits to the video --out, and how near it is."""
+  size = _chosen_size()
+  writer = media.Mp4Writer(_OUT.value, fps=_frame_rate())
   tokenizer = Tokenizer.load(_CHECKPOINT.value)
+  size = _checked_size(size, tokenizer)
   scores, frames, num_bits = _Scores(), 0, 0
   decoding = DecodeState()
   waiting = np.zeros((0,))  # originals whose reconstruction is still to come
-  fps = _FPS.value or _frame_rate(_VIDEO.value)
-  with media.Mp4Writer(_OUT.value, fps=fps) as writer:
-    for piece, bits in _encoded(tokenizer):
+  with writer:
+    for piece, bits in _encoded(tokenizer, size):
       waiting = np.concatenate([waiting, piece]) if len(waiting) else piece
       num_bits += sum(scale.size for scale in bits[: _NUM_SCALES.value])
       video, decoding = tokenizer.decode_stream(
@@ -150,7 +174,7 @@ def reconstruct() -> None:
         writer.add(video[0, :done])
         scores.add(waiting[:done], video[0, :done])
         frames, waiting = frames + done, waiting[done:]
-  _print_bits(num_bits, frames, tokenizer)
+  _print_bits(num_bits, frames, size)
   scores.print()
   print(f'{_OUT.value}: {frames} frames')
 
@@ -166,14 +190,16 @@ def import_infinity() -> None:
   )
   params, report = import_weights(arrays, unbox(init['params']), shape)
   print('\n'.join(report.lines()))
-  write_export(_OUT.value, {'autoencoder': params}, config)
+  write_export(_OUT.value, {_NET: params}, config)
   print(f'written to {_OUT.value}')
 
 
-def _encoded(tokenizer: Tokenizer) -> Iterator[tuple[np.ndarray, Bits]]:
+def _encoded(
+  tokenizer: Tokenizer, size: tuple[int, int]
+) -> Iterator[tuple[np.ndarray, Bits]]:
   """Yields frames of --video, and the bits that are complete with them."""
   state = None
-  for piece in _pieces(tokenizer):
+  for piece in _pieces(size):
     bits, state = tokenizer.encode_stream(piece, state)
     yield piece[0], bits
   yield piece[0, :0], tokenizer.finish_encoding(state)
@@ -199,13 +225,12 @@ class _Scores:
       print(f'{name} {value / self._frames:.4f}')
 
 
-def _pieces(tokenizer: Tokenizer) -> Iterator[np.ndarray]:
-  """The frames of --video at the tokenizer's resolution, uint8 (1, T, …)."""
-  height, width = _size(tokenizer)
+def _pieces(size: tuple[int, int]) -> Iterator[np.ndarray]:
+  """The frames of --video at a resolution, uint8 (1, T, …)."""
   path = _VIDEO.value
   try:
     frames = (
-      transforms.fit_frame(frame, height, width)
+      transforms.fit_frame(frame, *size)
       for frame in decode_lib.iterate_frames(path)
     )
     while piece := list(itertools.islice(frames, _PIECE)):
@@ -214,28 +239,45 @@ def _pieces(tokenizer: Tokenizer) -> Iterator[np.ndarray]:
     raise ValueError(f'{path}: {error}') from None
 
 
-def _size(tokenizer: Tokenizer) -> tuple[int, int]:
+def _chosen_size() -> tuple[int, int] | None:
+  """Height and width of --size, pixels; None where it is not given."""
+  return None if _SIZE.value is None else command.parse_size(_SIZE.value)
+
+
+def _checked_size(
+  size: tuple[int, int] | None, tokenizer: Tokenizer
+) -> tuple[int, int]:
   """Height and width that --video is coded at, pixels."""
-  if _SIZE.value is None:
+  if size is None:
     return tokenizer.config.resolution
-  return command.parse_size(_SIZE.value)
+  tokenizer.config.check_resolution(*size)
+  return size
 
 
-def _frame_rate(path: str) -> float:
+def _frame_rate() -> float:
+  """Frames per second: --fps, or what --video states."""
+  path = _VIDEO.value
   try:
     rate = decode_lib.frame_rate(path)
   except decode_lib.BadRecordError as error:
     raise ValueError(f'{path}: {error}') from None
+  if _FPS.value is not None:
+    return _FPS.value
   if rate.varies:
     print(
       f'{path}: the frame rate varies; frames are coded one by one and shown '
       f'at their mean of {rate.fps:.2f} per second'
     )
-  return rate.fps or _DEFAULT_FPS
+  fps = rate.fps or _DEFAULT_FPS
+  try:
+    media.check_frame_rate(fps)
+  except ValueError as error:
+    raise ValueError(f'{path} states {error}; give --fps') from None
+  return fps
 
 
-def _print_bits(num_bits: int, frames: int, tokenizer: Tokenizer) -> None:
-  height, width = _size(tokenizer)
+def _print_bits(num_bits: int, frames: int, size: tuple[int, int]) -> None:
+  height, width = size
   per_pixel = num_bits / (frames * height * width)
   print(f'frames {frames} of {height}×{width}')
   print(f'bits {num_bits}\nbits_per_pixel {per_pixel:.4f}')

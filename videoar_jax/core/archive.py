@@ -78,6 +78,7 @@ class Archive:
         f'{name} has {info.file_size} bytes, wanted at most {most}'
       )
     try:
+      check_memory(info.file_size)
       with self._zip.open(info) as file:
         return file.read(most + 1)
     except _DAMAGE as error:
@@ -108,11 +109,7 @@ class Archive:
       raise ValueError(f'is of dtype {dtype}; wanted numbers or text')
     if wanted != stored:
       raise ValueError(f'states {wanted} bytes, holds {stored}')
-    free = free_memory()
-    if wanted > free:
-      raise ValueError(
-        f'takes {wanted / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free'
-      )
+    check_memory(wanted)
 
   def _info(self, name: str) -> zipfile.ZipInfo:
     try:
@@ -130,6 +127,21 @@ class Archive:
   def _damaged(self, why: Any) -> ValueError:
     text = why if isinstance(why, str) else _brief(why)
     return ValueError(f'{self.path}: not readable ({text}); {self._fix}')
+
+
+def check_memory(wanted: int, *, free: int | None = None) -> None:
+  """Raises a ValueError where more bytes are wanted than are free.
+
+  Args:
+    wanted: bytes.
+    free: bytes that there are; None: of this machine's memory.
+  """
+  free = free_memory() if free is None else free
+  if wanted > free:
+    raise ValueError(
+      f'takes {wanted // 10**8 / 10:.1f} GB of memory, {free / 1e9:.1f} are '
+      'free'
+    )
 
 
 def free_memory() -> int:

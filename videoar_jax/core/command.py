@@ -62,7 +62,9 @@ class Flags:
     return bool(self.values[name].present)
 
   def text(self, name: str, default: str | None, about: str):
-    return flags.DEFINE_string(name, default, about, flag_values=self.values)
+    """A text, which may be empty only where its default is."""
+    parser = flags.ArgumentParser() if default == '' else _TextParser()
+    return flags.DEFINE(parser, name, default, about, flag_values=self.values)
 
   def texts(self, name: str, default, about: str):
     """A flag that may be repeated."""
@@ -99,6 +101,15 @@ class Flags:
     return self.number(name, default, about, int, least=least)
 
 
+class _TextParser(flags.ArgumentParser):
+  """Refuses nothing at all, as an unset variable of a shell gives it."""
+
+  def parse(self, argument: str) -> str:
+    if not argument:
+      raise ValueError('it is empty; give a value or leave the flag out')
+    return argument
+
+
 class _NumberParser(flags.ArgumentParser):
   """Reads an int or a float, and refuses what is out of range or NaN."""
 
@@ -113,6 +124,8 @@ class _NumberParser(flags.ArgumentParser):
     except (TypeError, ValueError, OverflowError):
       wanted = 'a whole number' if self._kind is int else 'a number'
       raise ValueError(f'wanted {wanted}') from None
+    if isinstance(value, int) and abs(value) >= 2**63:
+      raise ValueError('wanted a number of less than 64 bits')
     if fault := self._bounds.fault(value):
       raise ValueError(fault)
     return value
@@ -167,6 +180,7 @@ def parse(own: Flags, argv: Sequence[str]) -> list[str]:
     ValueError: a config file that cannot be read or built.
   """
   flags.FLAGS.mark_as_parsed()  # Grain asks for it before it starts workers
+  own.values.unparse_flags()  # of a command line before, in the same process
   try:
     words = own.values(list(argv))[1:]
     for name in own.configs:

@@ -173,13 +173,24 @@ def output_file(
     raise ValueError(f'{given}: no folder {found.parent}; make it first')
   if found.is_dir():
     raise ValueError(f'{given}: a folder; give the name of a file in it')
-  if found.exists() and not found.is_file():
-    raise ValueError(f'{given}: no plain file; give another name')
-  if found.exists() and not os.access(found, os.W_OK):
-    raise ValueError(f'{given}: may not be written; give another name')
-  _check_apart(found, inputs)
-  _probe(found.parent)
+  check_replaceable(found, inputs=inputs)
+  _probe(found.resolve().parent)
   return found
+
+
+def check_replaceable(path: Any, *, inputs: Iterable[Any] = ()) -> None:
+  """Raises a ValueError where a file may not be written, or written over.
+
+  Args:
+    path: of the file.
+    inputs: files that the command reads, and folders all of whose files it
+      reads.
+  """
+  if os.path.exists(path) and not os.path.isfile(path):
+    raise ValueError(f'{path}: no plain file; give another name, or move it')
+  if os.path.exists(path) and not os.access(path, os.W_OK):
+    raise ValueError(f'{path}: may not be written; give another name')
+  _check_apart(path, inputs)
 
 
 def output_folder(
@@ -210,8 +221,12 @@ def output_folder(
 
 def _check_apart(out: Any, inputs: Iterable[Any]) -> None:
   for path in filter(None, inputs):
-    both = os.path.exists(path) and os.path.exists(out)
-    if both and os.path.samefile(path, out):
+    if not (os.path.exists(path) and os.path.exists(out)):
+      continue
+    inside = os.path.isfile(out) and pathlib.Path(
+      os.path.realpath(out)
+    ).is_relative_to(os.path.realpath(path))
+    if inside or os.path.samefile(path, out):
       raise ValueError(f'{out} is {path}, which is read; write somewhere else')
 
 
@@ -247,7 +262,7 @@ def replacing(path: Any) -> Iterator[pathlib.Path]:
   """Gives a name to write to, which takes the place of `path` at the end.
 
   Left by an error, nothing stays behind, and `path` is as it was. A symbolic
-  link is followed.
+  link is followed. An error of the disk names `path`.
   """
   target = pathlib.Path(os.path.realpath(path))
   # The suffix stays: writers of pictures and videos go by it.
@@ -256,6 +271,9 @@ def replacing(path: Any) -> Iterator[pathlib.Path]:
     with named(path):
       yield partial
       os.replace(partial, target)
-  except BaseException:
-    partial.unlink(missing_ok=True)
+  except BaseException as error:
+    with contextlib.suppress(OSError):
+      partial.unlink(missing_ok=True)
+    if isinstance(error, OSError) and error.filename == str(partial):
+      raise OSError(error.errno, error.strerror, str(path)) from error
     raise

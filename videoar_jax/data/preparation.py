@@ -177,13 +177,13 @@ def _check_features(kind: str, config, windows: int, flips: bool) -> None:
     )
   clips = max(config.batch_size, windows * (1 + flips))
   sizes = (clips, config.num_frames, config.height, config.width, 3)
-  needed, free = math.prod(sizes), archive.free_memory()
-  if needed > free:
+  try:
+    archive.check_memory(math.prod(sizes))
+  except ValueError as error:
     raise ValueError(
       f'{clips} clips of {config.num_frames}x{config.height}x{config.width} at '
-      f'once: {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free; use a smaller '
-      'batch_size, or fewer windows or frames'
-    )
+      f'once: {error}; use a smaller batch_size, or fewer windows or frames'
+    ) from None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -119,14 +119,9 @@ class PromptEncoder:
     """Tokens of a prompt, filled up with PADDING: int32 (length,).
 
     Raises:
-      ValueError: the prompt is empty, too long, or no Unicode.
+      ValueError: the prompt is empty, no text, or too long.
     """
-    text = prompt.strip()
-    if not text:
-      raise ValueError(
-        f'prompt {prompt!r} is empty; say what the video is to show'
-      )
-    _check_text('prompt', text)
+    text = check_prompt(prompt)
     tokens = _parse(self.config.tokenizer).encode(text).ids
     if len(tokens) > self.length:
       raise ValueError(
@@ -143,10 +138,28 @@ class PromptEncoder:
     return np.stack([self.encode(prompt) for prompt in prompts])
 
 
-def _check_text(name: str, text: str) -> None:
-  if not files.is_text(text):
+def check_prompt(prompt: str) -> str:
+  """A prompt without blanks around it.
+
+  Raises:
+    ValueError: it is empty, or holds characters that are no text.
+  """
+  text = prompt.strip()
+  if not text:
     raise ValueError(
-      f'{name} {ascii(text)} holds bytes that are not UTF-8; type it again'
+      f'prompt {prompt!r} is empty; say what the video is to show'
+    )
+  _check_text('prompt', text)
+  return text
+
+
+def _check_text(name: str, text: str) -> None:
+  # Half of a pair of code units, and what ends a text elsewhere.
+  wrong = re.search('[\ud800-\udfff\0]', text)
+  if wrong:
+    raise ValueError(
+      f'{name} {shortened(ascii(text))}: character {wrong.start() + 1} is no '
+      'text; write it in UTF-8'
     )
 
 

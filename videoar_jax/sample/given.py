@@ -37,8 +37,9 @@ def read_given(
   """
   if count is not None:
     config.latent_frames(count)
+    _check_fewer(path, count, num_frames)
   try:
-    frames = collections.deque(_fitted(path, size), maxlen=count)
+    frames = collections.deque(_fitted(path, size), maxlen=count or num_frames)
   except BadRecordError as error:
     raise ValueError(f'{path}: {error}') from None
   if count is not None and len(frames) < count:
@@ -46,6 +47,7 @@ def read_given(
       f'{path}: {len(frames)} frames, and given_frames={count} of them are '
       'asked for; give fewer'
     )
+  _check_fewer(path, len(frames), num_frames)
   factor = config.time_factor
   if (len(frames) - 1) % factor:
     near = (len(frames) - 1) // factor * factor + 1
@@ -53,12 +55,15 @@ def read_given(
       f'{path}: {len(frames)} frames, and the tokenizer needs 1 + {factor}k; '
       f'given_frames={near} takes the last so many'
     )
-  if len(frames) >= num_frames:
-    raise ValueError(
-      f'{path}: {len(frames)} frames are given, and the video is to have '
-      f'num_frames={num_frames}; ask for more, or give fewer'
-    )
   return np.stack(frames)[None]
+
+
+def _check_fewer(path: str, given: int, num_frames: int) -> None:
+  if given >= num_frames:
+    raise ValueError(
+      f'{path}: {given} frames or more are given, and the video is to have '
+      f'num_frames={num_frames}; ask for more, or give fewer by given_frames'
+    )
 
 
 def _fitted(path: str, size: tuple[int, int]) -> Iterator[np.ndarray]:

@@ -13,7 +13,7 @@ from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import Loaded
 from videoar_jax.core.mesh import to_host
 from videoar_jax.data.config import DataConfig
-from videoar_jax.data.prompts import PromptConfig, PromptEncoder
+from videoar_jax.data.prompts import PromptConfig, PromptEncoder, shortened
 from videoar_jax.plan.kinds import make_plan
 from videoar_jax.plan.unit import UnitPlan
 from videoar_jax.sample.bits import check_drawing, sample_keys
@@ -156,8 +156,8 @@ class Generator:
     """
     if self.prompts is None:
       raise ValueError(
-        f'prompt {texts[0]!r}: this generator knows classes alone; use '
-        f'--class with one of {_listed(self.classes)}'
+        f'prompt {shortened(texts[0])!r}: this generator knows classes alone; '
+        f'use --class with one of {_listed(self.classes)}'
       )
     return np.stack([self.prompts.encode(text) for text in texts])
 

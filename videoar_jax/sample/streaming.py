@@ -57,7 +57,7 @@ class VideoStream:
       first_index: index of the first video.
       given: bits of the first latent frames of every video; of a batch of one,
         or of all.
-      shot: added to the seed.
+      shot: added to the seed, which begins at 0 again after 2**32 - 1.
 
     Yields:
       uint8 bTHWc; one frame for the first latent frame, then τ for each.
@@ -65,7 +65,8 @@ class VideoStream:
     condition_bx = np.asarray(condition_bx, np.int32)
     nets, batch = self.generator.nets, len(condition_bx)
     index_b = np.arange(batch, dtype=np.uint32) + np.uint32(first_index)
-    key_b = sample_keys(np.uint32(self.sampling.seed + shot), index_b)
+    seed = np.uint32((self.sampling.seed + shot) % 2**32)
+    key_b = sample_keys(seed, index_b)
     if given is not None and len(given[0]) < batch:
       given = repeat_bits(given, batch)
     num_given = given[0].shape[1] if given else 0

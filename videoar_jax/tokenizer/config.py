@@ -133,7 +133,7 @@ class TokenizerConfig:
     """
     factor = self.time_factor
     if num_frames < 1 or (num_frames - 1) % factor:
-      near = max(1, round((num_frames - 1) / factor) * factor + 1)
+      near = max(1, (num_frames - 1 + factor // 2) // factor * factor + 1)
       raise ValueError(
         f'num_frames={num_frames}: the tokenizer needs 1 + {factor}k frames; '
         f'use {near}'
