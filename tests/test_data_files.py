@@ -251,6 +251,29 @@ def test_a_name_that_is_not_utf8_is_read_in_a_set(tmp_path):
   assert len(list(decode.iterate_frames(name))) == 2
 
 
+@pytest.mark.parametrize('name', ['x.mp4', 'x.mkv'])
+def test_a_title_that_is_not_utf8_spoils_no_video(tmp_path, name):
+  path = tmp_path / name
+  _write(path, frames=3)
+  data = path.read_bytes()
+  assert b'Lavf' in data
+  path.write_bytes(data.replace(b'Lavf', b'caf\xe9'))
+  assert len(list(decode.iterate_frames(str(path)))) == 3
+  assert media.read_video(path).shape[0] == 3
+
+
+def test_an_unknown_codec_is_told(tmp_path):
+  path = tmp_path / 'x.avi'
+  _write(path, codec='mpeg4', frames=3)
+  data = path.read_bytes()
+  assert b'FMP4' in data
+  path.write_bytes(data.replace(b'FMP4', b'ZZZZ'))
+  with pytest.raises(BadRecordError, match='of a codec that FFmpeg does not'):
+    decode.read_window(str(path), _At(0), num_frames=1)
+  with pytest.raises(ValueError, match='not a readable video'):
+    media.read_video(path)
+
+
 def test_large_frames_are_fitted_one_at_a_time(tmp_path):
   path = str(tmp_path / 'x.mp4')
   _write(path, frames=34, size=(720, 1280), preset='ultrafast')

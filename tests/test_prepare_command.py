@@ -160,6 +160,20 @@ def test_a_split_file_that_leaves_a_split_empty_is_refused(
   assert not (tmp_path / 'out' / shards.MANIFEST).exists()
 
 
+@pytest.mark.parametrize(
+  ('source', 'words'),
+  [
+    ('images:/no/where', '/no/where does not exist'),
+    ('images:', 'needs a path after the colon'),
+    ('movies:/x', "unknown kind 'movies'"),
+    ('synthetic', 'only folder:PATH and images:PATH can be prepared'),
+  ],
+)
+def test_a_source_that_does_not_serve_is_one_line(tmp_path, source, words):
+  said = run(f'--source={source}', f'--out={tmp_path}/out')
+  assert words in said and '\n' not in said
+
+
 def test_one_video_is_not_prepared(pictures, tmp_path):
   (tmp_path / 'one' / 'a').mkdir(parents=True)
   shutil.copy(pictures / 'a' / '00.png', tmp_path / 'one' / 'a')
@@ -194,6 +208,8 @@ def test_a_split_of_nothing_but_bad_videos_is_no_success(pictures, tmp_path):
     ({'min_frames': -3}, 'min_frames=-3: wanted at least 1'),
     ({'num_shards': -1}, 'num_shards=-1: wanted at least 0'),
     ({'num_workers': -1}, 'num_workers=-1: wanted at least 0'),
+    ({'num_workers': 10**6}, 'GB of memory, .* 1000000 workers at 16x16; use'),
+    ({'height': 2048}, 'at most 2047, 16383 can be stored'),
   ],
 )
 def test_numbers_out_of_range_are_refused_without_a_command(
@@ -215,7 +231,7 @@ def test_numbers_out_of_range_are_refused_without_a_command(
     ({'seed': -1}, 'seed=-1: wanted at least 0'),
     ({'num_shards': -1}, 'num_shards=-1: wanted at least 0'),
     ({'batch_size': 10**9}, '1000000000 clips .* GB of memory, .* are free'),
-    ({'num_frames': 10**9}, '1000000000x16x16 at once: .* GB of memory, .* are free'),
+    ({'num_frames': 10**9}, '1000000000x16x16 at .* GB of memory, .* are free'),
   ],
 )
 def test_feature_numbers_out_of_range_are_refused(tmp_path, options, message):

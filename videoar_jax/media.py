@@ -49,7 +49,9 @@ def open_video(path: str | os.PathLike) -> av.container.InputContainer:
   """
   options = {'format_whitelist': _FORMATS, 'protocol_whitelist': 'file'}
   try:
-    return av.open(f'file:{os.fspath(path)}', options=options)
+    return av.open(
+      f'file:{os.fspath(path)}', options=options, metadata_errors='replace'
+    )
   except av.ArgumentError:
     raise OSError(errno.EINVAL, _NO_FORMAT, os.fspath(path)) from None
 

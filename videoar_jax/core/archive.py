@@ -129,18 +129,21 @@ class Archive:
     return ValueError(f'{self.path}: not readable ({text}); {self._fix}')
 
 
-def check_memory(wanted: int, *, free: int | None = None) -> None:
+def check_memory(
+  wanted: int, what: str = '', *, free: int | None = None
+) -> None:
   """Raises a ValueError where more bytes are wanted than are free.
 
   Args:
     wanted: bytes.
+    what: takes them, and what to ask for instead.
     free: bytes that there are; None: of this machine's memory.
   """
   free = free_memory() if free is None else free
   if wanted > free:
     raise ValueError(
-      f'takes {wanted // 10**8 / 10:.1f} GB of memory, {free / 1e9:.1f} are '
-      'free'
+      f'{what and what + ": "}takes {wanted // 10**8 / 10:.1f} GB of memory, '
+      f'{free / 1e9:.1f} are free'
     )
 
 

@@ -147,6 +147,8 @@ def _opened(path: str):
       if not container.streams.video:
         raise BadRecordError('holds no video stream')
       stream = container.streams.video[0]
+      if stream.codec_context is None:
+        raise BadRecordError('of a codec that FFmpeg does not know')
       stream.thread_type = 'NONE'
       stream.codec_context.options = {'err_detect': 'explode'}
       if stream.metadata.get('alpha_mode') == '1':

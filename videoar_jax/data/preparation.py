@@ -27,6 +27,8 @@ from videoar_jax.data.config import DataConfig, parse_source
 from videoar_jax.data.failures import BadDataError, BadRecordError, listing
 
 _VIDEOS_PER_SHARD = 256
+# What a process takes, and how often it holds a group of frames.
+_WORKER_BYTES, _COPIES = 10**8, 4
 
 
 def prepare_videos(
@@ -54,11 +56,7 @@ def prepare_videos(
   """
   fields.check_call(prepare_videos, locals())
   kind, root = parse_source(source)
-  if kind not in folder.SUFFIXES:
-    raise ValueError(
-      f'source={source!r}: only folder:PATH and images:PATH can be prepared'
-    )
-  array_record.check_size(height, width)
+  _check_videos(source, height, width, num_workers)
   if kind == 'images':
     min_frames = 1
   splits = folder.list_splits(root, split_file=split_file, kind=kind)
@@ -167,6 +165,20 @@ def prepare_features(
   )
 
 
+def _check_videos(source: str, height: int, width: int, num_workers: int):
+  if parse_source(source)[0] not in folder.SUFFIXES:
+    raise ValueError(
+      f'source={source!r}: only folder:PATH and images:PATH can be prepared'
+    )
+  array_record.check_size(height, width)
+  group = array_record.GROUP * height * width * 3
+  archive.check_memory(
+    max(num_workers, 1) * (_WORKER_BYTES + _COPIES * group),
+    f'{num_workers} workers at {height}x{width}; use a smaller num_workers or '
+    'size',
+  )
+
+
 def _check_features(kind: str, config, windows: int, flips: bool) -> None:
   if kind == 'features':
     raise ValueError(f'source={config.source!r}: wanted a source of videos')
@@ -176,14 +188,11 @@ def _check_features(kind: str, config, windows: int, flips: bool) -> None:
       'and mirrored it is of another class; use --windows=1 --noflips'
     )
   clips = max(config.batch_size, windows * (1 + flips))
-  sizes = (clips, config.num_frames, config.height, config.width, 3)
-  try:
-    archive.check_memory(math.prod(sizes))
-  except ValueError as error:
-    raise ValueError(
-      f'{clips} clips of {config.num_frames}x{config.height}x{config.width} at '
-      f'once: {error}; use a smaller batch_size, or fewer windows or frames'
-    ) from None
+  archive.check_memory(
+    math.prod((clips, config.num_frames, config.height, config.width, 3)),
+    f'{clips} clips of {config.num_frames}x{config.height}x{config.width} at '
+    'once; use a smaller batch_size, or fewer windows or frames',
+  )
 
 
 @dataclasses.dataclass(frozen=True)
