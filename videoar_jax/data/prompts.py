@@ -13,6 +13,7 @@ import tokenizers
 
 PADDING = -1  # fills a prompt's tokens up to their largest number
 _BYTES = 256
+_MOST_CHARACTERS = 20_000  # of a prompt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,12 +144,18 @@ def check_prompt(prompt: str) -> str:
   """A prompt without blanks around it.
 
   Raises:
-    ValueError: it is empty, or holds characters that are no text.
+    ValueError: it is empty, longer than anybody reads, or holds characters
+      that are no text.
   """
   text = prompt.strip()
   if not text:
     raise ValueError(
       f'prompt {prompt!r} is empty; say what the video is to show'
+    )
+  if len(text) > _MOST_CHARACTERS:
+    raise ValueError(
+      f'prompt {shortened(text)!r} has {len(text)} characters; use fewer than '
+      f'{_MOST_CHARACTERS}'
     )
   # Half of a pair of code units, and what ends a text elsewhere.
   wrong = re.search('[\ud800-\udfff\0]', text)
