@@ -3,7 +3,6 @@
 Nothing is inflated before its size is known and allowed; nothing is unpickled.
 """
 
-import lzma
 import math
 import os
 import zipfile
@@ -14,14 +13,15 @@ import numpy as np
 
 _MEMORY = '/proc/meminfo'
 _ENCRYPTED = 1  # bit of a member's flags
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _MOST_HEADER = 10_000  # characters of an array's description
+_KINDS = 'biufUS'  # of an array: bools, integers, floats, text
 _DAMAGE = (
   zipfile.BadZipFile,
   zlib.error,
-  lzma.LZMAError,
   EOFError,
   OSError,
-  NotImplementedError,  # a method of compression that Python does not know
+  NotImplementedError,  # a version of the format that Python does not know
   RuntimeError,
   ValueError,
 )
@@ -41,7 +41,7 @@ class Archive:
       path: of the file.
       fix: what the user can do if it is damaged, for messages.
     Raises:
-      ValueError: missing, or no whole zip file.
+      ValueError: missing, no whole zip file, or two members of one name.
     """
     self.path, self._fix = path, fix
     if not os.path.isfile(path):
@@ -50,6 +50,8 @@ class Archive:
       self._zip = zipfile.ZipFile(path)
     except _DAMAGE as error:
       raise self._damaged(error) from None
+    if len(set(self.names)) < len(self.names):
+      raise self._damaged('two members of one name')
 
   def __enter__(self) -> 'Archive':
     return self
@@ -86,8 +88,8 @@ class Archive:
     """An array of numbers or text, as `numpy.savez` stores it.
 
     Raises:
-      ValueError: missing, encrypted, damaged, of Python objects, larger than
-        it states, or than the memory that is free.
+      ValueError: missing, encrypted, damaged, of anything else, of another size
+        than it states, or larger than the memory that is free.
     """
     info = self._info(f'{name}.npy')
     try:
@@ -103,8 +105,10 @@ class Archive:
     wanted = math.prod(map(int, shape)) * dtype.itemsize
     if dtype.hasobject:
       raise ValueError('holds Python objects, which are never read')
+    if dtype.kind not in _KINDS or not dtype.itemsize:
+      raise ValueError(f'is of dtype {dtype}; wanted numbers or text')
     if wanted != stored:
-      raise ValueError(f'states {wanted} bytes and holds {stored}')
+      raise ValueError(f'states {wanted} bytes, holds {stored}')
     check_memory(wanted)
 
   def _info(self, name: str) -> zipfile.ZipInfo:
@@ -115,6 +119,9 @@ class Archive:
       raise self._damaged(f'no {name} in it, only {there}') from None
     if info.flag_bits & _ENCRYPTED:
       raise self._damaged(f'{name} is encrypted')
+    # Others have no bound on what a few of their bytes may become.
+    if info.compress_type not in _METHODS:
+      raise self._damaged(f'{name} is compressed by a method other than zip')
     return info
 
   def _damaged(self, why: Any) -> ValueError:
@@ -132,8 +139,7 @@ def check_memory(wanted: int, *, free: int | None = None) -> None:
   free = free_memory() if free is None else free
   if wanted > free:
     raise ValueError(
-      f'takes {wanted // 10**8 / 10:.1f} GB of memory, {free / 1e9:.1f} are '
-      'free'
+      f'takes {wanted / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free'
     )
 
 
@@ -148,6 +154,7 @@ def free_memory() -> int:
 
 
 def _header(file) -> tuple[tuple[int, ...], np.dtype]:
+  """Shape and dtype of an array, its place in the file after them."""
   version = np.lib.format.read_magic(file)
   reader = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -155,7 +162,12 @@ def _header(file) -> tuple[tuple[int, ...], np.dtype]:
   }.get(version)
   if reader is None:
     raise ValueError(f'an array of format {version}')
-  shape, _, dtype = reader(file, max_header_size=_MOST_HEADER)
+  try:
+    shape, _, dtype = reader(file, max_header_size=_MOST_HEADER)
+  except Exception as error:  # it is parsed as Python, which may raise anything
+    raise ValueError(f'no header of an array ({_brief(error)})') from None
+  if min(shape, default=0) < 0:
+    raise ValueError(f'states the shape {shape}')
   return shape, dtype
 
 

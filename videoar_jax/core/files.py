@@ -5,8 +5,8 @@ of permissions) is checked there alone.
 """
 
 import contextlib
-import errno
 import json
+import math
 import os
 import pathlib
 import tempfile
@@ -17,22 +17,24 @@ from etils import epath
 
 from videoar_jax.core import structure
 
-_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _MOST_TEXT = 2**28  # bytes; no list of videos or captions is longer
+_MOST_DEPTH = 100  # of lists and objects of JSON within one another
 
 
 def read_text(path: Any) -> str:
   """Reads UTF-8, with or without a byte-order mark.
 
   Raises:
-    ValueError: there is no such file, or it is not UTF-8 (the line is named),
-      or too long to be text.
+    ValueError: there is no such file, it is not UTF-8 (the line is named), or
+      too long to be text.
   """
   path = epath.Path(path)
   if not path.exists():
     raise ValueError(f'{path}: no such file')
   if path.is_dir():
     raise ValueError(f'{path}: a folder; wanted a file')
+  if _is_local(path) and not os.path.isfile(path):
+    raise ValueError(f'{path}: no plain file, of which the end would be known')
   if path.stat().length > _MOST_TEXT:
     raise ValueError(f'{path}: more than {_MOST_TEXT >> 20} MiB of text')
   data = path.read_bytes()
@@ -66,7 +68,10 @@ def parse_json(
   """As `read_json`, of text that `where` calls by a name."""
   fix = fix and f'; {fix}'
   try:
-    value = json.loads(text, parse_constant=_no_number)
+    value = json.loads(
+      text, parse_constant=_number, parse_float=_number, parse_int=_whole
+    )
+    _check_depth(value)
   except (ValueError, RecursionError) as error:
     why = 'nested too deeply' if isinstance(error, RecursionError) else error
     raise ValueError(f'{where}: not JSON ({why}){fix}') from None
@@ -77,25 +82,53 @@ def parse_json(
   return value
 
 
-def _no_number(name: str) -> None:
-  raise ValueError(f'{name} is no number of JSON')
+def _number(text: str) -> float:
+  value = float(text)
+  if not math.isfinite(value):
+    raise ValueError(f'{text} is no number of JSON')
+  return value
 
 
-def output_file(path: Any, *, inputs: Iterable[Any] = ()) -> pathlib.Path:
+def _whole(text: str) -> int:
+  value = int(text)
+  if abs(value) >= 2**63:
+    raise ValueError(f'a number of {len(text)} digits')
+  return value
+
+
+def _check_depth(value: Any) -> None:
+  """Raises where what walks through a value would run out of stack."""
+  level = [value]
+  for _ in range(_MOST_DEPTH):
+    level = [
+      inner
+      for outer in level
+      if isinstance(outer, dict | list)
+      for inner in (outer.values() if isinstance(outer, dict) else outer)
+    ]
+    if not level:
+      return
+  raise ValueError(f'nested more than {_MOST_DEPTH} deep')
+
+
+def output_file(
+  path: Any, *, inputs: Iterable[Any] = (), flag: str = 'out'
+) -> pathlib.Path:
   """The path of a file to write, checked before any work begins.
 
   Args:
     path: its folder must exist; a file there will be replaced.
     inputs: what the command reads, which it must not write over.
+    flag: that the path was given with, for messages.
   Raises:
-    ValueError: no such folder, a folder of that name, or one of the inputs.
-    OSError: nothing may be written there.
+    ValueError: no such folder, a folder of that name, one of the inputs, or
+      nothing may be written there.
   """
-  found = pathlib.Path(path)
+  found, given = pathlib.Path(path), f'--{flag}={path}'
   if not found.parent.is_dir():
-    raise ValueError(f'--out={path}: no folder {found.parent}; make it first')
+    raise ValueError(f'{given}: no folder {found.parent}; make it first')
   if found.is_dir():
-    raise ValueError(f'--out={path}: a folder; give the name of a file in it')
+    raise ValueError(f'{given}: a folder; give the name of a file in it')
   check_replaceable(found, inputs=inputs)
   _probe(found.resolve().parent)
   return found
@@ -109,8 +142,11 @@ def check_replaceable(path: Any, *, inputs: Iterable[Any] = ()) -> None:
     inputs: files that the command reads, and folders all of whose files it
       reads.
   """
-  if os.path.exists(path) and not os.path.isfile(path):
-    raise ValueError(f'{path}: no plain file; give another name, or move it')
+  if os.path.exists(path):
+    if not os.path.isfile(path):
+      raise ValueError(f'{path}: no plain file; give another name, or move it')
+    if not os.access(path, os.W_OK):
+      raise ValueError(f'{path}: may not be written; give another name')
   _check_apart(path, inputs)
 
 
@@ -118,11 +154,11 @@ def output_folder(path: Any, *, inputs: Iterable[Any] = ()) -> epath.Path:
   """The path of a folder to write into, made later; checks of `output_file`.
 
   Raises:
-    ValueError: a file of that name, or one of the inputs.
-    OSError: nothing may be written there.
+    ValueError: a file of that name, one of the inputs, or nothing may be
+      written there.
   """
   found = epath.Path(path)
-  if '://' in str(path):
+  if not _is_local(path):
     return found
   if found.exists() and not found.is_dir():
     raise ValueError(f'{path}: a file; give a folder')
@@ -140,22 +176,42 @@ def _check_apart(out: Any, inputs: Iterable[Any]) -> None:
   for path in filter(None, inputs):
     if not (os.path.exists(path) and os.path.exists(out)):
       continue
-    inside = os.path.isfile(out) and pathlib.Path(
-      os.path.realpath(out)
-    ).is_relative_to(os.path.realpath(path))
+    real = pathlib.Path(os.path.realpath(out))
+    inside = real.is_file() and real.is_relative_to(os.path.realpath(path))
     if inside or os.path.samefile(path, out):
       raise ValueError(f'{out} is {path}, which is read; write somewhere else')
 
 
+def _is_local(path: Any) -> bool:
+  return '://' not in str(path)
+
+
 def _probe(folder: pathlib.Path) -> None:
-  """Raises an OSError, of the folder, where no file can be made."""
+  """Raises a ValueError where no file can be made."""
   try:
     with tempfile.TemporaryFile(dir=folder):
       pass
-  except FileNotFoundError:  # /proc says this of itself
-    raise PermissionError(errno.EACCES, 'not a place', str(folder)) from None
   except OSError as error:
-    raise OSError(error.errno, error.strerror, str(folder)) from None
+    raise ValueError(
+      f'{folder}: no file can be made there ({error.strerror}); give another '
+      'place'
+    ) from None
+
+
+@contextlib.contextmanager
+def named(path: Any, *, partial: Any = None) -> Iterator[None]:
+  """Gives errors of writing, as of a full disk, the name of the file.
+
+  Args:
+    path: of the file.
+    partial: what it is called until it is complete.
+  """
+  try:
+    yield
+  except OSError as error:
+    if error.errno is None or error.filename not in (None, str(partial)):
+      raise
+    raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextlib.contextmanager
@@ -163,20 +219,16 @@ def replacing(path: Any) -> Iterator[pathlib.Path]:
   """Gives a name to write to, which takes the place of `path` at the end.
 
   Left by an error, nothing stays behind, and `path` is as it was. A symbolic
-  link is followed. An error of the disk names `path`.
+  link is followed.
   """
   target = pathlib.Path(os.path.realpath(path))
   # The suffix stays: writers of pictures and videos go by it.
   partial = target.with_name(f'.{target.stem}.partial{target.suffix}')
   try:
-    yield partial
-    os.replace(partial, target)
-  except BaseException as error:
+    with named(path, partial=partial):
+      yield partial
+      os.replace(partial, target)
+  except BaseException:
     with contextlib.suppress(OSError):
       partial.unlink(missing_ok=True)
-    if isinstance(error, OSError) and (
-      error.filename == str(partial)
-      or (error.filename is None and error.errno in _FULL)
-    ):
-      raise OSError(error.errno, error.strerror, str(path)) from error
     raise
