@@ -1,5 +1,8 @@
 """Reading and writing videos."""
 
+import pathlib
+
+import disk
 import numpy as np
 import pytest
 from PIL import Image
@@ -118,3 +121,73 @@ def test_contact_sheet_shows_the_chosen_frames(tmp_path):
 def test_unfit_videos_are_refused(call, word):
   with pytest.raises(ValueError, match=word):
     call(_video())
+
+
+WRITERS = {
+  'a.mp4': media.write_mp4,
+  'a.gif': media.write_gif,
+  'a.webp': media.write_webp,
+  'a.png': lambda path, video: media.write_contact_sheet(path, [video]),
+}
+
+
+@pytest.mark.parametrize('limit', [10, 2000])
+@pytest.mark.parametrize('name', WRITERS)
+def test_a_full_disk_names_the_file_and_leaves_what_was_there(
+  tmp_path, name, limit
+):
+  video = np.random.default_rng(0).integers(0, 256, (40, 34, 46, 3), np.uint8)
+  (tmp_path / name).write_text('older')
+  with disk.full(limit), pytest.raises(OSError, match=f"large.*{name}'"):
+    WRITERS[name](tmp_path / name, video)
+  assert [path.name for path in tmp_path.iterdir()] == [name]
+  assert (tmp_path / name).read_text() == 'older'
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_a_place_that_takes_no_file_is_named(tmp_path, name):
+  for place in (tmp_path / 'absent', pathlib.Path('/proc')):
+    with pytest.raises(OSError, match=f"{place}/{name}'"):
+      WRITERS[name](place / name, _video())
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, KeyError])
+def test_a_video_cut_short_is_none_and_a_live_one_can_be_played(
+  tmp_path, error
+):
+  path, live = tmp_path / 'a.mp4', tmp_path / 'live.mp4'
+  for writer in (media.Mp4Writer(path), media.Mp4Writer(live, live=True)):
+    with pytest.raises(error), writer:
+      writer.add(_video(frames=5))
+      raise error
+  assert [path.name for path in tmp_path.iterdir()] == ['live.mp4']
+  assert len(media.read_video(live)) == 5
+
+
+def test_the_first_error_of_a_live_video_is_told(tmp_path):
+  """Not that it cannot be completed, either."""
+  video = np.random.default_rng(0).integers(0, 256, (40, 34, 46, 3), np.uint8)
+  path = tmp_path / 'a.mp4'
+  writer = media.Mp4Writer(path, live=True)
+  with disk.full(9000), pytest.raises(KeyError, match='first'), writer:
+    with pytest.raises(OSError, match="large.*a.mp4'"):
+      writer.add(video)
+    raise KeyError('first')
+  assert 1 <= len(media.read_video(path)) < 40
+
+
+def test_frame_rates_that_no_file_can_state_are_refused(tmp_path):
+  for fps in (float('inf'), float('nan'), 1e-9, 0, -1, 1e9):
+    for name in ('a.mp4', 'a.gif', 'a.webp'):
+      with pytest.raises(ValueError, match=f'fps={fps}: wanted'):
+        WRITERS[name](tmp_path / name, _video(), fps=fps)
+  for fps in media.FRAME_RATES.values():
+    for name in ('a.mp4', 'a.gif', 'a.webp'):
+      WRITERS[name](tmp_path / name, _video(frames=2), fps=fps)
+    assert len(media.read_video(tmp_path / 'a.mp4')) == 2
+
+
+def test_a_video_has_the_name_of_one(tmp_path):
+  with pytest.raises(ValueError, match='must end in .mp4'):
+    media.Mp4Writer(tmp_path / 'a.webm')

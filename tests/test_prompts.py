@@ -58,13 +58,17 @@ def test_a_tokenizer_is_read_from_a_file(tmp_path):
   [
     ('', "prompt '' is empty"),
     (' \n', 'is empty'),
+    ('a \udcff cat', r"'a .udcff cat': character 3 is no text"),
+    ('a cat\0', 'character 6 is no text'),
+    ('\udcff' * 99, 'character 1 is no text'),
     ('wxyz ' * 9, 'tokens, the generator reads 12'),
-    ('a \udcff', r"prompt 'a \\udcff': character 3"),
+    ('wxyz ' * 200_000, '999999 characters; use fewer than 20000'),
   ],
 )
 def test_prompts_that_cannot_be_read_are_refused(prompt, message):
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(ValueError, match=message) as refusal:
     ENCODER.encode(prompt)
+  assert len(str(refusal.value).encode()) < 200
 
 
 def test_other_refusals():

@@ -104,26 +104,26 @@ def test_greedy_rollout_takes_the_likelier_bits_of_both_passes(case):
   assert plain.sum() > 0  # guidance did decide some bits
 
 
-def test_without_guidance_one_pass_decides(params):
+@pytest.fixture(scope='module')
+def unguided(params):
   gamma = np.ones((3, 4), np.float32)
-  out = sample(
+  return sample(
     params, LABEL, jnp.arange(3), gamma, guided=False, temperature=0.0
   )
-  logits = teacher_forced(params, out.bits, LABEL)
+
+
+def test_without_guidance_one_pass_decides(params, unguided):
+  logits = teacher_forced(params, unguided.bits, LABEL)
   margin = logits[..., 1] - logits[..., 0]
   clear = jnp.abs(margin) > 1e-4
-  bits = to_plan_order(out.bits, PLAN)
+  bits = to_plan_order(unguided.bits, PLAN)
   np.testing.assert_array_equal((margin > 0)[clear], bits[clear] > 0.5)
 
 
-def test_sampled_bits_stand_for_the_features_that_were_fed(params):
-  gamma = np.ones((3, 4), np.float32)
-  out = sample(
-    params, LABEL, jnp.arange(3), gamma, guided=False, temperature=1.0
-  )
+def test_sampled_bits_stand_for_the_features_that_were_fed(unguided):
   # One is compiled whole and the other by parts: sums may round apart.
   np.testing.assert_allclose(
-    out.f_bthwd, decode_scales(out.bits, tiny.SCALES), atol=1e-6
+    unguided.f_bthwd, decode_scales(unguided.bits, tiny.SCALES), atol=1e-6
   )
 
 
@@ -207,7 +207,8 @@ def test_corruption_and_rollout_agree_on_what_a_token_starts_from(params):
   """Clean training inputs are those the rollout would feed."""
   f = jax.random.normal(jax.random.key(3), (3, 3, 3, 5, tiny.NUM_BITS))
   ratio = jnp.zeros((3, 3, len(tiny.SCALES)))
-  batch = corrupt(f, ratio, jax.random.key(0), plan=PLAN)
+  clean = jax.jit(functools.partial(corrupt, plan=PLAN))
+  batch = clean(f, ratio, jax.random.key(0))
   bits, start = [], 0
   for h, w in tiny.SCALES:
     rows = [

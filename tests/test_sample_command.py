@@ -124,11 +124,12 @@ BAD_INPUTS = [
   (('--prompt=\udcff',), 'is no text'),
   (('--prompt=a cat\0',), 'is no text'),
   (('--prompt=a cat', '--prompt= '), 'is empty'),
+  ((f'--prompt={"cat " * 250_000}',), '999999 characters'),
   (('--size=big',), 'HEIGHTxWIDTH'),
   (('--guidance=strong',), "guidance='strong'"),
   (('--out=text.txt',), 'a file'),
   (('--out=text.txt/x',), 'text.txt is a file'),
-  (('--out=/proc/x',), '/proc: no file can be made'),
+  (('--out=/proc/x',), '/proc: '),
   (('--out=gs://bucket/x',), 'a local folder'),
   (('--out=generator',), 'which is read'),
 ]
@@ -154,7 +155,6 @@ HUGE = 4 * 10**9 + 1
 REFUSED = [
   (('--class=lefty',), 'did you mean left'),
   (('--prompt=a cat',), 'knows classes alone'),
-  ((f'--prompt={"cat " * 250_000}',), 'knows classes alone'),
   (('--num_frames=16',), 'use 17'),
   (('--num_frames=18', '--stream'), 'use 17'),
   (('--size=40x40',), '40×40'),

@@ -87,6 +87,9 @@ def test_shots_share_frames_and_draw_anew(generator, stream):
   three = _joined(stream.shots(labels, num_shots=3, overlap=5))
   assert three.shape[1] == FRAMES + 2 * (FRAMES - 5)
   np.testing.assert_array_equal(three[:, :FRAMES], first)
+  # The seed begins again at 0.
+  again = next(stream.video(labels, shot=2**32))
+  np.testing.assert_array_equal(again, first[:, :1])
   tokenizer = Tokenizer(generator.tokenizer, generator.nets['autoencoder'])
   given = tokenizer.encode(first[:, -5:])
   second = _joined(stream.video(labels, given=given, shot=1))

@@ -66,7 +66,7 @@ def test_shapes_are_one_plus_k(params, clip):
   assert run(params, f, 'decode').shape == clip.shape
 
 
-@pytest.mark.parametrize('chunks', [(1, 4, 8), (5, 8), (9, 4)])
+@pytest.mark.parametrize('chunks', [(1, 4, 8), (9, 4)])
 def test_streaming_encode_equals_whole(params, clip, chunks):
   whole, state, parts, start = run(params, clip, 'encode'), None, [], 0
   for size in chunks:
@@ -80,7 +80,7 @@ def test_streaming_encode_equals_whole(params, clip, chunks):
   )
 
 
-@pytest.mark.parametrize('chunks', [(1, 1, 2), (2, 2), (3, 1)])
+@pytest.mark.parametrize('chunks', [(1, 1, 2), (2, 2)])
 def test_streaming_decode_equals_whole(params, chunks):
   f = jax.random.normal(jax.random.key(2), (2, 4, 3, 5, 5))
   whole, state, parts, start = run(params, f, 'decode'), None, [], 0
@@ -106,7 +106,7 @@ def test_a_changed_frame_changes_nothing_before_it(params, clip, frame):
 
 @pytest.mark.parametrize('frame', [0, 1, 3])
 def test_a_changed_latent_changes_no_pixel_before_it(params, frame):
-  f = jax.random.normal(jax.random.key(3), (1, 4, 3, 5, 5))
+  f = jax.random.normal(jax.random.key(3), (2, 4, 3, 5, 5))
   before = run(params, f, 'decode')
   after = run(params, f.at[:, frame].add(1.0), 'decode')
   first = 0 if frame == 0 else 1 + (frame - 1) * CONFIG.time_factor
@@ -162,5 +162,7 @@ def test_impossible_configs_are_refused(change, named):
 def test_frames_off_the_grid_are_refused_with_the_nearest_that_fit():
   with pytest.raises(ValueError, match='num_frames=16: .* use 17'):
     CONFIG.latent_frames(16)
+  with pytest.raises(ValueError, match=f'use 4{"0" * 398}1'):
+    CONFIG.latent_frames(4 * 10**399)
   with pytest.raises(ValueError, match='needs 12×20'):
     CONFIG.check_resolution(16, 16)

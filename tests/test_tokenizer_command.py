@@ -255,7 +255,7 @@ BAD_INPUTS = [
   ((*ENCODE, CLIP, '--out=runs'), 'a folder'),
   ((*ENCODE, CLIP, '--out=text.avi/x'), 'no folder text.avi'),
   ((*ENCODE, CLIP, '--out=absent/x'), 'no folder absent'),
-  ((*ENCODE, CLIP, '--out=/proc/x'), '/proc: no file can be made'),
+  ((*ENCODE, CLIP, '--out=/proc/x'), '/proc: '),
   ((*ENCODE, CLIP, '--out=/dev/null'), 'no plain file'),
   ((*ENCODE, CLIP, f'--out={TOKENIZER}/config.json'), 'which is read'),
 ]

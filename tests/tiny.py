@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from videoar_jax.core.mesh import unbox
 from videoar_jax.plan.next_scale import next_scale_plan
@@ -52,13 +53,16 @@ def transformer_params(seed=0, *, plan=None, **changes):
   model = transformer(**changes)
   inputs = jnp.zeros((1, plan.num_tokens, NUM_BITS))
 
-  @jax.jit
   def init(key):
     condition = blank_condition(model.config, 1)
-    params = unbox(model.init(key, inputs, condition, plan=plan)['params'])
-    return jax.tree.map(
-      lambda x: x + 0.2 * jax.random.normal(jax.random.key(x.size), x.shape),
-      params,
-    )
+    return unbox(model.init(key, inputs, condition, plan=plan)['params'])
 
-  return init(jax.random.key(seed))
+  rng = np.random.default_rng(seed)
+
+  def draw(path, x):
+    gain = 1.0 if path[-1].key == 'scale' else 0.0
+    return jnp.float32(gain + 0.3 * rng.normal(size=x.shape))
+
+  # No initialiser is compiled.
+  shapes = jax.eval_shape(init, jax.random.key(0))
+  return jax.tree_util.tree_map_with_path(draw, shapes)

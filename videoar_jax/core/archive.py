@@ -142,7 +142,7 @@ def check_memory(
   free = free_memory() if free is None else free
   if wanted > free:
     raise ValueError(
-      f'{what and what + ": "}takes {wanted // 10**8 / 10:.1f} GB of memory, '
+      f'{what and what + ": "}takes {-(-wanted // 10**8) / 10:.1f} GB of memory, '
       f'{free / 1e9:.1f} are free'
     )
 

@@ -186,10 +186,11 @@ def check_replaceable(path: Any, *, inputs: Iterable[Any] = ()) -> None:
     inputs: files that the command reads, and folders all of whose files it
       reads.
   """
-  if os.path.exists(path) and not os.path.isfile(path):
-    raise ValueError(f'{path}: no plain file; give another name, or move it')
-  if os.path.exists(path) and not os.access(path, os.W_OK):
-    raise ValueError(f'{path}: may not be written; give another name')
+  if os.path.exists(path):
+    if not os.path.isfile(path):
+      raise ValueError(f'{path}: no plain file; give another name, or move it')
+    if not os.access(path, os.W_OK):
+      raise ValueError(f'{path}: may not be written; give another name')
   _check_apart(path, inputs)
 
 
@@ -223,9 +224,8 @@ def _check_apart(out: Any, inputs: Iterable[Any]) -> None:
   for path in filter(None, inputs):
     if not (os.path.exists(path) and os.path.exists(out)):
       continue
-    inside = os.path.isfile(out) and pathlib.Path(
-      os.path.realpath(out)
-    ).is_relative_to(os.path.realpath(path))
+    real = pathlib.Path(os.path.realpath(out))
+    inside = real.is_file() and real.is_relative_to(os.path.realpath(path))
     if inside or os.path.samefile(path, out):
       raise ValueError(f'{out} is {path}, which is read; write somewhere else')
 
@@ -247,12 +247,17 @@ def _probe(folder: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def named(path: Any) -> Iterator[None]:
-  """Gives errors of writing, as of a full disk, the name of the file."""
+def named(path: Any, *, partial: Any = None) -> Iterator[None]:
+  """Gives errors of writing, as of a full disk, the name of the file.
+
+  Args:
+    path: of the file.
+    partial: what it is called until it is complete.
+  """
   try:
     yield
   except OSError as error:
-    if error.errno is None or error.filename is not None:
+    if error.errno is None or error.filename not in (None, str(partial)):
       raise
     raise OSError(error.errno, error.strerror, str(path)) from error
 
@@ -262,18 +267,16 @@ def replacing(path: Any) -> Iterator[pathlib.Path]:
   """Gives a name to write to, which takes the place of `path` at the end.
 
   Left by an error, nothing stays behind, and `path` is as it was. A symbolic
-  link is followed. An error of the disk names `path`.
+  link is followed.
   """
   target = pathlib.Path(os.path.realpath(path))
   # The suffix stays: writers of pictures and videos go by it.
   partial = target.with_name(f'.{target.stem}.partial{target.suffix}')
   try:
-    with named(path):
+    with named(path, partial=partial):
       yield partial
       os.replace(partial, target)
-  except BaseException as error:
+  except BaseException:
     with contextlib.suppress(OSError):
       partial.unlink(missing_ok=True)
-    if isinstance(error, OSError) and error.filename == str(partial):
-      raise OSError(error.errno, error.strerror, str(path)) from error
     raise

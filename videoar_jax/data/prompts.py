@@ -14,6 +14,7 @@ from videoar_jax.core import files
 
 PADDING = -1  # fills a prompt's tokens up to their largest number
 _BYTES = 256
+_MOST_CHARACTERS = 20_000  # of a prompt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,12 +143,18 @@ def check_prompt(prompt: str) -> str:
   """A prompt without blanks around it.
 
   Raises:
-    ValueError: it is empty, or holds characters that are no text.
+    ValueError: it is empty, longer than anybody reads, or holds characters
+      that are no text.
   """
   text = prompt.strip()
   if not text:
     raise ValueError(
       f'prompt {prompt!r} is empty; say what the video is to show'
+    )
+  if len(text) > _MOST_CHARACTERS:
+    raise ValueError(
+      f'prompt {shortened(text)!r} has {len(text)} characters; use fewer than '
+      f'{_MOST_CHARACTERS}'
     )
   _check_text('prompt', text)
   return text
