@@ -8,9 +8,12 @@ import pathlib
 from collections.abc import Sequence
 from fractions import Fraction
 
-import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from videoar_jax.core.lazy import Lazy
+
+av = Lazy('av')  # only files of videos need it
 
 # Frames per second that a file can state; bounds of `fields.Range`.
 FRAME_RATES = {'least': 0.01, 'most': 1000}
