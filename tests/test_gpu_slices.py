@@ -447,6 +447,10 @@ def test_smoke_of_gfvd(home, no_network):
   except pretrained.MissingWeightsError as error:
     pytest.skip(str(error))
   words = f'--back={home / "back"}', f'--workdir={home / "generator"}'
+  with pytest.raises(SystemExit, match='give --tokenizer'):
+    _run('open', 'generator', *words)
+  assert not (home / 'generator').exists()
+  words = (*words, f'--tokenizer={home / "tokenizer"}')
   assert _run('open', 'generator', *words) is None
   rng, path = np.random.default_rng(0), home / 'real.npz'
   about = {

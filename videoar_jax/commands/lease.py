@@ -5,7 +5,7 @@
     [--python_version=3.12] [--packages=…]
   bash launch/gpu_slices.sh run SLICE [--minutes=9] [--smoke]
   bash launch/gpu_slices.sh rows
-  bash launch/gpu_slices.sh open SLICE --workdir=runs/…
+  bash launch/gpu_slices.sh open SLICE --workdir=runs/… [--tokenizer=…]
 
 SLICE is kernels, tokenizer, generator or gfvd. `pack` fills gpu_bundle/ with
 what the slice brings along, at most 64 MiB with the code. `run`, on the GPU
@@ -27,7 +27,9 @@ _BUNDLE = FLAGS.text('bundle', 'gpu_bundle', 'Folder of what is brought.')
 _BACK = FLAGS.text('back', 'gpu_back', 'Folder of what came back, by slice.')
 _DATA = FLAGS.text('data', '', 'pack: folder of classes of clips.')
 _SPLIT_FILE = FLAGS.text('split_file', '', 'pack: list of training clips.')
-_TOKENIZER = FLAGS.text('tokenizer', '', 'pack: checkpoint of a tokenizer.')
+_TOKENIZER = FLAGS.text(
+  'tokenizer', '', 'pack, and open of a generator: checkpoint of a tokenizer.'
+)
 _GENERATOR = FLAGS.text('generator', '', 'pack: checkpoint of a generator.')
 _FEATURES = FLAGS.text('features', '', 'pack: of `evaluate features`.')
 _PYTHON = FLAGS.text('python_version', '3.12', "pack: the GPU machine's.")
@@ -127,7 +129,9 @@ def open_state(name: str) -> None:
   files.output_folder(workdir)
   if workdir.exists() and any(workdir.iterdir()):
     raise ValueError(f'--workdir={workdir}: not empty; give another')
-  returns.open_state(pathlib.Path(_BACK.value, name), workdir)
+  returns.open_state(
+    pathlib.Path(_BACK.value, name), workdir, tokenizer=_TOKENIZER.value
+  )
   print(f'{workdir} is as the slice left it')
 
 

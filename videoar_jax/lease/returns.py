@@ -11,9 +11,10 @@ import pathlib
 import re
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Sequence
 
-from videoar_jax.core import files, manifest, structure
+from videoar_jax.core import export, files, manifest, structure
 from videoar_jax.core.export import CHECKPOINTS, CONFIG
 
 MIB = 2**20
@@ -147,7 +148,9 @@ def pack_state(workdir: pathlib.Path, target: pathlib.Path) -> bool:
   steps = manifest.list_steps(workdir / CHECKPOINTS)
   if not steps:
     return False
-  names = [CONFIG, 'metrics.jsonl', f'{CHECKPOINTS}/{steps[-1]}']
+  # Of a generator's tokenizer the digests alone: its weights are brought.
+  tokenizer = f'{export.TOKENIZER}/{CONFIG}'
+  names = [CONFIG, 'metrics.jsonl', tokenizer, f'{CHECKPOINTS}/{steps[-1]}']
   with tarfile.open(target, 'w') as tar:
     for name in names:
       if (workdir / name).exists():
@@ -155,24 +158,53 @@ def pack_state(workdir: pathlib.Path, target: pathlib.Path) -> bool:
   return True
 
 
-def open_state(folder: pathlib.Path, workdir: pathlib.Path) -> None:
+def open_state(
+  folder: pathlib.Path, workdir: pathlib.Path, *, tokenizer: str = ''
+) -> None:
   """Makes a workdir of a state that came back; it replaces what is there.
 
+  Args:
+    folder: of what came back.
+    workdir: of the run.
+    tokenizer: of a generator: the checkpoint that it was trained over.
   Raises:
-    ValueError: none came back, it is damaged, or it is no such tar file.
+    ValueError: none came back, it is damaged, it is no such tar file, or the
+      tokenizer is missing or another.
   """
-  joined = workdir.with_name(f'{workdir.name}.{STATE}')
-  joined.parent.mkdir(parents=True, exist_ok=True)
-  join(folder, STATE, joined)
-  shutil.rmtree(workdir, ignore_errors=True)
-  try:
-    with tarfile.open(joined) as tar:
-      if sum(member.size for member in tar) > _MOST_STATE:
-        raise ValueError(f'{folder}: {STATE} unpacks to more than 4 GiB')
-      tar.extractall(workdir, filter='data')
-  except tarfile.TarError as error:
+  workdir.parent.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(dir=workdir.parent) as scratch:
+    joined, opened = pathlib.Path(scratch, STATE), pathlib.Path(scratch, 'run')
+    join(folder, STATE, joined)
+    try:
+      with tarfile.open(joined) as tar:
+        if sum(member.size for member in tar) > _MOST_STATE:
+          raise ValueError(f'{folder}: {STATE} unpacks to more than 4 GiB')
+        tar.extractall(opened, filter='data')
+    except tarfile.TarError as error:
+      raise ValueError(
+        f'{folder}: {STATE} is no such tar file: {error}'
+      ) from None
+    _put_tokenizer(folder, opened, tokenizer)
+    shutil.rmtree(workdir, ignore_errors=True)
+    opened.rename(workdir)
+
+
+def _put_tokenizer(folder: pathlib.Path, workdir: pathlib.Path, path: str):
+  """Puts a generator's tokenizer into its workdir, if it is the right one."""
+  wanted = export.tokenizer_digests(workdir)
+  if wanted is None:
+    return
+  shutil.rmtree(workdir / export.TOKENIZER)
+  if not path:
     raise ValueError(
-      f'{folder}: {STATE} is no such tar file: {error}'
-    ) from None
-  finally:
-    joined.unlink()
+      f'{folder}: the state of a generator; give --tokenizer, the checkpoint '
+      'that it was trained over'
+    )
+  loaded = export.load_weights(path, expect='tokenizer')
+  found = loaded.digests['autoencoder']
+  if found != wanted['autoencoder']:
+    raise ValueError(
+      f'{path}: the tokenizer with digest {found}; the generator was trained '
+      f'over {wanted["autoencoder"]}; give that one'
+    )
+  export.write_loaded(workdir / export.TOKENIZER, loaded)

@@ -170,7 +170,12 @@ def _restore(slice_: Slice, places: Places) -> dict[str, dict]:
   back = places.bundle / bundle_lib.BACK
   told = returns.returned(back)
   if slice_.state_mib and returns.STATE in told:
-    returns.open_state(back, places.work / 'run')
+    tokenizer = places.bundle / CONTENTS['tokenizer']
+    returns.open_state(
+      back,
+      places.work / 'run',
+      tokenizer=str(tokenizer) if tokenizer.is_dir() else '',
+    )
     note('going on from the state that was brought')
   if returns.ROWS not in told:
     return {}
