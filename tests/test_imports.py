@@ -20,6 +20,7 @@ ROOMS = (
   'evaluate',
   'train',
   'benchmark',
+  'lease',
   'commands',
 )
 # Modules beside the rooms -> the first room that may import them.

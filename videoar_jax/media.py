@@ -11,11 +11,13 @@ import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from videoar_jax.core import fields, files
+from videoar_jax.core.lazy import Lazy
+
+av = Lazy('av')  # only files of videos need it
 
 # Frames per second that a file can state; bounds of `fields.Range`.
 FRAME_RATES = {'least': 0.01, 'most': 1000}

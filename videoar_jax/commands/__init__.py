@@ -6,6 +6,7 @@ sample      python -m videoar_jax.sample
 evaluate    python -m videoar_jax.evaluate
 tokenizer   python -m videoar_jax.tokenizer
 benchmark   python -m videoar_jax.benchmark
+lease       python -m videoar_jax.lease
 report      python -m videoar_jax.report
 
 Each has `FLAGS`, and `main(words)` for what is left of the command line. They

@@ -17,6 +17,14 @@ SOURCE is synthetic, folder:PATH or array_record:PATH.
 
 measures what errors in a generator's first frame do to the next ones.
 
+    python -m videoar_jax.evaluate features --checkpoint=PATH \\
+      --out=real.npz [--protocol=NAME] [--data=SOURCE] [--num_videos=N]
+    python -m videoar_jax.evaluate samples --checkpoint=PATH \\
+      --features=real.npz --out=result.json
+
+The first keeps I3D's features of the real clips that a checkpoint would be
+measured with, the second measures a generator by them, without the clips.
+
 PATH is a folder of videos, or an .npz file with an array `videos`, uint8 or
 float 0..1, of shape (N, T, H, W, 3).
 """
@@ -30,6 +38,7 @@ from videoar_jax.evaluate import (
   exposure,
   i3d,
   protocols,
+  real_features,
   request,
   video_sets,
 )
@@ -98,6 +107,10 @@ _SHARE = FLAGS.number(
 )
 _SAVE = FLAGS.text('save', None, 'Folder for videos and a picture.')
 
+_FEATURES = FLAGS.text(
+  'features', None, 'samples: the file of features of real clips.'
+)
+
 _SETS_ONLY = (_REAL, _GENERATED, _PAIRED)
 _CHECKPOINT_ONLY = (
   _DATA,
@@ -113,6 +126,11 @@ _CHECKPOINT_ONLY = (
   _BASELINES,
   _H264,
   _SAVE,
+)
+# What of a checkpoint's evaluation needs, or chooses, the real clips.
+_OF_CLIPS = (
+  *(_DATA, _SPLIT_FILE, _NUM_VIDEOS, _SPLIT, _CAPTIONS),
+  *(_FVD, _BASELINES, _H264, _SAVE),
 )
 _SUMMARY = (
   'fvd',
@@ -133,6 +151,14 @@ def main(words: list[str]) -> None:
   if words == ['exposure']:
     command.check_arguments([], (_CHECKPOINT, _OUT))
     evaluate_exposure()
+    return
+  if words == ['features']:
+    command.check_arguments([], (_CHECKPOINT, _OUT))
+    keep_features()
+    return
+  if words == ['samples']:
+    command.check_arguments([], (_CHECKPOINT, _FEATURES, _OUT))
+    evaluate_samples()
     return
   command.check_arguments(words, ())
   check_mode()
@@ -163,8 +189,34 @@ def evaluate_exposure() -> None:
   print(f'written to {out}')
 
 
+def keep_features() -> None:
+  """Writes I3D's features of the real clips for --checkpoint."""
+  out = files.output_file(_OUT.value)
+  if out.suffix != '.npz':
+    raise ValueError(f'--out={out}: an .npz file is written; name it so')
+  real_features.write(out, real_features.measure_real(_request()))
+  print(f'written to {out}')
+
+
+def evaluate_samples() -> None:
+  """Measures the samples of --checkpoint by --features."""
+  for flag in (_PROTOCOL, _NUM_FRAMES, *_OF_CLIPS):
+    if flag.present:
+      raise command.UsageError(
+        f'--{flag.name} with samples: --features decides; leave it out'
+      )
+  out = files.output_file(_OUT.value, inputs=(_FEATURES.value,))
+  real = real_features.read(_FEATURES.value)
+  result = real_features.measure_samples(_request(), real)
+  compare.write_json(out, result)
+  print_summary(result)
+  print(f'written to {out}')
+
+
 def check_mode() -> None:
   """Raises a UsageError unless the flags are those of one of both uses."""
+  if _FEATURES.present:
+    raise command.UsageError('--features goes with the word samples')
   needed = (_OUT,) if _CHECKPOINT.value else (_REAL, _GENERATED, _OUT)
   foreign = _SETS_ONLY if _CHECKPOINT.value else _CHECKPOINT_ONLY
   for flag in foreign:
@@ -183,9 +235,12 @@ def check_mode() -> None:
 
 def evaluate_checkpoint() -> dict:
   """Measures --checkpoint."""
+  return checkpoint.evaluate_checkpoint(_request())
+
+
+def _request() -> request.Request:
   names = {field.name for field in dataclasses.fields(request.Request)}
-  chosen = {name: FLAGS.values[name].value for name in names}
-  return checkpoint.evaluate_checkpoint(request.Request(**chosen))
+  return request.Request(**{name: FLAGS[name] for name in names})
 
 
 def evaluate_sets() -> dict:

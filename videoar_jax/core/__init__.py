@@ -6,6 +6,7 @@ fields      numbers within bounds, stated where a config declares them
 files       users' text and JSON, checked; outputs, written whole or not
 structure   what a JSON value must look like
 archive     zip archives and .npz, nothing inflated before its size is known
+lazy        packages that are imported on first use
 lock        one job at a time in a folder
 config      dataclass configs <-> ml_collections <-> JSON
 mesh        the device mesh, logical axis rules, sharding (the only such file)

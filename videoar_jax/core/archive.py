@@ -141,8 +141,10 @@ def check_memory(
   """
   free = free_memory() if free is None else free
   if wanted > free:
+    # Rounded up, and first of all, as a float may not hold it.
+    tenths = -(-wanted // 10**8)
     raise ValueError(
-      f'{what and what + ": "}takes {-(-wanted // 10**8) / 10:.1f} GB of memory, '
+      f'{what and what + ": "}takes {tenths / 10:.1f} GB of memory, '
       f'{free / 1e9:.1f} are free'
     )
 

@@ -16,11 +16,14 @@ class AttentionKernel(enum.StrEnum):
   XLA: one product over the whole mask.
   PREFIX: one product per block of queries over the keys it can see at most;
     skips what a block-causal mask forbids, exact, any backend.
+  CUDNN: cuDNN's fused product over the whole mask; NVIDIA GPUs, bfloat16 or
+    float16. Not run on a GPU yet.
   """
 
   AUTO = 'auto'
   XLA = 'xla'
   PREFIX = 'prefix'
+  CUDNN = 'cudnn'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +78,53 @@ def attend(
   return jnp.einsum('bnlm,bmnk->blnk', weights, v_bmnk)
 
 
+def fused_attention(
+  q_blnk: jax.Array,
+  k_blnk: jax.Array,
+  v_blnk: jax.Array,
+  *,
+  mask_bll: jax.Array | np.ndarray,
+  implementation: str = 'cudnn',
+) -> jax.Array:
+  """Self-attention by `jax.nn.dot_product_attention`.
+
+  cuDNN takes an even number of tokens: an odd one is filled up with one that
+  nobody sees.
+
+  Args:
+    q_blnk: queries.
+    k_blnk: keys.
+    v_blnk: values.
+    mask_bll: True where attention is allowed, broadcastable to (b, l, l).
+    implementation: 'cudnn' or 'xla'.
+
+  Returns:
+    (b, l, n, k).
+
+  Raises:
+    ValueError: what cuDNN cannot do.
+  """
+  length = q_blnk.shape[1]
+  if implementation == 'cudnn':
+    half = q_blnk.dtype in (jnp.bfloat16, jnp.float16)
+    if jax.default_backend() != 'gpu' or not half:
+      raise ValueError(
+        f"attention='cudnn': {q_blnk.dtype} on {jax.default_backend()}; it "
+        "needs bfloat16 on an NVIDIA GPU; use 'prefix'"
+      )
+  spare = length % 2
+  tokens = [(0, 0), (0, spare), (0, 0), (0, 0)]
+  mask_bll = jnp.asarray(mask_bll)
+  mask_bll = mask_bll if mask_bll.ndim == 3 else mask_bll[None]
+  mask_bll = jnp.pad(mask_bll, [(0, 0), (0, spare), (0, spare)])
+  out = jax.nn.dot_product_attention(
+    *(jnp.pad(x, tokens) for x in (q_blnk, k_blnk, v_blnk)),
+    mask=mask_bll[:, None],
+    implementation=implementation,
+  )
+  return out[:, :length]
+
+
 def block_attention(
   q_blnk: jax.Array,
   k_blnk: jax.Array,
@@ -100,6 +150,9 @@ def block_attention(
     (b, l, n, k).
   """
   dense = mask.dense()
+  if kernel == AttentionKernel.CUDNN:
+    whole = _combined(dense, extra_mask_bll, key_mask_bl)
+    return fused_attention(q_blnk, k_blnk, v_blnk, mask_bll=whole)
   if kernel == AttentionKernel.XLA:
     cuts = (0, len(dense))
   else:
@@ -107,11 +160,11 @@ def block_attention(
   parts = []
   for start, stop in zip(cuts[:-1], cuts[1:]):
     end = mask.visible_l[stop - 1]
-    part_mask = dense[start:stop, :end]
-    if extra_mask_bll is not None:
-      part_mask = part_mask & extra_mask_bll[:, start:stop, :end]
-    if key_mask_bl is not None:
-      part_mask = part_mask & key_mask_bl[:, None, :end]
+    part_mask = _combined(
+      dense[start:stop, :end],
+      None if extra_mask_bll is None else extra_mask_bll[:, start:stop, :end],
+      None if key_mask_bl is None else key_mask_bl[:, :end],
+    )
     parts.append(
       attend(
         q_blnk[:, start:stop],
@@ -121,6 +174,15 @@ def block_attention(
       )
     )
   return jnp.concatenate(parts, axis=1)
+
+
+def _combined(mask, extra_mask_blm=None, key_mask_bm=None):
+  """What a static mask (l, m) and those of each example allow together."""
+  if extra_mask_blm is not None:
+    mask = mask & extra_mask_blm
+  if key_mask_bm is not None:
+    mask = mask & key_mask_bm[:, None]
+  return mask
 
 
 @flax.struct.dataclass

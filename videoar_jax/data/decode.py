@@ -18,12 +18,14 @@ import os
 import struct
 from collections.abc import Iterator
 
-import av
 import numpy as np
 
 from videoar_jax import media
+from videoar_jax.core.lazy import Lazy
 from videoar_jax.data import pictures, transforms
 from videoar_jax.data.failures import BadRecordError
+
+av = Lazy('av')  # only files of videos need it
 
 _UNEVEN = 1.5  # longest over shortest time between frames of a variable rate
 

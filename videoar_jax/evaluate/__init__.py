@@ -8,6 +8,7 @@ video_sets      reads a set of videos from a folder or an .npz file
 compare         two sets of videos to one dictionary of metrics
 checkpoint      a trained tokenizer or generator to one dictionary of metrics
 request         what of a checkpoint is measured, resolved and checked
+real_features   I3D's features of real clips in a file, and gFVD by them
 windows         the real clips of a data source
 baselines       what a figure is held against, at the same number of videos
 h264            clips as H.264 at a tokenizer's number of bits

@@ -11,10 +11,12 @@ import tempfile
 from fractions import Fraction
 from typing import NamedTuple
 
-import av
 import numpy as np
 
 from videoar_jax import media
+from videoar_jax.core.lazy import Lazy
+
+av = Lazy('av')
 
 _FPS = 25  # only scales the bit rate
 _ROUNDS = 8  # of two passes, at rates that close in on the number of bits
