@@ -202,8 +202,8 @@ def _write_tokens(root: pathlib.Path, clip_bTHWc: np.ndarray) -> None:
   with TokenWriter(
     str(root / 'tokens' / '0.tokens'), digest=tokenizer.digest, fps=8.0
   ) as writer:
-    writer.add(tokenizer.encode(clip_bTHWc))
-    writer.close(num_frames=clip_bTHWc.shape[1])
+    bits = tokenizer.encode(clip_bTHWc)
+    writer.add(bits, num_frames=clip_bTHWc.shape[1])
 
 
 def _write_run(root: pathlib.Path) -> None:
