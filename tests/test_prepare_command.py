@@ -1,5 +1,6 @@
 """data.prepare as it is typed: bad flags, bad places, interruption, disks."""
 
+import io
 import json
 import os
 import pathlib
@@ -133,6 +134,16 @@ def test_what_was_done_is_said(capsys, caplog, pictures, tmp_path):
   assert 'skipped a/bad.png: empty file' in caplog.text
   assert run(*flags) is None
   assert 'complete already, nothing to do' in capsys.readouterr().out
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch):
+  screen = io.StringIO()
+  screen.isatty = lambda: True
+  monkeypatch.setattr('sys.stderr', screen)
+  watch = work.Watch(3, max_bad_share=1)
+  list(watch.over([('x', 0, b'', '')]))
+  watch.close()
+  assert '| 1/3 [' in screen.getvalue() and screen.getvalue().endswith('\n')
 
 
 def test_progress_is_a_line_now_and_then(capsys, monkeypatch):
@@ -357,6 +368,9 @@ def test_files_that_have_changed_are_told_as_such(pictures, tmp_path):
   (source / 'a' / '00.png').write_bytes(b'')
   said = run(*_flags(source, tmp_path / 'out'))
   assert 'was prepared from other files than are there now' in said
+  # What the user has typed comes first.
+  said = run(*_flags(source, tmp_path / 'out'), '--width=32')
+  assert 'was prepared with width=64, now 32' in said
 
 
 def test_a_worker_that_is_killed_is_one_line():
