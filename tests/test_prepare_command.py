@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 from PIL import Image
+from processes import children, wait_for
 
 from videoar_jax.commands import prepare
 from videoar_jax.core import command, lock
-from videoar_jax.data import folder, preparation, shards, work
+from videoar_jax.data import folder, preparation, shards
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import BadDataError
 
@@ -133,15 +134,6 @@ def test_what_was_done_is_said(capsys, caplog, pictures, tmp_path):
   assert 'skipped a/bad.png: empty file' in caplog.text
   assert run(*flags) is None
   assert 'complete already, nothing to do' in capsys.readouterr().out
-
-
-def test_progress_is_a_line_now_and_then(capsys, monkeypatch):
-  monkeypatch.setattr(work, '_LINE_EVERY_S', 0)
-  watch = work.Watch(3, max_bad_share=1)
-  watch.reuse(1, {})
-  list(watch.over([('x', 0, b'', ''), ('y', 0, None, 'bad')]))
-  said = capsys.readouterr().err
-  assert '2/3 videos, ' in said and '3/3 videos, 0 s left' in said
 
 
 @pytest.mark.parametrize('train_on', ['all', 'none but a typo'])
@@ -310,18 +302,6 @@ def test_a_damaged_plan_is_one_line(pictures, tmp_path, text):
   assert '\n' not in said
 
 
-def _wait_for(condition, what):
-  end = time.monotonic() + 30
-  while not condition():
-    assert time.monotonic() < end, f'{what} took too long'
-    time.sleep(0.05)
-
-
-def _children(process):
-  path = f'/proc/{process.pid}/task/{process.pid}/children'
-  return pathlib.Path(path).read_text().split()
-
-
 def test_an_interrupted_command_says_so_and_goes_on(tmp_path):
   large = tmp_path / 'large.png'
   Image.new('RGB', (600, 600)).save(large, compress_level=1)
@@ -337,9 +317,9 @@ def test_an_interrupted_command_says_so_and_goes_on(tmp_path):
     start_new_session=True,
   )
   # Two workers, which still import, and a tracker of their resources.
-  _wait_for(lambda: len(_children(process)) >= 3, 'the start')
+  wait_for(lambda: len(children(process)) >= 3, 'the start')
   for _ in range(5):
-    for child in _children(process):
+    for child in children(process):
       os.kill(int(child), signal.SIGINT)  # a terminal tells them, too
     time.sleep(0.05)
   os.killpg(process.pid, signal.SIGINT)
@@ -357,31 +337,6 @@ def test_files_that_have_changed_are_told_as_such(pictures, tmp_path):
   (source / 'a' / '00.png').write_bytes(b'')
   said = run(*_flags(source, tmp_path / 'out'))
   assert 'was prepared from other files than are there now' in said
-
-
-def test_a_worker_that_is_killed_is_one_line():
-  with pytest.raises(ChildProcessError) as caught:
-    list(work.ordered_map(os._exit, [3, 3], 1))
-  line = command.describe(caught.value)
-  assert 'a worker process was killed' in line and '\n' not in line
-
-
-def test_workers_end_with_a_parent_that_is_killed():
-  code = (
-    'import time\n'
-    'from videoar_jax.data import work\n'
-    'if __name__ == "__main__":\n'
-    '  for _ in work.ordered_map(time.sleep, [0] + [600] * 20, 2):\n'
-    '    print("begun", flush=True)\n'
-  )
-  process = subprocess.Popen(
-    [sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE
-  )
-  assert process.stdout.readline() == b'begun\n'
-  children = _children(process)
-  assert len(children) >= 3
-  process.kill()
-  process.wait()
-  _wait_for(
-    lambda: not any(os.path.exists(f'/proc/{x}') for x in children), 'the end'
-  )
+  # What the user has typed comes first.
+  said = run(*_flags(source, tmp_path / 'out'), '--width=32')
+  assert 'was prepared with width=64, now 32' in said

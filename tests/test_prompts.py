@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import tokenizers
 
 from videoar_jax.data.captions import PromptedSource, read_captions
 from videoar_jax.data.config import DataConfig
@@ -45,6 +46,9 @@ def test_a_tokenizer_is_read_from_a_file(tmp_path):
   assert read_tokenizer(str(path)) == JSON
   path.write_text('{"version": 2}')
   with pytest.raises(ValueError, match='tokenizer.json: not a JSON file of'):
+    read_tokenizer(str(path))
+  path.write_text(tokenizers.Tokenizer(tokenizers.models.BPE()).to_str())
+  with pytest.raises(ValueError, match='tokenizer.json: it knows no token'):
     read_tokenizer(str(path))
   path.write_bytes(b'{\n"x": "\xff"}')
   with pytest.raises(ValueError, match='line 2: byte 0xff is not UTF-8'):

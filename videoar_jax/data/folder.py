@@ -7,9 +7,11 @@ clips of one frame.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import pathlib
 import re
+from collections.abc import Iterable
 
 import numpy as np
 from absl import logging
@@ -208,8 +210,14 @@ def _scan(root: pathlib.Path, kind: str) -> tuple[tuple[str, ...], list[str]]:
   return tuple(sorted(filled)), names
 
 
-def _warn(what: str, names: list[str]) -> None:
+def _warn(what: str, names: Iterable[str]) -> None:
   """Counts and names what is left out, if anything is."""
+  _warn_once(what, tuple(names))
+
+
+@functools.cache
+def _warn_once(what: str, names: tuple[str, ...]) -> None:
+  """Each split is listed anew; to be told of the same once will do."""
   if names:
     more = ', …' if len(names) > _SHOWN else ''
     some = ', '.join(files.shown(name) for name in names[:_SHOWN])

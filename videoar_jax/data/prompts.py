@@ -90,11 +90,14 @@ def read_tokenizer(path: str) -> str:
 @functools.lru_cache(maxsize=4)
 def _parse(text: str, *, where: str = 'JSON') -> tokenizers.Tokenizer:
   try:
-    return tokenizers.Tokenizer.from_str(text)
+    found = tokenizers.Tokenizer.from_str(text)
   except Exception as error:  # the library raises nothing narrower
     raise ValueError(
       f'tokenizer={where}: not a JSON file of the library `tokenizers`: {error}'
     ) from error
+  if not found.get_vocab_size():
+    raise ValueError(f'tokenizer={where}: it knows no token; train it first')
+  return found
 
 
 @dataclasses.dataclass(frozen=True)
