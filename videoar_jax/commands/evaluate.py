@@ -22,6 +22,7 @@ float 0..1, of shape (N, T, H, W, 3).
 """
 
 import dataclasses
+from collections.abc import Callable
 
 from videoar_jax.core import cache, command, files
 from videoar_jax.evaluate import (
@@ -68,7 +69,10 @@ _SPLIT_FILE = FLAGS.text(
   'split_file', '', 'Official list of training videos, for --data=folder:PATH.'
 )
 _NUM_VIDEOS = FLAGS.count(
-  'num_videos', None, f'N of each set; default: {request.NUM_VIDEOS}.'
+  'num_videos',
+  None,
+  f'N of each set; default: {request.NUM_VIDEOS}.',
+  least=2,
 )
 _SPLIT = FLAGS.choice(
   'split', None, request.SPLITS, "Of the real clips; default: protocol's, train"
@@ -77,10 +81,14 @@ _GUIDANCE = FLAGS.text(
   'guidance', None, "As in videoar_jax.sample; default: the config's."
 )
 _TEMPERATURE = FLAGS.number(
-  'temperature', None, "Of the bits; default: the config's."
+  'temperature', None, "Of the bits; default: the config's.", least=0
 )
 _TOP_P = FLAGS.number(
-  'top_p', None, "As in videoar_jax.sample; default: the config's."
+  'top_p',
+  None,
+  "As in videoar_jax.sample; default: the config's.",
+  least=0.5,
+  most=1,
 )
 _CAPTIONS = FLAGS.text(
   'captions', None, "JSON-lines file of captions; default: the config's."
@@ -94,26 +102,27 @@ _H264 = FLAGS.switch(
   'h264', False, 'Adds the clips as H.264 at the bits of the tokenizer.'
 )
 _SHARE = FLAGS.number(
-  'share', 0.1, "exposure: of the first frame's bits that are flipped."
+  'share',
+  0.1,
+  "exposure: of the first frame's bits that are flipped.",
+  above=0,
+  most=0.5,
 )
 _SAVE = FLAGS.text('save', None, 'Folder for videos and a picture.')
 
-_SETS_ONLY = (_REAL, _GENERATED, _PAIRED)
-_CHECKPOINT_ONLY = (
-  _DATA,
-  _SPLIT_FILE,
-  _NUM_VIDEOS,
-  _SPLIT,
-  _GUIDANCE,
-  _TEMPERATURE,
-  _TOP_P,
-  _CAPTIONS,
-  _BATCH_SIZE,
-  _FVD,
-  _BASELINES,
-  _H264,
-  _SAVE,
-)
+# What each use of the command reads; the first flags it needs.
+_SETS = (_REAL, _GENERATED, _OUT, _PAIRED, _PROTOCOL, _NUM_FRAMES)
+_SETS += (_SEED, _WEIGHTS)
+_EXPOSURE = (_CHECKPOINT, _OUT, _SHARE, _DATA, _NUM_VIDEOS, _SPLIT)
+_EXPOSURE += (_BATCH_SIZE, _SEED)
+_MEASURE = (_CHECKPOINT, _OUT, _DATA, _SPLIT_FILE, _PROTOCOL, _NUM_VIDEOS)
+_MEASURE += (_NUM_FRAMES, _SPLIT, _SEED, _GUIDANCE, _TEMPERATURE, _TOP_P)
+_MEASURE += (_CAPTIONS, _BATCH_SIZE, _FVD, _BASELINES, _H264, _WEIGHTS, _SAVE)
+_USES = {
+  '--real and --generated': (3, _SETS),
+  '--checkpoint': (2, _MEASURE),
+  'exposure': (2, _EXPOSURE),
+}
 _SUMMARY = (
   'fvd',
   'fvd_inf',
@@ -130,22 +139,45 @@ _BESIDE = ('fvd', 'fvd_inf', 'kvd', 'psnr', 'ssim', 'lpips', 'bits_per_clip')
 
 def main(words: list[str]) -> None:
   cache.keep_programs()
-  if words == ['exposure']:
-    command.check_arguments([], (_CHECKPOINT, _OUT))
-    evaluate_exposure()
-    return
-  command.check_arguments(words, ())
-  check_mode()
-  out = files.output_file(_OUT.value, inputs=(_REAL.value, _GENERATED.value))
-  result = evaluate_checkpoint() if _CHECKPOINT.value else evaluate_sets()
+  use = chosen_use(words)
+  inputs = (_REAL, _GENERATED, _WEIGHTS, _SPLIT_FILE, _CAPTIONS)
+  out = files.output_file(_OUT.value, inputs=[x.value for x in inputs])
+  result = use()
   compare.write_json(out, result)
   print_summary(result)
   print(f'written to {_OUT.value}')
 
 
-def evaluate_exposure() -> None:
+def chosen_use(words: list[str]) -> Callable[[], dict]:
+  """What is to be measured.
+
+  Raises:
+    UsageError: a flag is missing, or one is given that nothing would read.
+  """
+  if words == ['exposure']:
+    name, use = 'exposure', evaluate_exposure
+  elif _CHECKPOINT.value:
+    name, use = '--checkpoint', evaluate_checkpoint
+  else:
+    name, use = '--real and --generated', evaluate_sets
+  needed, read = _USES[name]
+  command.check_arguments([] if name == 'exposure' else words, ())
+  for flag in read[:needed]:
+    if not flag.value:
+      either = ' (or --checkpoint)' if flag is _REAL else ''
+      raise command.UsageError(f'--{flag.name}{either} is missing')
+  known = {flag.name for flag in read}
+  for _, others in _USES.values():
+    for flag in others:
+      if flag.present and flag.name not in known:
+        raise command.UsageError(
+          f'--{flag.name} is read by nothing beside {name}; leave it out'
+        )
+  return use
+
+
+def evaluate_exposure() -> dict:
   """Measures the harm of errors in --checkpoint's first frame."""
-  out = files.output_file(_OUT.value)
   chosen = request.Request(
     checkpoint=_CHECKPOINT.value,
     data=_DATA.value,
@@ -155,30 +187,7 @@ def evaluate_exposure() -> None:
     seed=_SEED.value,
     fvd=False,
   )
-  result = exposure.measure_checkpoint(chosen, share=_SHARE.value)
-  compare.write_json(out, result)
-  for name in ('clean', 'flipped', 'harm'):
-    shown = ' '.join(f'{value:.4f}' for value in result[name])
-    print(f'{name}, nats a bit by frame from the second: {shown}')
-  print(f'written to {out}')
-
-
-def check_mode() -> None:
-  """Raises a UsageError unless the flags are those of one of both uses."""
-  needed = (_OUT,) if _CHECKPOINT.value else (_REAL, _GENERATED, _OUT)
-  foreign = _SETS_ONLY if _CHECKPOINT.value else _CHECKPOINT_ONLY
-  for flag in foreign:
-    if flag.present and _CHECKPOINT.value:
-      raise command.UsageError(
-        f'--{flag.name} compares two sets of videos and does not go with '
-        '--checkpoint; leave out one of both'
-      )
-    if flag.present:
-      raise command.UsageError(f'--{flag.name} needs --checkpoint')
-  for flag in needed:
-    if not flag.value:
-      either = ' (or --checkpoint)' if flag is _REAL else ''
-      raise command.UsageError(f'--{flag.name}{either} is missing')
+  return exposure.measure_checkpoint(chosen, share=_SHARE.value)
 
 
 def evaluate_checkpoint() -> dict:
@@ -193,19 +202,25 @@ def evaluate_sets() -> dict:
   protocol = (
     protocols.get_protocol(_PROTOCOL.value) if _PROTOCOL.value else None
   )
-  real = video_sets.load_videos(_REAL.value, num_frames=_NUM_FRAMES.value)
-  generated = video_sets.load_videos(
-    _GENERATED.value, num_frames=_NUM_FRAMES.value
-  )
+  frames = _NUM_FRAMES.value
+  if frames is not None and frames < i3d.MIN_FRAMES:
+    raise ValueError(
+      f'num_frames={frames}: FVD needs at least {i3d.MIN_FRAMES}; use more'
+    )
+  rules = protocol or protocols.get_protocol(protocols.DEFAULT)
+  model = None
+  if _WEIGHTS.value:
+    model = i3d.load_i3d(rules.i3d, path=_WEIGHTS.value)
+  real = video_sets.load_videos(_REAL.value, num_frames=frames)
+  generated = video_sets.load_videos(_GENERATED.value, num_frames=frames)
   # The sets are checked before the weights are read, which takes seconds.
   compare.check_sets(real, generated, protocol=protocol, paired=_PAIRED.value)
-  rules = protocol or protocols.get_protocol(protocols.DEFAULT)
   result = compare.compare_sets(
     real,
     generated,
     protocol=protocol,
     paired=_PAIRED.value,
-    model=i3d.load_i3d(rules.i3d, path=_WEIGHTS.value),
+    model=model or i3d.load_i3d(rules.i3d),
     seed=_SEED.value,
   )
   return {**result, 'real': _REAL.value, 'generated': _GENERATED.value}
@@ -213,6 +228,10 @@ def evaluate_sets() -> dict:
 
 def print_summary(result: dict) -> None:
   """Prints the figures a reader looks for, one a line."""
+  for name in ('clean', 'flipped', 'harm'):
+    if found := result.get(name):
+      shown = ' '.join(f'{value:.4f}' for value in found)
+      print(f'{name}, nats a bit by frame from the second: {shown}')
   for name in _SUMMARY:
     if result.get(name) is not None:
       print(f'{name} {result[name]:.4f}')

@@ -166,6 +166,9 @@ def parse(own: Flags, argv: Sequence[str]) -> list[str]:
     ValueError: a config file that cannot be read or built.
   """
   flags.FLAGS.mark_as_parsed()  # Grain asks for it before it starts workers
+  _forget(own)
+  # Flags of configs read their keys there.
+  sys.argv, given = list(argv), sys.argv
   try:
     words = own.values(list(argv))[1:]
     for name in own.configs:
@@ -181,7 +184,18 @@ def parse(own: Flags, argv: Sequence[str]) -> list[str]:
     raise ValueError('--config: the config file ends the program') from None
   except Exception as error:  # whatever a config file may do
     raise ValueError(f'--config: {_one_line(error)}') from error
+  finally:
+    sys.argv = given
   return words
+
+
+def _forget(own: Flags) -> None:
+  """Lets nothing remain of an earlier command in this process."""
+  for name in [x for x in own.values if '.' in x]:
+    delattr(own.values, name)  # a config's key
+  own.values.unparse_flags()
+  for name in own.configs:
+    sys.modules.pop(f'{name}_config', None)
 
 
 def _quieten(verbosity: int) -> None:
