@@ -166,13 +166,7 @@ def chosen_use(words: list[str]) -> Callable[[], dict]:
     if not flag.value:
       either = ' (or --checkpoint)' if flag is _REAL else ''
       raise command.UsageError(f'--{flag.name}{either} is missing')
-  known = {flag.name for flag in read}
-  for _, others in _USES.values():
-    for flag in others:
-      if flag.present and flag.name not in known:
-        raise command.UsageError(
-          f'--{flag.name} is read by nothing beside {name}; leave it out'
-        )
+  FLAGS.check_read(read, by=name)
   return use
 
 
