@@ -1,6 +1,8 @@
 """The benchmark command: what it measures and what it refuses."""
 
 import json
+import operator
+import os
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -8,8 +10,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from videoar_jax.benchmark import process, training
-from videoar_jax.core.pretrained import MissingWeightsError
+from videoar_jax.benchmark import ceilings, process, training
+from videoar_jax.commands import benchmark
+from videoar_jax.core import command
 from videoar_jax.evaluate import i3d
 from videoar_jax.plan.next_scale import next_scale_plan
 from videoar_jax.transformer.config import TransformerConfig
@@ -17,10 +20,16 @@ from videoar_jax.transformer.config import TransformerConfig
 _CONFIG = """
 '''Tiny networks.'''
 
+import ml_collections
+
 from videoar_jax.train import defaults
 
 
 def get_config(variant=''):
+  if variant == 'bare':
+    return ml_collections.ConfigDict({'recipe': 'tokenizer'})
+  if variant == 'half':
+    return ml_collections.ConfigDict({'recipe': 'generator', 'data': {}})
   config = getattr(defaults, f'{variant}_config')()
   config.data.update(num_frames=9, height=8, width=8)
   if variant == 'tokenizer':
@@ -52,19 +61,24 @@ def config(tmp_path_factory):
 
 @pytest.fixture
 def generator(config):
-  return (
-    'sample',
-    f'--config={config}:generator',
-    f'--tokenizer={config}:tokenizer',
-  )
+  return f'--config={config}:generator', f'--tokenizer={config}:tokenizer'
 
 
-def _run(*arguments):
-  return subprocess.run(
-    [sys.executable, '-m', 'videoar_jax.benchmark', *arguments],
-    capture_output=True,
-    text=True,
-  )
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+  """measured(*arguments): the result, all measured in this process."""
+  monkeypatch.setattr(process, 'run_alone', lambda f, *values: f(*values))
+  # What the device can do at most is not looked at here.
+  monkeypatch.setattr(ceilings, '_BYTES', {'cpu': 2**20})
+  monkeypatch.setattr(ceilings, '_SIDE', {'cpu': 64})
+  out = tmp_path / 'x.json'
+
+  def run(*arguments):
+    argv = ['benchmark', *arguments, f'--out={out}']
+    assert command.run(benchmark, argv) is None
+    return json.loads(out.read_text())
+
+  return run
 
 
 def _hold(num_bytes):
@@ -81,30 +95,35 @@ def test_a_process_of_its_own_has_a_peak_of_its_own():
   assert little < 2**29
 
 
-def test_streams_are_measured_length_by_length(config, tmp_path):
-  out = tmp_path / 'x.json'
-  done = _run(
-    'tokenizer',
-    f'--config={config}:tokenizer',
-    '--frames=5,101',
-    f'--out={out}',
+def test_a_process_that_dies_is_named_with_its_measurement():
+  with pytest.raises(ValueError, match=r'_exit\(9\): .*status 9.*memory'):
+    process.run_alone(os._exit, 9)
+
+
+def test_an_error_in_a_process_is_told_as_its_kind():
+  with pytest.raises(ValueError, match='^invalid literal'):
+    process.run_alone(int, 'x')
+  with pytest.raises(RuntimeError, match='(?s)Traceback.*ZeroDivisionError'):
+    process.run_alone(operator.truediv, 1, 0)
+
+
+def test_streams_are_measured_length_by_length(config, measured, capsys):
+  result = measured(
+    'tokenizer', f'--config={config}:tokenizer', '--frames=5,101'
   )
-  assert done.returncode == 0, done.stderr
-  result = json.loads(out.read_text())
   few, many = result['tokenizer']
   assert (few['frames'], many['frames']) == (5, 101)
   assert few['steady_ms_per_frame'] is None
   assert many['steady_ms_per_frame'] > 0
   assert many['first_s'] > 0
   assert result['device'] and result['jax']
-  assert 'peak_host_bytes' in done.stdout and 'MiB' in done.stdout
+  said = capsys.readouterr().out
+  assert 'peak_host_bytes' in said and 'MiB' in said
 
 
-def test_whole_videos_are_measured_by_batch_size(generator, tmp_path):
-  out = tmp_path / 'x.json'
-  done = _run(*generator, '--batch_sizes=2', '--uncast', f'--out={out}')
-  assert done.returncode == 0, done.stderr
-  row, whole = json.loads(out.read_text())['sample']
+def test_whole_videos_are_measured_by_batch_size(generator, measured):
+  result = measured('sample', *generator, '--batch_sizes=2', '--uncast')
+  row, whole = result['sample']
   assert (row['cast'], whole['cast']) == (True, False)
   assert row['rollout_s'] > 0 and row['decoder_s'] > 0
   assert row['units'] == 3 * 2
@@ -115,22 +134,15 @@ def test_whole_videos_are_measured_by_batch_size(generator, tmp_path):
 
 
 def test_steps_are_measured_by_kernel_and_rematerialisation(
-  generator, tmp_path
+  generator, measured
 ):
-  out = tmp_path / 'x.json'
-  done = _run(
-    'train',
-    *generator[1:],
-    '--batch_sizes=2',
-    '--remat=none,full',
-    f'--out={out}',
-  )
-  assert done.returncode == 0, done.stderr
-  none, full = json.loads(out.read_text())['train']
+  result = measured('train', *generator, '--batch_sizes=8', '--remat=none,full')
+  none, full = result['train']
   assert (none['remat'], full['remat']) == ('none', 'full')
   assert none['flops'] == full['flops'] > 0
   rate = full['flops'] / full['step_s']
-  assert full['mfu'] == pytest.approx(rate / full['flops_per_s_device'])
+  most = full['flops_per_s_device'] * full['devices']
+  assert full['mfu'] == pytest.approx(rate / most)
 
 
 def test_operations_of_a_step_are_counted_by_hand():
@@ -147,10 +159,15 @@ def test_operations_of_a_step_are_counted_by_hand():
   assert training.step_flops(config, plan, params) == dense + pairs
 
 
-def test_batches_are_measured_by_the_number_of_workers(config, tmp_path):
+def test_batches_are_measured_in_a_process_of_their_own(config, tmp_path):
   out = tmp_path / 'x.json'
-  done = _run(
-    'data', f'--config={config}:tokenizer', '--workers=0', f'--out={out}'
+  done = subprocess.run(
+    [
+      *(sys.executable, '-m', 'videoar_jax.benchmark', 'data'),
+      *(f'--config={config}:tokenizer', '--workers=0', f'--out={out}'),
+    ],
+    capture_output=True,
+    text=True,
   )
   assert done.returncode == 0, done.stderr
   (row,) = json.loads(out.read_text())['data']
@@ -159,27 +176,29 @@ def test_batches_are_measured_by_the_number_of_workers(config, tmp_path):
   assert row['batch_bytes'] == 8 * clip
 
 
-def test_i3d_and_the_distance_are_measured(config, tmp_path):
-  try:
-    i3d.load_i3d()
-  except MissingWeightsError as error:
-    pytest.skip(str(error))
-  out = tmp_path / 'x.json'
-  done = _run(
-    'fvd', f'--config={config}:tokenizer', '--num_videos=2', f'--out={out}'
-  )
-  assert done.returncode == 0, done.stderr
-  (row,) = json.loads(out.read_text())['fvd']
+def test_i3d_and_the_distance_are_measured(config, measured, monkeypatch):
+  seen = []
+
+  def logits(model, videos):
+    seen.append(videos.shape)
+    return np.random.default_rng(len(videos)).standard_normal((len(videos), 5))
+
+  monkeypatch.setattr(i3d, 'logits', logits)
+  monkeypatch.setattr(i3d, 'load_i3d', lambda: None)
+  result = measured('fvd', f'--config={config}:tokenizer', '--num_videos=3')
+  (row,) = result['fvd']
+  assert seen == [(1, 9, 8, 8, 3), (3, 9, 8, 8, 3)]
   assert row['i3d_videos_per_s'] > 0 and row['distance_s'] > 0
 
 
-def test_the_course_of_a_long_video_is_measured_and_drawn(generator, tmp_path):
-  out, plot = tmp_path / 'x.json', tmp_path / 'x.svg'
-  done = _run(
-    *generator, '--frames=41', '--window=2', f'--out={out}', f'--plot={plot}'
+def test_the_course_of_a_long_video_is_measured_and_drawn(
+  generator, measured, tmp_path
+):
+  plot = tmp_path / 'x.svg'
+  result = measured(
+    'sample', *generator, '--frames=41', '--window=2', f'--plot={plot}'
   )
-  assert done.returncode == 0, done.stderr
-  (row,) = json.loads(out.read_text())['stream']
+  (row,) = result['stream']
   frames, spent, held = zip(*row['course'])
   assert frames == tuple(range(9, 42, 4))
   assert min(spent) > 0 and min(held) > 2**26
@@ -187,33 +206,66 @@ def test_the_course_of_a_long_video_is_measured_and_drawn(generator, tmp_path):
   assert len(drawing.findall('.//{*}polyline')) == 2
 
 
+CONFIG, TOKENIZER = '--config={0}:generator', '--tokenizer={0}:tokenizer'
+SAMPLE = ('sample', CONFIG, TOKENIZER)
+TRAIN = ('train', CONFIG, TOKENIZER)
+STREAM = ('tokenizer', '--config={0}:tokenizer')
+FVD = ('fvd', '--config={0}:tokenizer')
+
+
 @pytest.mark.parametrize(
-  'arguments,word',
+  ('arguments', 'words'),
   [
     ((), 'say one of tokenizer'),
+    (('all',), "not 'all'"),
     (('tokenizer',), '--config is missing'),
-    (('sample', '--config={0}:generator'), '--tokenizer is missing'),
-    (
-      (
-        'sample',
-        '--config={0}:generator',
-        '--tokenizer={0}:tokenizer',
-        '--batch_sizes=0',
-      ),
-      '--batch_sizes=0: wanted',
+    (('sample', CONFIG), '--tokenizer is missing'),
+    *(
+      ((*STREAM, f'--frames={text}'), 'frames')
+      for text in ('0', '-1', 'a', '', ',', '5,', '1.5', '1e9', '9' * 30)
     ),
-    (
-      ('tokenizer', '--config={0}:tokenizer', '--frames=0'),
-      '--frames=0: wanted',
-    ),
-    (
-      ('tokenizer', '--config={0}:tokenizer', '--out=/no/such/x.json'),
-      'no folder /no/such',
-    ),
+    ((*SAMPLE, '--batch_sizes=0'), 'wanted at least 1'),
+    ((*SAMPLE, '--batch_sizes=1000000000'), 'at most'),
+    (('data', CONFIG, '--workers=-1'), 'at least 0'),
+    (('data', CONFIG, '--workers=1000000'), 'at most'),
+    ((*FVD, '--num_videos=1'), 'at least 2'),
+    ((*FVD, '--num_videos=2', '--frames=5'), '--frames is not read by fvd'),
+    ((*SAMPLE, '--window=0'), 'at least 1'),
+    ((*SAMPLE, '--window=2'), '--window is not read by sample'),
+    ((*SAMPLE, '--plot=x.svg'), '--plot is not read by sample'),
+    ((*SAMPLE, '--frames=9', '--uncast'), '--uncast is not read by sample --'),
+    ((*STREAM, '--out=/no/such/x.json'), 'no folder /no/such'),
+    ((*STREAM, '--out=/proc/x.json'), 'no file can be made there'),
+    ((*STREAM, '--out={0}'), 'which is read'),
+    ((*SAMPLE, '--frames=9', '--plot=/proc/x'), '/proc'),
+    ((*SAMPLE, '--frames=9', '--plot=x', '--out=./x'), 'is --out, too'),
+    (('tokenizer', CONFIG), "recipe 'generator'; give one of a tokenizer"),
+    (('sample', STREAM[1], TOKENIZER), "recipe 'tokenizer'"),
+    (('sample', CONFIG, '--tokenizer={0}:generator'), "recipe 'generator'"),
+    (('train', CONFIG, '--tokenizer={0}:bare'), 'its section of the config'),
+    (('train', '--config={0}:half', TOKENIZER), 'no section'),
+    (('fvd', '--config={0}:bare'), 'its section of the config'),
+    ((*TRAIN, '--attention=magic'), '--attention=magic'),
+    ((*TRAIN, '--attention='), '--attention='),
+    ((*TRAIN, '--remat=full,some'), '--remat=full,some'),
+    ((*SAMPLE, '--frames=9,10'), 'num_frames=10: the tokenizer needs'),
+    ((*FVD, '--config.data.num_frames=8'), 'I3D needs at least 9'),
+    ((*FVD, '--num_videos=1000000', '--config.data.height=100000'), 'GB of'),
   ],
 )
-def test_bad_options_are_refused_in_a_line(config, arguments, word):
-  done = _run(*(x.format(config) for x in arguments))
-  assert done.returncode != 0
-  assert word in done.stdout + done.stderr
-  assert 'Traceback' not in done.stderr
+def test_bad_options_are_refused_before_a_process_is_started(
+  config, arguments, words, capsys, monkeypatch, tmp_path
+):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(
+    process, 'run_alone', lambda *_: pytest.fail('a process was started')
+  )
+  argv = ['benchmark', *(x.format(config) for x in arguments)]
+  before = config.read_text()
+  try:
+    assert command.run(benchmark, argv) == 2
+    said = capsys.readouterr().err
+  except SystemExit as end:
+    said = f'{end.code}\n'
+  assert words in said and said.count('\n') == 1
+  assert config.read_text() == before and not list(tmp_path.iterdir())

@@ -48,6 +48,20 @@ def test_flags_reach_the_command():
   assert not module.FLAGS.given('name')
 
 
+def test_a_second_command_begins_anew():
+  module = make_module()
+  config = '--config=configs/quickstart.py:tokenizer'
+  again = (*('c', '--batch=3', '--name=x'), config, '--config.seed=5')
+  for _ in range(2):
+    command.parse(module.FLAGS, again)
+    assert module.FLAGS['config'].seed == 5
+  command.parse(module.FLAGS, ['c'])
+  assert module.FLAGS['batch'] == 8 and module.FLAGS['config'] is None
+  assert not module.FLAGS.given('name') and not module.FLAGS.given('config')
+  command.parse(module.FLAGS, ['c', config])
+  assert module.FLAGS['config'].seed != 5
+
+
 @pytest.mark.parametrize(
   ('flag', 'words'),
   [

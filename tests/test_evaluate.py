@@ -1,9 +1,11 @@
 """The evaluate command, its readers, protocols and paired metrics."""
 
 import dataclasses
+import io
 import json
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -131,19 +133,42 @@ def test_npz_and_folder_give_the_same_set(tmp_path):
 @pytest.mark.parametrize(
   'arrays,word',
   (
-    ({'video': _videos()}, "no array `videos` in it, but \\['video'\\]"),
+    ({'video': _videos()}, 'no videos.npy in it, only video.npy'),
     ({'videos': _videos()[0]}, 'shape'),
     ({'videos': _videos().astype(np.int64)}, 'int64'),
     ({'videos': _videos().astype(np.float32)}, r'0\.\.255; wanted 0\.\.1'),
     ({'videos': _videos() / 127.5 - 1}, r'wanted 0\.\.1'),
     ({'videos': np.full((2, 9, 4, 4, 3), np.nan)}, 'nan'),
-    ({'videos': np.array([None])}, 'pickle'),
+    ({'videos': np.full((2, 9, 4, 4, 3), np.inf)}, 'inf'),
+    ({'videos': _videos()[:0]}, 'shape'),
+    ({'videos': _videos()[:, :0]}, 'shape'),
+    ({'videos': _videos()[..., :1]}, 'shape'),
+    ({'videos': np.array([None])}, 'holds Python objects'),
+    ({'videos': _videos().astype(bool)}, 'bool'),
+    ({'videos': np.array(['a'])}, 'shape'),
+    ({'videos': np.zeros((2, 9, 4, 4, 3), complex)}, 'complex128'),
   ),
 )
 def test_unfit_npz_is_refused(tmp_path, arrays, word):
   path = tmp_path / 'bad.npz'
   np.savez(path, **arrays)
-  with pytest.raises(ValueError, match=f'bad.npz.*{word}'):
+  with pytest.raises(ValueError, match=f'bad.npz.*{word}') as caught:
+    video_sets.load_videos(path)
+  assert '\n' not in str(caught.value) and 'pickle' not in str(caught.value)
+
+
+def test_an_npz_that_declares_190_tib_is_refused_at_once(tmp_path):
+  path = tmp_path / 'x.npz'
+  about = {
+    'descr': '|u1',
+    'fortran_order': False,
+    'shape': (2**40, 64, 1, 1, 3),
+  }
+  data = io.BytesIO()
+  np.lib.format.write_array_header_2_0(data, about)
+  with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as file:
+    file.writestr('videos.npy', data.getvalue() + bytes(2**20))
+  with pytest.raises(ValueError, match='states 211106232532992 bytes, holds'):
     video_sets.load_videos(path)
 
 

@@ -1,11 +1,13 @@
 """The data pipeline's batches, and the network and distance of FVD."""
 
+import math
 import time
 from typing import Any
 
 import numpy as np
 
 from videoar_jax.benchmark import process
+from videoar_jax.core import archive
 from videoar_jax.core.config import from_section
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.pipeline import make_batches
@@ -41,6 +43,27 @@ def measure_data(section: Any, num_workers: int) -> dict:
     'batch_bytes': sum(array.nbytes for array in batch.values()),
     'peak_host_bytes': process.peak_host_bytes(),
   }
+
+
+def check_videos(section: Any, num_videos: int) -> None:
+  """Raises a ValueError where I3D or memory have no use for such videos.
+
+  Args:
+    section: `data` of a run's config, for the size of a video.
+    num_videos: of each set.
+  """
+  if section.num_frames < i3d.MIN_FRAMES:
+    raise ValueError(
+      f'data.num_frames={section.num_frames}: I3D needs at least '
+      f'{i3d.MIN_FRAMES}'
+    )
+  size = (num_videos, section.num_frames, section.height, section.width, 3)
+  free = archive.free_memory()
+  if math.prod(size) > free:
+    raise ValueError(
+      f'num_videos={num_videos}: they take {math.prod(size) / 1e9:.0f} GB of '
+      f'memory, {free / 1e9:.0f} are free; ask for less'
+    )
 
 
 def measure_fvd(section: Any, num_videos: int) -> dict:

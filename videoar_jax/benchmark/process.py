@@ -3,12 +3,17 @@
 import multiprocessing
 import pathlib
 import resource
+import signal
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
+from videoar_jax.core import command
+
+_END_S = 30.0  # that a process has to end its own ones
 _STATUS = pathlib.Path('/proc/self/status')
 
 
@@ -16,11 +21,43 @@ def run_alone(function: Callable, *arguments: Any) -> Any:
   """Calls a function of a module in a fresh process, and returns its result.
 
   Raises:
-    Whatever the function does.
+    ValueError: what a user is told of the function's error; or the process was
+      killed, as where there is no memory left.
+    RuntimeError: any other error, with its traceback.
   """
   context = multiprocessing.get_context('spawn')
-  with context.Pool(1) as pool:
-    return pool.apply(function, arguments)
+  answer, told = context.Pipe(duplex=False)
+  process = context.Process(target=_call, args=(told, function, arguments))
+  process.start()
+  told.close()  # the child's copy alone remains, and ends with it
+  try:
+    result, refusal, fault = answer.recv()
+    process.join(_END_S)
+  except EOFError:
+    process.join()
+    values = ', '.join(str(x) for x in arguments if isinstance(x, int | str))
+    raise ValueError(
+      f'{function.__name__}({values}): its process ended with status '
+      f'{process.exitcode}, perhaps for want of memory; ask for less'
+    ) from None
+  finally:
+    process.terminate()
+    process.join()
+  if refusal:
+    raise ValueError(refusal)
+  if fault:
+    raise RuntimeError(fault)
+  return result
+
+
+def _call(told: Any, function: Callable, arguments: tuple) -> None:
+  """Sends a function's result, or what is to be said of its error."""
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+  try:
+    told.send((function(*arguments), None, None))
+  except Exception as error:
+    refusal = command.describe(error)
+    told.send((None, refusal, traceback.format_exc()))
 
 
 def peak_host_bytes() -> int:

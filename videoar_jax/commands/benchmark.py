@@ -29,10 +29,12 @@ matrices (MFU). `data` times the batches of a run's data, `fvd` I3D and the
 distance. Each measurement has a process of its own.
 """
 
-import pathlib
+import os
 import sys
+from typing import Any
 
 import jax
+import ml_collections
 
 from videoar_jax import chart
 from videoar_jax.benchmark import (
@@ -43,34 +45,62 @@ from videoar_jax.benchmark import (
   training,
 )
 from videoar_jax.core import command, files
+from videoar_jax.core.attention import AttentionKernel
+from videoar_jax.core.config import from_section
+from videoar_jax.data.config import DataConfig
 from videoar_jax.evaluate import compare, provenance
+from videoar_jax.tokenizer.config import TokenizerConfig
+from videoar_jax.transformer.config import Remat, TransformerConfig
 
 FLAGS = command.Flags()
 
 _CONFIG = FLAGS.config('config', 'Whose model to measure.')
 _TOKENIZER = FLAGS.config('tokenizer', "Config of a generator's tokenizer.")
-_FRAMES = FLAGS.listed('frames', None, 'Lengths of the videos.')
-_BATCH_SIZES = FLAGS.listed('batch_sizes', '1,8', 'Videos at a time.')
+_FRAMES = FLAGS.counts(
+  'frames', None, 'Lengths of the videos.', least=1, most=10**7
+)
+_BATCH_SIZES = FLAGS.counts(
+  'batch_sizes', '1,8', 'Videos at a time.', least=1, most=10**5
+)
 _UNCAST = FLAGS.switch(
   'uncast', False, '`sample`: also with the weights left in float32.'
 )
 _WINDOW = FLAGS.count(
   'window', 4, 'Latent frames that a frame of a long video sees before its own.'
 )
-_ATTENTION = FLAGS.listed(
-  'attention', None, "Kernels of `train`; default: the config's."
+_ATTENTION = FLAGS.choices(
+  'attention',
+  None,
+  AttentionKernel,
+  "Kernels of `train`; default: the config's.",
 )
-_REMAT = FLAGS.listed(
-  'remat', None, "What `train` computes again; default: the config's."
+_REMAT = FLAGS.choices(
+  'remat', None, Remat, "What `train` computes again; default: the config's."
 )
-_WORKERS = FLAGS.listed('workers', '0', 'Decoding processes of `data`.')
-_NUM_VIDEOS = FLAGS.listed('num_videos', '16', 'Videos of `fvd`.')
+_WORKERS = FLAGS.counts(
+  'workers', '0', 'Decoding processes of `data`.', least=0, most=10**3
+)
+_NUM_VIDEOS = FLAGS.counts(
+  'num_videos', '16', 'Videos of `fvd`.', least=2, most=10**6
+)
 _OUT = FLAGS.text('out', None, 'JSON file of the result.')
 _PLOT = FLAGS.text(
   'plot', None, 'SVG file of the time and memory of a long video.'
 )
 
-_DEFAULT_FRAMES = ['65', '1025']
+_DEFAULT_FRAMES = (65, 1025)
+_STREAM = 'sample --frames'
+# What each action reads.
+_READ = {
+  'tokenizer': (_FRAMES,),
+  'sample': (_TOKENIZER, _BATCH_SIZES, _UNCAST),
+  _STREAM: (_TOKENIZER, _FRAMES, _WINDOW, _PLOT),
+  'train': (_TOKENIZER, _BATCH_SIZES, _ATTENTION, _REMAT),
+  'data': (_WORKERS,),
+  'fvd': (_NUM_VIDEOS,),
+}
+_SECTIONS = ('data', 'transformer', 'corruption', 'frame_mask', 'optimizer')
+_SECTIONS += ('mesh', 'train', 'sampling')
 
 
 def main(words: list[str]) -> None:
@@ -86,8 +116,9 @@ def main(words: list[str]) -> None:
   if action in ('sample', 'train'):
     needed += (_TOKENIZER,)
   command.check_arguments(words[1:], needed)
-  for path in filter(None, (_OUT.value, _PLOT.value)):
-    files.output_file(path)
+  use = _STREAM if action == 'sample' and _FRAMES.value else action
+  FLAGS.check_read((_CONFIG, _OUT, *_READ[use]), by=use)
+  check_outputs()
   result = actions[action]()
   result |= {
     'command': ' '.join(sys.argv[1:]),
@@ -98,31 +129,44 @@ def main(words: list[str]) -> None:
     compare.write_json(_OUT.value, result)
 
 
+def check_outputs() -> None:
+  """Raises a ValueError where --out or --plot cannot be written."""
+  inputs = [FLAGS.config_file(name) for name in FLAGS.configs]
+  given = [flag for flag in (_OUT, _PLOT) if flag.value]
+  for flag in given:
+    files.output_file(flag.value, inputs=inputs, flag=flag.name)
+  if len({os.path.realpath(flag.value) for flag in given}) < len(given):
+    raise ValueError(f'--plot={_PLOT.value}: is --out, too; give another name')
+
+
 def tokenizer() -> dict:
   """Memory and time of streams, by their length."""
-  section = FLAGS['config'].tokenizer
+  section = _tokenizer_section('config')
   return {
     'tokenizer': [
       _measure(streaming.measure_stream, section, length)
-      for length in _numbers('frames', _FRAMES.value or _DEFAULT_FRAMES)
+      for length in _FRAMES.value or _DEFAULT_FRAMES
     ]
   }
 
 
 def sample() -> dict:
   """Time of whole videos by batch size, or the course of a long one."""
-  networks = FLAGS['config'], FLAGS['tokenizer'].tokenizer
+  networks = _generator_config(), _tokenizer_section('tokenizer')
   if _FRAMES.value is None:
     return {
       'sample': [
         _measure(sampling.measure_program, *networks, size, cast)
-        for size in _numbers('batch_sizes', _BATCH_SIZES.value)
+        for size in _BATCH_SIZES.value
         for cast in ((True, False) if _UNCAST.value else (True,))
       ]
     }
+  shape = from_section(TokenizerConfig, networks[1])
+  for length in _FRAMES.value:
+    shape.latent_frames(length)
   rows = [
     _measure(sampling.measure_stream, *networks, length, _WINDOW.value)
-    for length in _numbers('frames', _FRAMES.value)
+    for length in _FRAMES.value
   ]
   if _PLOT.value:
     _plot(rows[-1]['course'])
@@ -131,36 +175,77 @@ def sample() -> dict:
 
 def train() -> dict:
   """Time of a generator's step by kernel and rematerialisation."""
-  networks = FLAGS['config'], FLAGS['tokenizer'].tokenizer
-  transformer = FLAGS['config'].transformer
+  networks = _generator_config(), _tokenizer_section('tokenizer')
+  transformer = from_section(TransformerConfig, networks[0].transformer)
+  kinds = [
+    (attention, remat)
+    for attention in _ATTENTION.value or [transformer.attention]
+    for remat in _REMAT.value or [transformer.remat]
+  ]
   return {
     'train': [
-      _measure(training.measure_training, *networks, size, attention, remat)
-      for size in _numbers('batch_sizes', _BATCH_SIZES.value)
-      for attention in _ATTENTION.value or [transformer.attention]
-      for remat in _REMAT.value or [transformer.remat]
+      _measure(training.measure_training, *networks, size, *kind)
+      for size in _BATCH_SIZES.value
+      for kind in kinds
     ]
   }
 
 
 def data() -> dict:
   """Time of batches by the number of decoding processes."""
+  section = _data_section()
   return {
     'data': [
-      _measure(inputs.measure_data, FLAGS['config'].data, count)
-      for count in _numbers('workers', _WORKERS.value, least=0)
+      _measure(inputs.measure_data, section, count) for count in _WORKERS.value
     ]
   }
 
 
 def fvd() -> dict:
   """Time of I3D and of the distance by the number of videos."""
+  section = _data_section()
+  inputs.check_videos(section, max(_NUM_VIDEOS.value))
   return {
     'fvd': [
-      _measure(inputs.measure_fvd, FLAGS['config'].data, count)
-      for count in _numbers('num_videos', _NUM_VIDEOS.value)
+      _measure(inputs.measure_fvd, section, count)
+      for count in _NUM_VIDEOS.value
     ]
   }
+
+
+def _recipe(flag: str, recipe: str) -> Any:
+  """The config of a flag, of a recipe."""
+  config = FLAGS[flag]
+  if config.get('recipe') != recipe:
+    raise ValueError(
+      f'--{flag}: a config of recipe {config.get("recipe")!r}; give one of a '
+      f'{recipe}'
+    )
+  return config
+
+
+def _tokenizer_section(flag: str) -> Any:
+  section = _recipe(flag, 'tokenizer').get('tokenizer')
+  from_section(TokenizerConfig, section)
+  return section
+
+
+def _generator_config() -> Any:
+  config = _recipe('config', 'generator')
+  for name in _SECTIONS:
+    if not isinstance(config.get(name), ml_collections.ConfigDict):
+      raise ValueError(
+        f'--config: no section {name}; start from a config of configs/'
+      )
+  from_section(TransformerConfig, config.transformer)
+  from_section(DataConfig, config.data)
+  return config
+
+
+def _data_section() -> Any:
+  section = FLAGS['config'].get('data')
+  from_section(DataConfig, section)
+  return section
 
 
 def _measure(function, *arguments) -> dict:
@@ -188,20 +273,8 @@ def _plot(course: list) -> None:
       (2, 2**20, 'MiB', 'memory held by the process'),
     )
   ]
-  pathlib.Path(_PLOT.value).write_text(chart.document(charts), encoding='utf-8')
-
-
-def _numbers(flag: str, texts: list[str], least: int = 1) -> list[int]:
-  try:
-    numbers = [int(text) for text in texts]
-  except ValueError:
-    numbers = []
-  if not numbers or min(numbers) < least:
-    raise ValueError(
-      f'--{flag}={",".join(texts)}: wanted numbers such as '
-      f'{FLAGS.values[flag].default or ",".join(_DEFAULT_FRAMES)}'
-    )
-  return numbers
+  with files.replacing(_PLOT.value) as partial:
+    partial.write_text(chart.document(charts), encoding='utf-8')
 
 
 def _say(name: str, value: float | str | None) -> str:

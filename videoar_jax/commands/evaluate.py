@@ -30,6 +30,7 @@ float 0..1, of shape (N, T, H, W, 3).
 """
 
 import dataclasses
+import pathlib
 
 from videoar_jax.core import cache, command, files
 from videoar_jax.evaluate import (
@@ -77,7 +78,10 @@ _SPLIT_FILE = FLAGS.text(
   'split_file', '', 'Official list of training videos, for --data=folder:PATH.'
 )
 _NUM_VIDEOS = FLAGS.count(
-  'num_videos', None, f'N of each set; default: {request.NUM_VIDEOS}.'
+  'num_videos',
+  None,
+  f'N of each set; default: {request.NUM_VIDEOS}.',
+  least=2,
 )
 _SPLIT = FLAGS.choice(
   'split', None, request.SPLITS, "Of the real clips; default: protocol's, train"
@@ -86,10 +90,14 @@ _GUIDANCE = FLAGS.text(
   'guidance', None, "As in videoar_jax.sample; default: the config's."
 )
 _TEMPERATURE = FLAGS.number(
-  'temperature', None, "Of the bits; default: the config's."
+  'temperature', None, "Of the bits; default: the config's.", least=0
 )
 _TOP_P = FLAGS.number(
-  'top_p', None, "As in videoar_jax.sample; default: the config's."
+  'top_p',
+  None,
+  "As in videoar_jax.sample; default: the config's.",
+  least=0.5,
+  most=1,
 )
 _CAPTIONS = FLAGS.text(
   'captions', None, "JSON-lines file of captions; default: the config's."
@@ -103,7 +111,11 @@ _H264 = FLAGS.switch(
   'h264', False, 'Adds the clips as H.264 at the bits of the tokenizer.'
 )
 _SHARE = FLAGS.number(
-  'share', 0.1, "exposure: of the first frame's bits that are flipped."
+  'share',
+  0.1,
+  "exposure: of the first frame's bits that are flipped.",
+  above=0,
+  most=0.5,
 )
 _SAVE = FLAGS.text('save', None, 'Folder for videos and a picture.')
 
@@ -111,27 +123,30 @@ _FEATURES = FLAGS.text(
   'features', None, 'samples: the file of features of real clips.'
 )
 
-_SETS_ONLY = (_REAL, _GENERATED, _PAIRED)
-_CHECKPOINT_ONLY = (
-  _DATA,
-  _SPLIT_FILE,
-  _NUM_VIDEOS,
-  _SPLIT,
-  _GUIDANCE,
-  _TEMPERATURE,
-  _TOP_P,
-  _CAPTIONS,
-  _BATCH_SIZE,
-  _FVD,
-  _BASELINES,
-  _H264,
-  _SAVE,
+# What each use of the command reads; the first flags it needs.
+_SETS = (_REAL, _GENERATED, _OUT, _PAIRED, _PROTOCOL, _NUM_FRAMES)
+_SETS += (_SEED, _WEIGHTS)
+_EXPOSURE = (_CHECKPOINT, _OUT, _SHARE, _DATA, _NUM_VIDEOS, _SPLIT)
+_EXPOSURE += (_BATCH_SIZE, _SEED)
+_REAL_CLIPS = (_CHECKPOINT, _OUT, _DATA, _SPLIT_FILE, _PROTOCOL, _NUM_VIDEOS)
+_REAL_CLIPS += (_NUM_FRAMES, _SPLIT, _SEED, _CAPTIONS, _BATCH_SIZE, _WEIGHTS)
+_SAMPLES = (_CHECKPOINT, _OUT, _FEATURES, _SEED, _GUIDANCE, _TEMPERATURE)
+_SAMPLES += (_TOP_P, _BATCH_SIZE, _WEIGHTS)
+_MEASURE = (*_REAL_CLIPS, _GUIDANCE, _TEMPERATURE, _TOP_P)
+_MEASURE += (_FVD, _BASELINES, _H264, _SAVE)
+_SETS_OF, _CHECKPOINT_OF = '--real and --generated', '--checkpoint'
+_ACTIONS = _EXPOSURE_OF, _FEATURES_OF, _SAMPLES_OF = (
+  'exposure',
+  'features',
+  'samples',
 )
-# What of a checkpoint's evaluation needs, or chooses, the real clips.
-_OF_CLIPS = (
-  *(_DATA, _SPLIT_FILE, _NUM_VIDEOS, _SPLIT, _CAPTIONS),
-  *(_FVD, _BASELINES, _H264, _SAVE),
-)
+_USES = {
+  _SETS_OF: (3, _SETS),
+  _CHECKPOINT_OF: (2, _MEASURE),
+  _EXPOSURE_OF: (2, _EXPOSURE),
+  _FEATURES_OF: (2, _REAL_CLIPS),
+  _SAMPLES_OF: (3, _SAMPLES),
+}
 _SUMMARY = (
   'fvd',
   'fvd_inf',
@@ -148,30 +163,45 @@ _BESIDE = ('fvd', 'fvd_inf', 'kvd', 'psnr', 'ssim', 'lpips', 'bits_per_clip')
 
 def main(words: list[str]) -> None:
   cache.keep_programs()
-  if words == ['exposure']:
-    command.check_arguments([], (_CHECKPOINT, _OUT))
-    evaluate_exposure()
-    return
-  if words == ['features']:
-    command.check_arguments([], (_CHECKPOINT, _OUT))
-    keep_features()
-    return
-  if words == ['samples']:
-    command.check_arguments([], (_CHECKPOINT, _FEATURES, _OUT))
-    evaluate_samples()
-    return
-  command.check_arguments(words, ())
-  check_mode()
-  out = files.output_file(_OUT.value, inputs=(_REAL.value, _GENERATED.value))
-  result = evaluate_checkpoint() if _CHECKPOINT.value else evaluate_sets()
-  compare.write_json(out, result)
-  print_summary(result)
+  name = chosen_use(words)
+  inputs = (_REAL, _GENERATED, _WEIGHTS, _SPLIT_FILE, _CAPTIONS, _FEATURES)
+  out = files.output_file(_OUT.value, inputs=[x.value for x in inputs])
+  if name == _FEATURES_OF:
+    keep_features(out)
+  else:
+    result = {
+      _SETS_OF: evaluate_sets,
+      _CHECKPOINT_OF: evaluate_checkpoint,
+      _EXPOSURE_OF: evaluate_exposure,
+      _SAMPLES_OF: evaluate_samples,
+    }[name]()
+    compare.write_json(out, result)
+    print_summary(result)
   print(f'written to {_OUT.value}')
 
 
-def evaluate_exposure() -> None:
+def chosen_use(words: list[str]) -> str:
+  """Which of the uses is meant.
+
+  Raises:
+    UsageError: a flag is missing, or one is given that nothing would read.
+  """
+  if words and words[0] in _ACTIONS:
+    name, *words = words
+  else:
+    name = _CHECKPOINT_OF if _CHECKPOINT.value else _SETS_OF
+  command.check_arguments(words, ())
+  needed, read = _USES[name]
+  for flag in read[:needed]:
+    if not flag.value:
+      either = ' (or --checkpoint)' if flag is _REAL else ''
+      raise command.UsageError(f'--{flag.name}{either} is missing')
+  FLAGS.check_read(read, by=name)
+  return name
+
+
+def evaluate_exposure() -> dict:
   """Measures the harm of errors in --checkpoint's first frame."""
-  out = files.output_file(_OUT.value)
   chosen = request.Request(
     checkpoint=_CHECKPOINT.value,
     data=_DATA.value,
@@ -181,56 +211,20 @@ def evaluate_exposure() -> None:
     seed=_SEED.value,
     fvd=False,
   )
-  result = exposure.measure_checkpoint(chosen, share=_SHARE.value)
-  compare.write_json(out, result)
-  for name in ('clean', 'flipped', 'harm'):
-    shown = ' '.join(f'{value:.4f}' for value in result[name])
-    print(f'{name}, nats a bit by frame from the second: {shown}')
-  print(f'written to {out}')
+  return exposure.measure_checkpoint(chosen, share=_SHARE.value)
 
 
-def keep_features() -> None:
+def keep_features(out: pathlib.Path) -> None:
   """Writes I3D's features of the real clips for --checkpoint."""
-  out = files.output_file(_OUT.value)
   if out.suffix != '.npz':
     raise ValueError(f'--out={out}: an .npz file is written; name it so')
   real_features.write(out, real_features.measure_real(_request()))
-  print(f'written to {out}')
 
 
-def evaluate_samples() -> None:
+def evaluate_samples() -> dict:
   """Measures the samples of --checkpoint by --features."""
-  for flag in (_PROTOCOL, _NUM_FRAMES, *_OF_CLIPS):
-    if flag.present:
-      raise command.UsageError(
-        f'--{flag.name} with samples: --features decides; leave it out'
-      )
-  out = files.output_file(_OUT.value, inputs=(_FEATURES.value,))
   real = real_features.read(_FEATURES.value)
-  result = real_features.measure_samples(_request(), real)
-  compare.write_json(out, result)
-  print_summary(result)
-  print(f'written to {out}')
-
-
-def check_mode() -> None:
-  """Raises a UsageError unless the flags are those of one of both uses."""
-  if _FEATURES.present:
-    raise command.UsageError('--features goes with the word samples')
-  needed = (_OUT,) if _CHECKPOINT.value else (_REAL, _GENERATED, _OUT)
-  foreign = _SETS_ONLY if _CHECKPOINT.value else _CHECKPOINT_ONLY
-  for flag in foreign:
-    if flag.present and _CHECKPOINT.value:
-      raise command.UsageError(
-        f'--{flag.name} compares two sets of videos and does not go with '
-        '--checkpoint; leave out one of both'
-      )
-    if flag.present:
-      raise command.UsageError(f'--{flag.name} needs --checkpoint')
-  for flag in needed:
-    if not flag.value:
-      either = ' (or --checkpoint)' if flag is _REAL else ''
-      raise command.UsageError(f'--{flag.name}{either} is missing')
+  return real_features.measure_samples(_request(), real)
 
 
 def evaluate_checkpoint() -> dict:
@@ -248,19 +242,25 @@ def evaluate_sets() -> dict:
   protocol = (
     protocols.get_protocol(_PROTOCOL.value) if _PROTOCOL.value else None
   )
-  real = video_sets.load_videos(_REAL.value, num_frames=_NUM_FRAMES.value)
-  generated = video_sets.load_videos(
-    _GENERATED.value, num_frames=_NUM_FRAMES.value
-  )
+  frames = _NUM_FRAMES.value
+  if frames is not None and frames < i3d.MIN_FRAMES:
+    raise ValueError(
+      f'num_frames={frames}: FVD needs at least {i3d.MIN_FRAMES}; use more'
+    )
+  rules = protocol or protocols.get_protocol(protocols.DEFAULT)
+  model = None
+  if _WEIGHTS.value:
+    model = i3d.load_i3d(rules.i3d, path=_WEIGHTS.value)
+  real = video_sets.load_videos(_REAL.value, num_frames=frames)
+  generated = video_sets.load_videos(_GENERATED.value, num_frames=frames)
   # The sets are checked before the weights are read, which takes seconds.
   compare.check_sets(real, generated, protocol=protocol, paired=_PAIRED.value)
-  rules = protocol or protocols.get_protocol(protocols.DEFAULT)
   result = compare.compare_sets(
     real,
     generated,
     protocol=protocol,
     paired=_PAIRED.value,
-    model=i3d.load_i3d(rules.i3d, path=_WEIGHTS.value),
+    model=model or i3d.load_i3d(rules.i3d),
     seed=_SEED.value,
   )
   return {**result, 'real': _REAL.value, 'generated': _GENERATED.value}
@@ -268,6 +268,10 @@ def evaluate_sets() -> dict:
 
 def print_summary(result: dict) -> None:
   """Prints the figures a reader looks for, one a line."""
+  for name in ('clean', 'flipped', 'harm'):
+    if found := result.get(name):
+      shown = ' '.join(f'{value:.4f}' for value in found)
+      print(f'{name}, nats a bit by frame from the second: {shown}')
   for name in _SUMMARY:
     if result.get(name) is not None:
       print(f'{name} {result[name]:.4f}')

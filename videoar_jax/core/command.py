@@ -13,7 +13,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from absl import flags, logging
@@ -61,6 +61,27 @@ class Flags:
     """Whether a flag is on the command line."""
     return bool(self.values[name].present)
 
+  def config_file(self, name: str) -> str | None:
+    """The file of a config flag; None where it was not given."""
+    if not self.given(name):
+      return None
+    given = config_flags.get_config_filename(self.values[name])
+    return given.partition(':')[0]  # the variant left out
+
+  def check_read(
+    self, read: Iterable[flags.FlagHolder | flags.Flag], *, by: str
+  ) -> None:
+    """Raises a UsageError for a given flag that nothing would read.
+
+    Args:
+      read: the flags that something reads.
+      by: what reads them, for the message.
+    """
+    known = {'verbosity', *(flag.name for flag in read)}
+    for name in self.values:
+      if self.given(name) and name.partition('.')[0] not in known:
+        raise UsageError(f'--{name} is not read by {by}; leave it out')
+
   def text(self, name: str, default: str | None, about: str):
     """A text, which may be empty only where its default is."""
     parser = flags.ArgumentParser() if default == '' else _TextParser()
@@ -72,16 +93,28 @@ class Flags:
       name, default, about, flag_values=self.values
     )
 
-  def listed(self, name: str, default, about: str):
-    """A list, divided by commas."""
-    return flags.DEFINE_list(name, default, about, flag_values=self.values)
-
   def switch(self, name: str, default: bool, about: str):
     return flags.DEFINE_bool(name, default, about, flag_values=self.values)
 
   def choice(self, name: str, default, options: Sequence[str], about: str):
     return flags.DEFINE_enum(
       name, default, options, about, flag_values=self.values
+    )
+
+  def choices(self, name: str, default, options: Iterable[str], about: str):
+    """At least one of the options, divided by commas."""
+    parser = flags.EnumParser(list(options))
+    parser.syntactic_help = ' or '.join(options)
+    return self._list(parser, name, default, about)
+
+  def _list(self, one: flags.ArgumentParser, name: str, default, about: str):
+    return flags.DEFINE(
+      _ListParser(one),
+      name,
+      default,
+      about,
+      flag_values=self.values,
+      serializer=flags.ListSerializer(','),
     )
 
   def config(self, name: str, about: str):
@@ -95,6 +128,11 @@ class Flags:
     """A number within bounds, which are those of `fields.Range`."""
     parser = _NumberParser(kind, fields.Range(**bounds))
     return flags.DEFINE(parser, name, default, about, flag_values=self.values)
+
+  def counts(self, name: str, default: str | None, about: str, **bounds):
+    """Whole numbers within bounds, divided by commas."""
+    parser = _NumberParser(int, fields.Range(**bounds))
+    return self._list(parser, name, default, about)
 
   def count(self, name: str, default: int | None, about: str, least: int = 1):
     """A whole number from `least` upwards."""
@@ -132,6 +170,21 @@ class _NumberParser(flags.ArgumentParser):
 
   def flag_type(self) -> str:
     return self._kind.__name__
+
+
+class _ListParser(flags.ArgumentParser):
+  """Reads at least one value, divided by commas."""
+
+  def __init__(self, one: flags.ArgumentParser):
+    super().__init__()
+    self._one = one
+    self.syntactic_help = f'{one.syntactic_help}; divided by commas'
+
+  def parse(self, argument: Any) -> list:
+    return [self._one.parse(text) for text in argument.split(',')]
+
+  def flag_type(self) -> str:
+    return f'list of {self._one.flag_type()}'
 
 
 def launch(name: str) -> None:

@@ -19,7 +19,7 @@ from etils import epath
 
 from videoar_jax.core import config as config_lib
 from videoar_jax.core import digest as digest_lib
-from videoar_jax.core import files, structure
+from videoar_jax.core import files, pretrained, structure
 from videoar_jax.core import manifest as manifest_lib
 from videoar_jax.core.digest import tree_digest
 from videoar_jax.core.manifest import CheckpointError
@@ -178,13 +178,10 @@ def _read_own(directory: epath.Path) -> Loaded:
 
 def _read_net(path: epath.Path, digest: str) -> dict[str, Any]:
   try:
-    net = digest_lib.nest(safetensors.numpy.load(path.read_bytes()))
+    data = path.read_bytes()
+    net = digest_lib.nest(pretrained.parse_safetensors(data, name=path.name))
     found = tree_digest(net)
-  except KeyError as error:  # how safetensors tells it
-    raise CheckpointError(
-      f'{path}: arrays of dtype {error}; export again'
-    ) from error
-  except (OSError, ValueError, safetensors.SafetensorError) as error:
+  except (OSError, ValueError) as error:
     raise CheckpointError(
       f'{path}: unreadable ({manifest_lib.brief(error)}); export again'
     ) from error

@@ -34,6 +34,7 @@ _ALLOWED = frozenset(
     ('numpy._core.numeric', '_frombuffer'),
   }
 )
+_MOST_ARRAYS, _MOST_DEPTH = 10_000, 30
 
 
 class MissingWeightsError(ValueError):
@@ -128,7 +129,13 @@ def read_array_pickle(data: bytes, *, name: str) -> dict[str, np.ndarray]:
     raise ValueError(str(error)) from None
   except Exception as error:  # a damaged pickle can raise nearly anything
     raise ValueError(f'{name}: not a readable pickle: {error}') from error
-  return dict(_flatten(tree, prefix=(), name=name))
+  arrays = {}
+  for key, array in _flatten(tree, prefix=(), name=name):
+    arrays[key] = array
+    # One that is empty may be of any shape, and branches may be shared.
+    if array.nbytes > len(data) or len(arrays) > _MOST_ARRAYS:
+      raise ValueError(f'{name}: {key} is not in the file; save it again')
+  return arrays
 
 
 class _RefusedError(Exception):
@@ -159,6 +166,8 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _flatten(tree, *, prefix: tuple[str, ...], name: str):
+  if len(prefix) > _MOST_DEPTH:
+    raise ValueError(f'{name}: more than {_MOST_DEPTH} levels; save it again')
   if isinstance(tree, dict):
     for key, value in tree.items():
       yield from _flatten(value, prefix=(*prefix, str(key)), name=name)
@@ -183,10 +192,21 @@ def load_file(path: str | os.PathLike) -> Weights:
   sha256 = hashlib.sha256(data).hexdigest()
   if path.suffix != '.safetensors':
     return Weights(read_array_pickle(data, name=str(path)), sha256)
+  return Weights(parse_safetensors(data, name=str(path)), sha256)
+
+
+def parse_safetensors(data: bytes, *, name: str) -> dict[str, np.ndarray]:
+  """The arrays of a safetensors file, by name.
+
+  Raises:
+    ValueError: damaged, or of a dtype that NumPy does not know.
+  """
   try:
-    return Weights(safetensors.numpy.load(data), sha256)
-  except safetensors.SafetensorError as error:
-    raise ValueError(f'{path}: damaged safetensors file: {error}') from error
+    return safetensors.numpy.load(data)
+  except KeyError as error:  # how an unknown dtype is told
+    raise ValueError(f'{name}: arrays of dtype {error}') from None
+  except (safetensors.SafetensorError, ValueError) as error:
+    raise ValueError(f'{name}: damaged safetensors file: {error}') from None
 
 
 def _load_installed(file: WeightFile) -> dict[str, np.ndarray]:

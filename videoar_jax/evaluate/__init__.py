@@ -1,6 +1,7 @@
 """How good are the videos: Fréchet video distance and reconstruction metrics.
 
 i3d             the I3D network of FVD: videos to 400 Kinetics logits
+i3d_weights     its weights, normalisation folded in, held to the network
 frechet         FVD, its extrapolation to infinite sets, the kernel distance
 protocols       named sets of rules, so that two figures can be compared
 reconstruction  PSNR and SSIM between paired videos

@@ -5,13 +5,13 @@ SSIM), a generator by its samples (gFVD); on the built-in moving shapes both
 also by the motion that the videos show. Averaged weights are measured.
 """
 
-import os
 import pathlib
 
 import jax
 import numpy as np
 
 from videoar_jax import media
+from videoar_jax.core import files
 from videoar_jax.core.pretrained import MissingWeightsError
 from videoar_jax.evaluate import (
   baselines,
@@ -23,7 +23,12 @@ from videoar_jax.evaluate import (
   motion,
   protocols,
 )
-from videoar_jax.evaluate.request import Request, Task, resolve
+from videoar_jax.evaluate.request import (
+  Request,
+  Task,
+  check_measurable,
+  resolve,
+)
 from videoar_jax.evaluate.stages import Stages
 from videoar_jax.evaluate.windows import Windows, draw_windows
 from videoar_jax.sample import sampler as sampler_lib
@@ -31,7 +36,6 @@ from videoar_jax.tokenizer.features import make_reconstructor
 
 _DISTANCES = ('fvd', 'fvd_inf', 'kvd', 'kvd_stderr', 'paired', 'halves')
 _SHEET_VIDEOS = 16  # more rows do not fit a picture
-_MOTION_FRAMES = 3  # fewer show no motion
 
 
 def evaluate_checkpoint(request: Request) -> dict:
@@ -51,9 +55,10 @@ def evaluate_checkpoint(request: Request) -> dict:
   """
   stages = Stages()
   with stages.timed('load'):
+    save = request.save and files.output_folder(request.save)
     task = resolve(request)
+    check_measurable(request, task)
     model = _load_i3d(request, task)
-    save = _made_folder(request.save)
   real = _draw(task, stages, seed=request.seed, name='real clips')
   labels_n, counts = real.labels_n, None
   if task.paired:
@@ -66,7 +71,7 @@ def evaluate_checkpoint(request: Request) -> dict:
     shown['h264'], h264_bits = _code_h264(task, real, stages)
   if save is not None:
     with stages.timed('save'):
-      _save(save, real, shown, labels_n)
+      _save(pathlib.Path(save), real, shown, labels_n)
   result = _named(task, dict.fromkeys(_DISTANCES))
   if model is not None:
     measure = _Measure(request, task, model, real, stages)
@@ -94,7 +99,7 @@ def evaluate_checkpoint(request: Request) -> dict:
       pairs = compare.compare_pairs(real.videos_nTHWc, shown['h264'])
     figures = {**pairs, 'bits_per_clip': h264_bits}
     result['h264'] = result.get('h264', {}) | figures
-  if task.synthetic and videos.shape[1] >= _MOTION_FRAMES:
+  if task.synthetic and videos.shape[1] >= motion.MIN_FRAMES:
     with stages.timed('class accuracy'):
       result |= motion.class_accuracy(videos, labels_n)
       result |= motion.class_accuracy(
@@ -111,17 +116,6 @@ def _load_i3d(request: Request, task: Task) -> i3d.I3D | None:
     return i3d.load_i3d(task.rules.i3d, path=request.i3d_weights)
   except MissingWeightsError as error:
     raise ValueError(f'{error}; or pass --nofvd') from error
-
-
-def _made_folder(path: str | os.PathLike | None) -> pathlib.Path | None:
-  if path is None:
-    return None
-  folder = pathlib.Path(path)
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise ValueError(f'save={folder}: {error}; give a folder') from error
-  return folder
 
 
 def _draw(task: Task, stages: Stages, *, seed: int, name: str) -> Windows:
@@ -315,14 +309,16 @@ def _save(
   folder: pathlib.Path, real: Windows, shown: dict[str, np.ndarray], labels_n
 ) -> None:
   """Writes videos.npz and contact_sheet.png; originals only beside copies."""
-  np.savez(
-    folder / 'videos.npz',
-    real=real.videos_nTHWc,
-    labels=labels_n,
-    real_labels=real.labels_n,
-    classes=np.asarray(real.classes),
-    **shown,
-  )
+  folder.mkdir(parents=True, exist_ok=True)
+  with files.replacing(folder / 'videos.npz') as partial:
+    np.savez(
+      partial,
+      real=real.videos_nTHWc,
+      labels=labels_n,
+      real_labels=real.labels_n,
+      classes=np.asarray(real.classes),
+      **shown,
+    )
   if 'generated' not in shown:
     shown = {'original': real.videos_nTHWc, **shown}
   rows = [

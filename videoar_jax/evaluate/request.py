@@ -4,11 +4,12 @@ import dataclasses
 import os
 from typing import Any
 
+from videoar_jax.core import archive
 from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import Loaded, load_weights
 from videoar_jax.data.config import DataConfig, parse_source
-from videoar_jax.evaluate import i3d, protocols
-from videoar_jax.evaluate.windows import check_split
+from videoar_jax.evaluate import i3d, motion, protocols
+from videoar_jax.evaluate.windows import open_split
 from videoar_jax.sample import sampler as sampler_lib
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.features import tokenizer_config
@@ -144,6 +145,9 @@ def resolve(request: Request) -> Task:
     ValueError: no such checkpoint, or its tokenizer, the data, the protocol
       and the request do not fit each other.
   """
+  protocol = (
+    protocols.get_protocol(request.protocol) if request.protocol else None
+  )
   loaded = load_weights(request.checkpoint)
   recipe = loaded.config.get('recipe')
   if recipe not in ('tokenizer', 'generator'):
@@ -159,10 +163,9 @@ def resolve(request: Request) -> Task:
   else:
     tokenizer = tokenizer_config(loaded)
     _check_no_sampling(request)
-  protocol = (
-    protocols.get_protocol(request.protocol) if request.protocol else None
-  )
-  frames = _frames(request, loaded, tokenizer, protocol)
+  own = from_saved(DataConfig, loaded.config.get('data'))
+  frames = _frames(request, own, tokenizer, protocol)
+  _check_memory(request, protocol, own, frames)
   sampling = None
   if generator is not None:
     sampling = generator.sampling(
@@ -173,12 +176,13 @@ def resolve(request: Request) -> Task:
       seed=request.seed,
       batch_size=request.batch_size,
     )
+    sampler_lib.make_rules(tokenizer, generator.transformer, sampling)
   task = Task(
     loaded=loaded,
     tokenizer=tokenizer,
     protocol=protocol,
     rules=protocol or protocols.get_protocol(protocols.DEFAULT),
-    data=_data(request, loaded, tokenizer, protocol, sampling, frames=frames),
+    data=_data(request, own, tokenizer, protocol, sampling, frames=frames),
     num_videos=_num_videos(request, protocol),
     split=_split(request, protocol),
     generator=generator,
@@ -188,10 +192,43 @@ def resolve(request: Request) -> Task:
   return task
 
 
+def check_measurable(request: Request, task: Task) -> None:
+  """Raises ValueError where no figure would come of it."""
+  if request.i3d_weights is not None and not request.fvd:
+    raise ValueError(
+      f'i3d_weights={request.i3d_weights} with fvd=False: nothing reads them; '
+      'leave out one'
+    )
+  if request.fvd or task.paired:
+    return
+  if not task.synthetic:
+    raise ValueError(
+      f'fvd=False: nothing is left to measure of a generator on '
+      f'{task.data.source}; leave out --nofvd, or use videoar_jax.sample'
+    )
+  if task.data.num_frames < motion.MIN_FRAMES:
+    raise ValueError(
+      f'num_frames={task.data.num_frames} with fvd=False: nothing is left to '
+      f'measure, as motion takes {motion.MIN_FRAMES} frames; use more'
+    )
+
+
 def _num_videos(request: Request, protocol) -> int:
   if protocol is not None:
     return protocol.num_videos
   return NUM_VIDEOS if request.num_videos is None else request.num_videos
+
+
+def _check_memory(request: Request, protocol, own: DataConfig, frames) -> None:
+  """Raises ValueError where two sets of videos take more than there is."""
+  num_videos, free = _num_videos(request, protocol), archive.free_memory()
+  wanted = 2 * num_videos * frames * own.height * own.width * 3
+  if wanted > free:
+    raise ValueError(
+      f'num_videos={num_videos} of {frames} frames: real and generated ones '
+      f'take {wanted / 1e9:.0f} GB of memory, {free / 1e9:.0f} are free; ask '
+      'for less'
+    )
 
 
 def _check_no_code(request: Request) -> None:
@@ -212,7 +249,7 @@ def _check_no_sampling(request: Request) -> None:
       )
 
 
-def _frames(request: Request, loaded, tokenizer, protocol) -> int:
+def _frames(request: Request, own: DataConfig, tokenizer, protocol) -> int:
   """Frames of a video, checked against tokenizer, protocol and I3D."""
   frames, of = request.num_frames, ''
   if protocol is not None:
@@ -223,7 +260,7 @@ def _frames(request: Request, loaded, tokenizer, protocol) -> int:
       )
     frames, of = protocol.num_frames, f'protocol {protocol.name}: '
   if frames is None:
-    frames = loaded.config.data.num_frames
+    frames = own.num_frames
   try:
     tokenizer.latent_frames(frames)
   except ValueError as error:
@@ -255,10 +292,15 @@ def _split(request: Request, protocol) -> str:
 
 
 def _data(
-  request: Request, loaded, tokenizer, protocol, sampling, *, frames: int
+  request: Request,
+  own: DataConfig,
+  tokenizer,
+  protocol,
+  sampling,
+  *,
+  frames: int,
 ) -> DataConfig:
   """Source and size of the real clips; clips are never mirrored."""
-  own = from_saved(DataConfig, loaded.config.data)
   source = own.source if request.data is None else request.data
   kind, _ = parse_source(source)
   if kind == 'features':
@@ -298,8 +340,14 @@ def _data(
 
 def _check_classes(task: Task) -> None:
   """The split is large enough, and a generator knows its classes."""
-  classes = check_split(task.data, num_videos=task.num_videos, train=task.train)
   generator, protocol = task.generator, task.protocol
+  source = open_split(
+    task.data,
+    num_videos=task.num_videos,
+    train=task.train,
+    prompts=generator and generator.prompts,
+  )
+  classes = tuple(source.classes)
   if generator is None or classes == generator.classes:
     return
   uniform = protocol and protocol.labels is protocols.Labels.UNIFORM

@@ -6,7 +6,7 @@ import numpy as np
 
 from videoar_jax.data.config import DataConfig, parse_source
 from videoar_jax.data.failures import FailureLog
-from videoar_jax.data.pipeline import make_batches, make_source
+from videoar_jax.data.pipeline import Source, make_batches, make_source
 from videoar_jax.data.prompts import PromptEncoder
 from videoar_jax.data.work import Progress
 
@@ -40,18 +40,26 @@ class Windows:
     return max(0, len(self.labels_n) - self.videos_in_split)
 
 
-def check_split(
-  config: DataConfig, *, num_videos: int, train: bool
-) -> tuple[str, ...]:
-  """The classes of a split; raises where it cannot give so many clips.
+def open_split(
+  config: DataConfig,
+  *,
+  num_videos: int,
+  train: bool,
+  prompts: PromptEncoder | None = None,
+) -> Source:
+  """Opens a split; raises where it cannot give so many clips.
 
+  Args:
+    config: the source and the size of a clip.
+    num_videos: how many clips.
+    train: which split.
+    prompts: of the clips' prompts, if they are wanted.
   Raises:
     ValueError: the source is missing or does not fit the config; fewer than
       two videos; or rendered clips, of which each is always the same, would
       have to repeat.
   """
-  plain = dataclasses.replace(config, captions='')
-  source = make_source(plain, train=train)
+  source = make_source(config, train=train, prompts=prompts)
   name = 'train' if train else 'validation'
   if num_videos < 2:
     raise ValueError(f'num_videos={num_videos}: a set needs at least 2')
@@ -66,7 +74,7 @@ def check_split(
       f'num_videos={num_videos}: the {name} split of {config.source} has '
       f'{len(source)}; use at most that'
     )
-  return tuple(source.classes)
+  return source
 
 
 def draw_windows(
@@ -90,13 +98,14 @@ def draw_windows(
     progress: is told of every clip.
     prompts: of the clips' prompts, if they are wanted.
   Raises:
-    ValueError: see `check_split`; BadDataError: too many unreadable videos.
+    ValueError: see `open_split`; BadDataError: too many unreadable videos.
   """
-  classes = check_split(config, num_videos=num_videos, train=train)
+  source = open_split(
+    config, num_videos=num_videos, train=train, prompts=prompts
+  )
   config = dataclasses.replace(
     config, batch_size=min(config.batch_size, num_videos)
   )
-  source = make_source(config, train=train, prompts=prompts)
   failures = FailureLog(source, max_bad_share=config.max_bad_share)
   size = (config.num_frames, config.height, config.width, 3)
   videos_nTHWc = np.empty((num_videos, *size), np.uint8)
@@ -130,5 +139,10 @@ def draw_windows(
       if done == end:
         break
   return Windows(
-    videos_nTHWc, labels_n, classes, len(source), substituted, prompts_nx
+    videos_nTHWc,
+    labels_n,
+    tuple(source.classes),
+    len(source),
+    substituted,
+    prompts_nx,
   )
