@@ -55,7 +55,7 @@ EXPOSURE = ('exposure', *CHECKPOINT)
   [
     ((), '--real (or --checkpoint) is missing'),
     (('--checkpoint=x',), '--out is missing'),
-    (('--checkpoint=', '--out=o.json'), '--real (or --checkpoint) is missing'),
+    (('--checkpoint=', '--out=o.json'), '--checkpoint=: it is empty'),
     (('exposure', '--out=o.json'), '--checkpoint is missing'),
     ((*CHECKPOINT, 'more'), 'unexpected argument: more'),
     ((*CHECKPOINT, '--seed=-5'), 'at least 0'),

@@ -162,8 +162,6 @@ class _NumberParser(flags.ArgumentParser):
     except (TypeError, ValueError, OverflowError):
       wanted = 'a whole number' if self._kind is int else 'a number'
       raise ValueError(f'wanted {wanted}') from None
-    if isinstance(value, int) and abs(value) >= 2**63:
-      raise ValueError('wanted a number of less than 64 bits')
     if fault := self._bounds.fault(value):
       raise ValueError(fault)
     return value
