@@ -226,6 +226,7 @@ RUN = f'--checkpoint={TOKENIZER}'
 ENCODE, DECODE = ('encode', RUN), ('decode', RUN)
 RECONSTRUCT = ('reconstruct', RUN)
 CLIP = '--video=clip.mp4'
+IMPORT = ('import', f'--config={ROOT}/configs/tokenizer_ucf101.py')
 BAD_LINES = [
   (('squeeze',), "not 'squeeze'"),
   ((), 'encode, decode, reconstruct'),
@@ -233,6 +234,7 @@ BAD_LINES = [
   ((*ENCODE, '--out=x'), '--video is missing'),
   ((*ENCODE, '--video=', '--out=x'), 'it is empty'),
   ((*ENCODE, CLIP, '--out=x', '--num_scales=1'), 'decode and reconstruct'),
+  ((*IMPORT, '--out=x'), '--weights is missing'),
   ((*ENCODE, CLIP, '--out=x', 'more'), 'unexpected argument: more'),
   *(
     ((*RECONSTRUCT, CLIP, '--out=x.mp4', f'--fps={fps}'), words)
@@ -258,6 +260,10 @@ BAD_INPUTS = [
   ((*ENCODE, CLIP, '--out=/proc/x'), '/proc: '),
   ((*ENCODE, CLIP, '--out=/dev/null'), 'no plain file'),
   ((*ENCODE, CLIP, f'--out={TOKENIZER}/config.json'), 'which is read'),
+  ((*IMPORT, '--weights=absent', '--out=x'), 'absent'),
+  ((*IMPORT, '--weights=text.avi', '--out=x'), 'text.avi'),
+  ((*IMPORT, '--weights=text.avi', '--out=text.avi'), 'text.avi: a file'),
+  ((*IMPORT, '--weights=text.avi', '--out=/proc/x'), '/proc: '),
 ]
 
 
@@ -312,8 +318,7 @@ def test_an_import_does_not_overwrite_its_weights(run, tmp_path):
   os.mkdir('export')
   path = tmp_path / 'export' / 'autoencoder.safetensors'
   path.write_text('weights')
-  words = ('import', f'--weights={path}', '--out=export')
-  status, said = run(*words, f'--config={ROOT}/configs/tokenizer_ucf101.py')
+  status, said = run(*IMPORT, f'--weights={path}', '--out=export')
   assert status == 1 and 'which is read' in said
   assert path.read_text() == 'weights'
 
