@@ -292,9 +292,12 @@ def test_a_report_is_written_over_nothing_it_reads(run, out):
   assert before == {x: x.read_bytes() for x in run.rglob('*') if x.is_file()}
 
 
-def test_names_that_are_no_text_are_written_escaped(run, tmp_path, monkeypatch):
-  lines = {'step': 1, 'kind': 'train', 'loss': 1.0, '\udcff/loss': 1.0}
-  (run / 'tokenizer/metrics.jsonl').write_text(json.dumps(lines) + '\n')
+def test_names_that_are_no_text_are_written_escaped(run, tmp_path):
+  path = run / 'samples/samples.npz'
+  with np.load(path) as file:
+    arrays = dict(file)
+  classes = ['\udcff', *arrays.pop('classes')[1:]]
+  np.savez(path, classes=np.asarray(classes), **arrays)
   out = tmp_path / 'page.html'
   assert not command.run(report, ['report', f'--run={run}', f'--out={out}'])
   assert '\\udcff' in out.read_text()
