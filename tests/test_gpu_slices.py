@@ -6,8 +6,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import tarfile
-import time
 
 import jax
 import numpy as np
@@ -21,8 +19,8 @@ from videoar_jax.core import command, manifest, pretrained
 from videoar_jax.core.config import from_section
 from videoar_jax.data.folder import Listing
 from videoar_jax.evaluate import i3d, real_features
-from videoar_jax.lease import bundle, returns, rows, running, slices
-from videoar_jax.lease.slices import Slice, Step
+from videoar_jax.lease import bundle, returns, running, slices
+from videoar_jax.lease.slices import Slice
 from videoar_jax.tokenizer.autoencoder import make_tokenizer
 from videoar_jax.tokenizer.config import TokenizerConfig
 
@@ -183,276 +181,84 @@ def test_a_state_fits_the_room_that_is_kept_for_it(half):
   assert 0.8 * room < state < room - 0.3
 
 
-# What comes back.
-
-
-def _file(path, size, seed=0):
-  path.write_bytes(np.random.default_rng(seed).bytes(size))
-  return path
-
-
-def test_a_large_file_comes_back_in_parts_and_is_joined(tmp_path):
-  large, small = _file(tmp_path / 'a.tar', 2500), _file(tmp_path / 'b', 10)
-  out = tmp_path / 'out'
-  returns.bring_back([small, large], out, most_bytes=1000)
-  names = sorted(x.name for x in out.iterdir())
-  assert names == ['a.tar.00', 'a.tar.01', 'a.tar.02', 'b', 'returns.json']
-  assert max(x.stat().st_size for x in out.iterdir()) <= 1000
-  returns.join(out, 'a.tar', tmp_path / 'whole')
-  assert (tmp_path / 'whole').read_bytes() == large.read_bytes()
-  (out / 'a.tar.01').write_bytes(b'x' * 1000)
-  with pytest.raises(ValueError, match='a.tar is damaged'):
-    returns.join(out, 'a.tar', tmp_path / 'whole')
-  (out / 'a.tar.02').unlink()
-  with pytest.raises(ValueError, match='a.tar.02: missing; fetch all parts'):
-    returns.join(out, 'a.tar', tmp_path / 'whole')
-  assert (tmp_path / 'whole').read_bytes() == large.read_bytes()
-
-
-def test_what_is_over_the_limits_is_named_and_the_rest_comes_back(tmp_path):
-  rows_, state = _file(tmp_path / 'rows', 10), _file(tmp_path / 'state', 7500)
-  out = tmp_path / 'out'
-  with pytest.raises(returns.TooLargeError, match=r'state \(.* in 8 files\)'):
-    returns.bring_back([rows_, state], out, most_bytes=1000)
-  assert sorted(x.name for x in out.iterdir()) == ['returns.json', 'rows']
-  with pytest.raises(ValueError, match='its name may not come back'):
-    returns.bring_back([_file(tmp_path / 'a b', 1)], out)
-
-
-def test_a_tar_file_that_reaches_outside_is_refused(tmp_path):
-  with tarfile.open(tmp_path / 'state.tar', 'w') as tar:
-    tar.add(_file(tmp_path / 'x', 3), arcname='../escaped')
-  returns.bring_back([tmp_path / 'state.tar'], tmp_path / 'out')
-  with pytest.raises(ValueError, match='no such tar file'):
-    returns.open_state(tmp_path / 'out', tmp_path / 'run' / 'it')
-  assert not (tmp_path / 'run' / 'escaped').exists()
-
-
-# In time.
-
-_STUBBORN = """
-import signal, subprocess, sys, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child = subprocess.Popen(['sleep', '60'])
-print(child.pid, flush=True)
-time.sleep(60)
-"""
-_SAVES = """
-import signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-print('ready', flush=True)
-time.sleep(60)
-"""
-
-
-@pytest.mark.parametrize('script,code', [(_SAVES, 143), (_STUBBORN, None)])
-def test_a_command_ends_in_time_whatever_it_does(tmp_path, script, code):
-  log, started = tmp_path / 'log', time.monotonic()
-  found = running.run_command(
-    [sys.executable, '-c', script],
-    seconds=1.5,
-    log=log,
-    environment=dict(os.environ),
-    gently=True,
-    grace_s=0.5,
-  )
-  assert found == code
-  assert time.monotonic() - started < 20
-  word = log.read_text().split()[0]
-  if word.isdigit():  # the child it left behind
-    deadline = time.monotonic() + 5
-    while _lives(int(word)) and time.monotonic() < deadline:
-      time.sleep(0.05)
-    assert not _lives(int(word))
-
-
-def _lives(pid: int) -> bool:
-  stat = pathlib.Path(f'/proc/{pid}/stat')
-  return stat.exists() and stat.read_text().split()[2] != 'Z'
-
-
-@pytest.fixture
-def steps(monkeypatch, tmp_path):
-  """run(codes, …) -> rows, of commands that end with codes by their name."""
-  ran = []
-  about = {'slice': 'kernels', 'commit': 'abc', 'bytes': {}}
-  places = running.Places(*(tmp_path / x for x in ('bundle', 'work', 'out')))
-  places.bundle.mkdir()
-  (places.bundle / bundle.ABOUT).write_text(json.dumps(about))
-  monkeypatch.setattr(running, '_find_device', lambda *_, **__: 'H100')
-
-  def run(codes, *, seconds=600, **options):
-    def run_command(words, *, log, **_):
-      name = words[-1].removeprefix('--out=').rpartition('/')[2]
-      ran.append(name)
-      log.write_text(f'starting\nerror: {name} broke\nmore')
-      (places.work / f'{name}.json').write_text('{"fvd": [{"num_videos": 2}]}')
-      return codes[name]
-
-    monkeypatch.setattr(running, 'run_command', run_command)
-    slice_ = Slice(
-      tuple(
-        Step(name, ('benchmark', f'--out={slices.WORK}/{name}'), **options)
-        for name in codes
-      )
-    )
-    return running.run('kernels', slice_, places, seconds=seconds)
-
-  run.ran, run.places = ran, places
-  return run
-
-
-def test_a_step_that_fails_is_told_and_the_others_run(steps):
-  good, bad, killed = steps({'a': 0, 'b': 1, 'c': None})
-  assert [x['status'] for x in (good, bad, killed)] == [
-    'done',
-    'failed',
-    'out of time',
-  ]
-  assert bad['why'] == '(1) error: b broke'
-  assert good['device'] == 'H100' and good['commit'] == 'abc'
-  assert good['result'] == {'fvd': [{'num_videos': 2}]}
-  assert running.read_rows(steps.places.out / returns.ROWS) == [
-    good,
-    bad,
-    killed,
-  ]
-
-
-def test_a_step_without_time_or_what_it_needs_does_not_begin(steps):
-  (row,) = steps({'a': 0}, seconds=50)
-  assert (row['status'], steps.ran) == ('no time', [])
-  (row,) = steps({'a': 0}, needs='i3d')
-  assert (row['status'], row['why']) == ('skipped', 'no i3d was brought')
-
-
-def test_what_came_back_done_is_not_done_again(steps):
-  steps({'a': 0, 'b': 1})
-  back = steps.places.bundle / bundle.BACK
-  returns.copy_again(steps.places.out, back, [returns.ROWS])
-  rows_ = steps({'a': 0, 'b': 0})
-  assert steps.ran == ['a', 'b', 'b']
-  assert [x['status'] for x in rows_] == ['done', 'done']
-
-
-def test_a_bundle_of_another_slice_or_none_is_refused(tmp_path, steps):
-  for name, where, word in (
-    ('gfvd', steps.places.bundle, 'of slice kernels'),
-    ('kernels', tmp_path / 'none', 'no bundle there'),
-  ):
-    with pytest.raises(SystemExit, match=word):
-      _run('run', name, f'--bundle={where}', f'--out={tmp_path / "o"}')
-
-
-def test_a_cpu_serves_a_smoke_run_alone():
-  with pytest.raises(ValueError, match='JAX sees no accelerator'):
-    running._find_device(dict(os.environ), smoke=False)
-
-
-# As tables.
-
-
-def test_rows_become_tables_with_hardware_and_commit(tmp_path, capsys, steps):
-  codes = {'a': 0, 'b': 1}
-  steps(codes)
-  back = tmp_path / 'back'
-  back.mkdir()
-  steps.places.out.rename(back / 'kernels')
-  assert _run('rows', f'--back={back}') is None
-  text = capsys.readouterr().out
-  assert '### kernels' in text and 'H100, commit abc.' in text
-  assert '| a | 2 | - | - |' in text
-  assert '    python -m videoar_jax.benchmark' in text
-  assert 'b: failed (1) error: b broke' in text
-  with pytest.raises(SystemExit, match='put what came back'):
-    _run('rows', f'--back={tmp_path / "none"}')
-
-
-def test_the_floor_stands_beside_the_time():
-  figures = {'rollout_s': 0.5, 'floor_s': 0.1, 'batch_size': 1}
-  row = {'name': 'x', 'device': 'd', 'commit': 'c', 'command': 'k'}
-  row |= {'status': 'done', 'why': '', 'result': {'sample': [figures]}}
-  assert '| 0.5 | - | 0.1 | 5 | - |' in rows.tables([row])
-
-
 # The whole way, in a few steps on a CPU.
-
-
-@pytest.fixture(scope='module')
-def home(tmp_path_factory):
-  return tmp_path_factory.mktemp('home')
 
 
 def _smoke(home, name, *words, shell=False):
   """Packs a slice, runs it, and returns its rows by name."""
-  os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'
   assert _pack(name, home, *words) is None
   places = [f'--bundle={home / "bundle"}', f'--work={home / "work"}']
   places.append(f'--out={home / "back" / name}')
-  try:
-    if shell:
-      done = subprocess.run(
-        ['bash', SHELL, 'run', name, '--smoke', *places],
-        env={**os.environ, 'PYTHON': sys.executable},
-        capture_output=True,
-        text=True,
-      )
-      assert done.returncode == 0, done.stderr
-    else:
-      assert _run('run', name, '--smoke', *places) is None
-  finally:
-    del os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS']
+  if shell:
+    done = subprocess.run(
+      ['bash', SHELL, 'run', name, '--smoke', *places],
+      env={**os.environ, 'PYTHON': sys.executable},
+      capture_output=True,
+      text=True,
+    )
+    assert done.returncode == 0, done.stderr
+  else:
+    assert _run('run', name, '--smoke', *places) is None
   found = running.read_rows(home / 'back' / name / returns.ROWS)
   assert all(row['status'] == 'done' for row in found)
-  return {row['name']: row for row in found}
+  return {row['name']: row['result'] for row in found}
 
 
-def _data(clips):
-  return f'--data={clips}', f'--split_file={clips / "train.txt"}'
+@pytest.fixture
+def quick_compiler(monkeypatch):
+  monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 
 
-def test_smoke_of_kernels(home, no_network, monkeypatch):
+def test_smoke_of_kernels(tmp_path, no_network, quick_compiler, monkeypatch):
   monkeypatch.setattr(bundle, '_bring_i3d', lambda *_, **__: None)
-  found = _smoke(home, 'kernels', shell=True)
-  assert found['sample_tiny']['result']['sample'][0]['floor_s'] > 0
-  assert found['train_tiny_prefix']['result']['train'][0]['mfu'] > 0
+  found = _smoke(tmp_path, 'kernels', shell=True)
+  assert found['sample_tiny']['sample'][0]['floor_s'] > 0
+  assert found['train_tiny_prefix']['train'][0]['mfu'] > 0
 
 
-def test_smoke_of_the_tokenizer(home, clips, no_network):
-  found = _smoke(home, 'tokenizer', *_data(clips))
-  assert found['train_tokenizer']['result']['training']['step'] == 4
-  assert found['evaluate_tokenizer']['result']['evaluate']['psnr'] > 0
-  assert _pack('tokenizer', home, *_data(clips)) is None
-  # What the next slice begins with.
-  places = running.Places(home / 'bundle', home / 'next', home / 'out')
-  places.work.mkdir()
-  running._restore(slices.find_slice('tokenizer'), places)
-  assert manifest.list_steps(home / 'next' / 'run' / 'checkpoints') == [4]
+def test_smoke_from_clips_to_gfvd(tmp_path, clips, no_network, quick_compiler):
+  """One test: each slice takes what the one before brought back."""
+  home, back = tmp_path, f'--back={tmp_path / "back"}'
+  data = f'--data={clips}', f'--split_file={clips / "train.txt"}'
+  tokenizer = f'--tokenizer={home / "tokenizer"}'
 
+  found = _smoke(home, 'tokenizer', *data)
+  assert found['train_tokenizer']['training']['step'] == 4
+  assert found['evaluate_tokenizer']['evaluate']['psnr'] > 0
+  _check_that_it_goes_on(home, 'tokenizer', *data)
 
-def test_smoke_of_the_generator(home, clips, no_network):
-  workdir = home / 'tokenizer'
-  words = f'--back={home / "back"}', f'--workdir={workdir}'
-  assert _run('open', 'tokenizer', *words) is None
+  opened = ('open', 'tokenizer', back, f'--workdir={home / "tokenizer"}')
+  assert _run(*opened) is None
   with pytest.raises(SystemExit, match='not empty'):
-    _run('open', 'tokenizer', *words)
-  found = _smoke(home, 'generator', *_data(clips), f'--tokenizer={workdir}')
-  assert found['train_generator']['result']['training']['step'] == 4
+    _run(*opened)
+  found = _smoke(home, 'generator', *data, tokenizer)
+  assert found['train_generator']['training']['step'] == 4
   assert (home / 'back' / 'generator' / 'grid.png').is_file()
+  _check_that_it_goes_on(home, 'generator', *data, tokenizer)
+
+  opened = ('open', 'generator', back, f'--workdir={home / "generator"}')
+  with pytest.raises(SystemExit, match='give --tokenizer'):
+    _run(*opened)
+  assert not (home / 'generator').exists()
+  assert _run(*opened, tokenizer) is None
+  _smoke_of_gfvd(home)
 
 
-def test_smoke_of_gfvd(home, no_network):
+def _check_that_it_goes_on(home, name, *words):
+  """The next slice begins with the state that came back."""
+  assert _pack(name, home, *words) is None
+  places = running.Places(home / 'bundle', home / 'next', home / 'out')
+  running._restore(slices.find_slice(name), places)
+  assert manifest.list_steps(home / 'next' / 'run' / 'checkpoints') == [4]
+  kept = home / 'next' / 'run' / 'tokenizer' / 'autoencoder.safetensors'
+  assert kept.is_file() == (name == 'generator')
+
+
+def _smoke_of_gfvd(home):
   try:
     pretrained.load_weights(pretrained.I3D_KINETICS_400)
-  except pretrained.MissingWeightsError as error:
-    pytest.skip(str(error))
-  words = f'--back={home / "back"}', f'--workdir={home / "generator"}'
-  with pytest.raises(SystemExit, match='give --tokenizer'):
-    _run('open', 'generator', *words)
-  assert not (home / 'generator').exists()
-  words = (*words, f'--tokenizer={home / "tokenizer"}')
-  assert _run('open', 'generator', *words) is None
-  rng, path = np.random.default_rng(0), home / 'real.npz'
+  except pretrained.MissingWeightsError:
+    return
   about = {
     'classes': list(CLASSES),
     'protocol': None,
@@ -460,9 +266,12 @@ def test_smoke_of_gfvd(home, no_network):
     'resolution': [16, 16],
     'weights_sha256': pretrained.I3D_KINETICS_400.sha256,
   }
+  rng = np.random.default_rng(0)
   rows_nd = rng.standard_normal((4, i3d.NUM_CLASSES), np.float32)
-  real = real_features.RealFeatures(rows_nd, np.arange(4), about)
-  real_features.write(path, real)
+  path = home / 'real.npz'
+  real_features.write(
+    path, real_features.RealFeatures(rows_nd, np.arange(4), about)
+  )
   words = f'--generator={home / "generator"}', f'--features={path}'
-  (row,) = _smoke(home, 'gfvd', *words).values()
-  assert row['result']['evaluate']['gfvd'] > 0
+  found = _smoke(home, 'gfvd', *words)
+  assert found['gfvd']['evaluate']['gfvd'] > 0
