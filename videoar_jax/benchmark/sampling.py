@@ -20,6 +20,7 @@ from videoar_jax.transformer.config import TransformerConfig
 from videoar_jax.transformer.model import inference_params, make_transformer
 from videoar_jax.transformer.prefix import blank_condition
 
+CLASSES = 101  # UCF-101's, where a config leaves it to the data
 _POINTS = 100  # of the course of a stream
 
 
@@ -147,8 +148,8 @@ def made_up(config: Any, tokenizer: Any, *, cast: bool = True) -> Generator:
   """
   shape = from_section(TokenizerConfig, tokenizer)
   transformer = dataclasses.replace(
-    from_section(TransformerConfig, config.transformer), remat='none'
-  )
+    from_section(TransformerConfig, config, 'transformer'), remat='none'
+  ).of_classes(CLASSES)
   model = make_transformer(
     transformer, num_bits=shape.latent_width, num_scales=shape.num_scales
   )

@@ -1,7 +1,7 @@
 """What knows nothing of video.
 
 command     how every command begins, reads flags, speaks, refuses and ends
-fields      numbers within bounds, stated where a config declares them
+fields      numbers within bounds, words of a list, stated in the dataclass
 files       users' text and JSON, checked; outputs, written whole or not
 structure   what a JSON value must look like
 archive     zip archives and .npz, nothing inflated before its size is known

@@ -1,16 +1,17 @@
-"""Numbers that must lie within bounds, stated where a config declares them.
+"""Numbers within bounds and words of a list, stated where they are declared.
 
   learning_rate: fields.NonNegative = 1e-4
   log_every: fields.Count = 10
 
-`check` reads the bounds off a dataclass's annotations; configs call it when
-they are made, so that a bad number is told before any work begins.
+`check` reads this off a dataclass's annotations; configs call it when they are
+made, so that a bad value is told before any work begins.
 """
 
 import dataclasses
 import functools
 import math
 import typing
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 
@@ -32,7 +33,9 @@ class Range:
 
   def fault(self, value: Any) -> str:
     """What is wrong with a number; '' if nothing is."""
-    if isinstance(value, float) and not math.isfinite(value):
+    if not isinstance(value, int | float):
+      return ''
+    if not math.isfinite(value):
       return 'wanted a finite number'
     outside = (
       (self.least is not None and value < self.least)
@@ -54,34 +57,62 @@ class Range:
     )
 
 
-Count = Annotated[int, Range(least=1)]
-Natural = Annotated[int, Range(least=0)]
+@dataclasses.dataclass(frozen=True)
+class Choice:
+  """The words that are allowed."""
+
+  options: tuple[str, ...]
+
+  def fault(self, value: Any) -> str:
+    """What is wrong with a word; '' if nothing is."""
+    return '' if value in self.options else f'use {" or ".join(self.options)}'
+
+
+_MOST = 2**31 - 1  # JAX counts in 32 bits
+Count = Annotated[int, Range(least=1, most=_MOST)]
+Natural = Annotated[int, Range(least=0, most=_MOST)]
+# Of one dimension of an array.
+Size = Annotated[int, Range(least=1, most=2**16)]
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(least=0)]
 Share = Annotated[float, Range(least=0, most=1)]
+Chance = Annotated[float, Range(least=0, below=1)]
 # Of what was, in a running mean: 1 would never learn anything.
 Decay = Annotated[float, Range(least=0, below=1)]
 Seed = Annotated[int, Range(least=0, most=2**32 - 1)]
+# Of activations.
+Dtype = Annotated[str, Choice(('float32', 'bfloat16', 'float16'))]
 
 
 def check(instance: Any) -> None:
-  """Raises a ValueError if a field of a dataclass is out of its bounds.
+  """Raises a ValueError if a field of a dataclass is not what it may be.
 
-  Every float must be finite, with bounds or without. None passes.
+  Every float must be finite, with bounds or without. None passes; of a tuple,
+  nested or not, each part is checked.
   """
-  for name, bounds in _bounds(type(instance)).items():
+  for name, rule in _rules(type(instance)).items():
     value = getattr(instance, name)
-    if isinstance(value, int | float) and (fault := bounds.fault(value)):
-      raise ValueError(f'{name}={value}: {fault}')
+    for part in _parts(value):
+      if fault := rule.fault(part):
+        raise ValueError(f'{name}={value!r}: {fault}')
+
+
+def _parts(value: Any) -> Iterator[Any]:
+  if isinstance(value, tuple):
+    for item in value:
+      yield from _parts(item)
+  elif value is not None:
+    yield value
 
 
 @functools.cache
-def _bounds(cls: type) -> dict[str, Range]:
-  """The bounds of each field; those of a field that states none are empty."""
+def _rules(cls: type) -> dict[str, Range | Choice]:
+  """What each field states; no bounds for one that states nothing."""
   hints = typing.get_type_hints(cls, include_extras=True)
   found = {}
   for field in dataclasses.fields(cls):
-    stated = [x for x in _metadata(hints[field.name]) if isinstance(x, Range)]
+    hint = hints[field.name]
+    stated = [x for x in _metadata(hint) if isinstance(x, Range | Choice)]
     found[field.name] = stated[0] if stated else Range()
   return found
 

@@ -19,6 +19,7 @@ from videoar_jax.core.mesh import constrain
 from videoar_jax.plan.unit import Unit, UnitPlan
 from videoar_jax.transformer.block import Attend, Block
 from videoar_jax.transformer.config import (
+  Condition,
   Positions,
   Remat,
   TransformerConfig,
@@ -277,7 +278,14 @@ def make_transformer(
     config: its shape.
     num_bits: the tokenizer's latent_width.
     num_scales: the tokenizer's number of scales.
+  Raises:
+    ValueError: of how many classes is not known yet.
   """
+  if config.condition == Condition.CLASS and not config.num_classes:
+    raise ValueError(
+      'num_classes=0: the number is left to the data, and there is none here; '
+      'give it'
+    )
   return VideoAR(config, num_bits=num_bits, num_scales=num_scales)
 
 
