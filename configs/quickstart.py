@@ -73,7 +73,6 @@ def _generator():
     num_layers=4,
     width=128,
     num_heads=4,
-    num_classes=8,
     dtype='float32',
   )
   config.optimizer.update(learning_rate=1.5e-3, warmup_steps=50, ema_decay=0.99)

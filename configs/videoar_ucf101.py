@@ -46,7 +46,6 @@ def _build(size: str):
     width=128,
     num_workers=8,
   )
-  config.transformer.num_classes = 101
   config.optimizer.update(warmup_steps=1000, ema_decay=0.9999)
   config.mesh.update(data=1, fsdp=-1)
   config.train.update(

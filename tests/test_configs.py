@@ -82,7 +82,8 @@ def test_one_network_serves_every_stream_of_the_joint_run(tmp_path):
 )
 def test_generators_have_their_size(name, named, counted):
   config = _config('videoar_ucf101', name)
-  transformer = from_section(TransformerConfig, config.transformer)
+  transformer = from_section(TransformerConfig, config, 'transformer')
+  transformer = transformer.of_classes(101)
   scales = tuple((n, n) for n in (1, 2, 3, 4, 6, 8))
   plan = next_scale_plan(5, scales)
   model = make_transformer(transformer, num_bits=48, num_scales=len(scales))

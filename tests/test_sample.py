@@ -13,7 +13,6 @@ from videoar_jax.objectives.corruption import corrupt, to_plan_order
 from videoar_jax.plan.clip_pyramid import clip_pyramid_plan
 from videoar_jax.plan.next_scale import next_scale_plan
 from videoar_jax.sample.bits import (
-  check_drawing,
   draw_bits,
   draw_uniform,
   sample_keys,
@@ -194,7 +193,7 @@ def test_malformed_guidance_is_refused(text):
 
 def test_bad_sampling_options_are_refused():
   with pytest.raises(ValueError, match='temperature=-1'):
-    check_drawing(-1.0, 1.0)
+    SamplingConfig(num_frames=5, temperature=-1.0)
   with pytest.raises(ValueError, match='top_p=0.2'):
     SamplingConfig(num_frames=5, top_p=0.2)
   with pytest.raises(ValueError, match='batch_size=0'):

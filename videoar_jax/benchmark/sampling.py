@@ -18,6 +18,7 @@ from videoar_jax.transformer import model
 from videoar_jax.transformer.config import TransformerConfig
 from videoar_jax.transformer.prefix import blank_condition
 
+CLASSES = 101  # UCF-101's, where a config leaves it to the data
 _POINTS = 100  # of the course of a stream
 
 
@@ -145,8 +146,8 @@ def made_up(config: Any, tokenizer: Any, *, cast: bool = True) -> Generator:
   """
   shape = from_section(TokenizerConfig, tokenizer)
   transformer = dataclasses.replace(
-    from_section(TransformerConfig, config.transformer), remat='none'
-  )
+    from_section(TransformerConfig, config, 'transformer'), remat='none'
+  ).of_classes(CLASSES)
   shapes = {
     'autoencoder': autoencoder.param_shapes(shape),
     'transformer': model.param_shapes(

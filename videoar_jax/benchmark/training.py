@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from videoar_jax.benchmark import ceilings, process
+from videoar_jax.benchmark.sampling import CLASSES
 from videoar_jax.core.config import from_section
 from videoar_jax.core.mesh import MeshConfig, make_mesh, shard_batch
 from videoar_jax.objectives.bitwise import make_transformer_objective
@@ -46,14 +47,14 @@ def measure_training(
   """
   shape = from_section(TokenizerConfig, tokenizer)
   transformer = dataclasses.replace(
-    from_section(TransformerConfig, config.transformer),
+    from_section(TransformerConfig, config, 'transformer'),
     attention=attention,
     remat=remat,
-  )
+  ).of_classes(CLASSES)
   frames = shape.latent_frames(config.data.num_frames)
   scales = shape.scales_for(config.data.height, config.data.width)
   plan = make_plan(transformer.plan, frames, scales)
-  mesh = make_mesh(from_section(MeshConfig, config.mesh))
+  mesh = make_mesh(from_section(MeshConfig, config, 'mesh'))
   update = _update(config, shape, transformer, plan)
   length = {'num_steps': config.train.num_steps, 'mesh': mesh}
   state = create_state([update], seed=0, **length)
@@ -127,10 +128,10 @@ def _update(
     objective=make_transformer_objective(
       model,
       plan_of=lambda _: plan,
-      corruption=from_section(CorruptionConfig, config.corruption),
-      frame_mask=from_section(FrameMaskConfig, config.frame_mask),
+      corruption=from_section(CorruptionConfig, config, 'corruption'),
+      frame_mask=from_section(FrameMaskConfig, config, 'frame_mask'),
     ),
-    optimizer=from_section(OptimizerConfig, config.optimizer),
+    optimizer=from_section(OptimizerConfig, config, 'optimizer'),
   )
 
 

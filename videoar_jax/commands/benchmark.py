@@ -176,7 +176,7 @@ def sample() -> dict:
 def train() -> dict:
   """Time of a generator's step by kernel and rematerialisation."""
   networks = _generator_config(), _tokenizer_section('tokenizer')
-  transformer = from_section(TransformerConfig, networks[0].transformer)
+  transformer = from_section(TransformerConfig, networks[0], 'transformer')
   kinds = [
     (attention, remat)
     for attention in _ATTENTION.value or [transformer.attention]
@@ -237,8 +237,8 @@ def _generator_config() -> Any:
       raise ValueError(
         f'--config: no section {name}; start from a config of configs/'
       )
-  from_section(TransformerConfig, config.transformer)
-  from_section(DataConfig, config.data)
+  from_section(TransformerConfig, config, 'transformer')
+  from_section(DataConfig, config, 'data')
   return config
 
 

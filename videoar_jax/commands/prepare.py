@@ -116,7 +116,7 @@ def prepare_features() -> None:
     num_workers=_NUM_WORKERS.value,
     max_bad_share=_MAX_BAD_SHARE.value,
   )
-  digest, encode = make_encoder(_CHECKPOINT.value)
+  digest, encode = make_encoder(_CHECKPOINT.value, num_frames=config.num_frames)
   preparation.prepare_features(
     config,
     _OUT.value,

@@ -182,7 +182,7 @@ def reconstruct() -> None:
 def import_infinity() -> None:
   """--weights to the export --out."""
   config = FLAGS['config']
-  shape = from_section(TokenizerConfig, config.tokenizer)
+  shape = from_section(TokenizerConfig, config, 'tokenizer')
   arrays = pretrained.load_file(_WEIGHTS.value).arrays
   model = make_tokenizer(shape)
   init = jax.jit(model.init)(

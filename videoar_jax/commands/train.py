@@ -12,7 +12,7 @@ from videoar_jax.core import cache, command, files, lock
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
 from videoar_jax.core.export import check_target, load_weights, write_loaded
-from videoar_jax.train import preemption
+from videoar_jax.train import preemption, sections
 from videoar_jax.train.generator_recipe import make_generator_recipe
 from videoar_jax.train.recipe import run_recipe
 from videoar_jax.train.tokenizer_recipe import make_tokenizer_recipe
@@ -27,8 +27,8 @@ _RAW = FLAGS.switch(
 )
 
 _RECIPES = {
-  'tokenizer': make_tokenizer_recipe,
-  'generator': make_generator_recipe,
+  sections.TOKENIZER: make_tokenizer_recipe,
+  sections.GENERATOR: make_generator_recipe,
 }
 
 
@@ -45,25 +45,24 @@ def main(words: list[str]) -> None:
 def export() -> None:
   """Writes a run's weights and config as safetensors and JSON."""
   check_target(_OUT.value, source=_WORKDIR.value)
+  out = epath.Path(_OUT.value)
   loaded = load_weights(_WORKDIR.value, ema=not _RAW.value)
-  write_loaded(_OUT.value, loaded)
+  with lock.hold(out, what='train export'):
+    write_loaded(out, loaded)
   print(f'step {loaded.step} of {_WORKDIR.value} written to {_OUT.value}')
 
 
 def train() -> None:
   """Runs, or resumes, what the config describes."""
   config = _CONFIG.value
-  recipe_name = config.recipe
-  if recipe_name not in _RECIPES:
-    raise ValueError(
-      f'recipe={recipe_name!r}: use one of {", ".join(_RECIPES)}'
-    )
+  sections.check_config(config)
   workdir = epath.Path(_WORKDIR.value)
   files.output_folder(workdir)
-  mesh = mesh_lib.make_mesh(from_section(mesh_lib.MeshConfig, config.mesh))
+  mesh = mesh_lib.make_mesh(from_section(mesh_lib.MeshConfig, config, 'mesh'))
+  sections.check_batches(config, mesh)
   is_first = jax.process_index() == 0
   with lock.hold(workdir, what='train', first=is_first, agree=_agree):
-    recipe = _RECIPES[recipe_name](config, workdir=workdir, mesh=mesh)
+    recipe = _RECIPES[config.recipe](config, workdir=workdir, mesh=mesh)
     run_recipe(recipe, workdir=workdir, mesh=mesh)
 
 

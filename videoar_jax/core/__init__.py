@@ -2,7 +2,7 @@
 
 command     how every command begins, reads flags, speaks, refuses and ends
 console     what a command tells while it works
-fields      numbers within bounds, stated where a config declares them
+fields      numbers within bounds, words of a list, stated in the dataclass
 files       users' text and JSON, checked; outputs, written whole or not
 structure   what a JSON value must look like
 archive     zip archives and .npz, nothing inflated before its size is known
@@ -11,6 +11,7 @@ lock        one job at a time in a folder
 config      dataclass configs <-> ml_collections <-> JSON
 mesh        the device mesh, logical axis rules, sharding (the only such file)
 digest      per-array checksums that no mesh and no file format changes
+event_loop  lets Orbax's reads and writes end in peace where one fails
 manifest    what is trusted of a checkpoint folder, and reading it
 checkpoint  verified Orbax checkpoints: per-array digests, commit, fall-back
 export      safetensors + JSON weights, and `load_weights` for any checkpoint

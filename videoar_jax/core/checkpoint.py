@@ -8,7 +8,7 @@ it is committed, its manifest is whole and its arrays match their digests.
 
 import errno
 import shutil
-import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +21,7 @@ from jax.experimental import multihost_utils
 
 from videoar_jax.core import digest as digest_lib
 from videoar_jax.core import manifest as manifest_lib
+from videoar_jax.core.event_loop import be_patient
 from videoar_jax.core.manifest import CheckpointError, Restored
 
 
@@ -134,9 +135,10 @@ class Checkpoints:
       manifest, digest_lib.flatten(abstract_tree), path
     )
     tree, reason = _agree(lambda: manifest_lib.read_arrays(path, abstract_tree))
-    reason = reason or manifest_lib.wrong_arrays(
-      manifest, digest_lib.flatten(tree)
-    )
+    if not reason:
+      # On its own: for a digest, all processes must have their parts.
+      arrays = digest_lib.flatten(tree)
+      _, reason = _agree(lambda: manifest_lib.check_arrays(manifest, arrays))
     if reason:
       return None, reason
     return manifest_lib.restored(manifest, tree), ''
@@ -152,6 +154,7 @@ class Checkpoints:
     self, step: int, arrays: dict[str, Any], manifest: dict[str, Any]
   ) -> None:
     if self._writer is None:
+      be_patient()
       self._writer = ocp.AsyncCheckpointer(
         ocp.CompositeCheckpointHandler('arrays', 'manifest')
       )
@@ -222,8 +225,10 @@ class Checkpoints:
 
   def _clear_partial(self) -> None:
     for path in manifest_lib.children(self.directory):
-      unfinished = path.name.isdigit() and not manifest_lib.is_step(path)
-      if manifest_lib.PARTIAL in path.name or unfinished:
+      unfinished = manifest_lib.PARTIAL in path.name or (
+        manifest_lib.is_number(path.name) and not manifest_lib.is_step(path)
+      )
+      if unfinished and path.is_dir():
         logging.warning(
           'checkpoint %s was never completed (stopped or failed while '
           'writing): removed',
@@ -236,7 +241,7 @@ class Checkpoints:
     folder = self.directory.parent / f'{self.directory.name}_damaged'
     for step in steps if jax.process_index() == 0 else ():
       folder.mkdir(parents=True, exist_ok=True)
-      target = folder / f'{step}-{int(time.time())}'
+      target = folder / f'{step}-{uuid.uuid4().hex[:8]}'
       (self.directory / str(step)).rename(target)
       logging.warning('the damaged checkpoint was moved to %s', target)
     if steps and jax.process_count() > 1:

@@ -5,13 +5,14 @@ of each into one locked ConfigDict, and a module gets its own dataclass back
 through `from_section`. On disk a config is plain JSON.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import enum
 import json
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import ml_collections
@@ -38,38 +39,75 @@ def section(instance: Any) -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(values, convert_dict=False)
 
 
-def from_section(cls: type, values: Any) -> Any:
+def from_section(
+  cls: type, values: Any, path: str = '', *, where: str | None = None
+) -> Any:
   """Builds the dataclass `cls` from its section.
 
   Args:
     cls: a dataclass.
     values: ConfigDict or dict with exactly the fields of `cls`. Lists become
       tuples (nested ones too), an int becomes a float where the field is one.
+    path: where `values` is a whole config, the dotted name of the section in
+      it, which messages then give with the key: `more_data.image`.
+    where: what messages call it instead; '' gives keys alone.
   Raises:
-    ValueError: no section, an unknown key (its nearest key is named), a missing
-      key, or a value of another type than the field's.
+    ValueError: no such section, an unknown key (its nearest key is named), a
+      missing key, a value of another type than the field's, or one that `cls`
+      refuses.
   """
-  _check_section(cls, values)
+  if where is None:
+    where = path or cls.__name__
+  return _build(cls, _at(values, path), where)
+
+
+def _build(cls: type, values: Any, where: str) -> Any:
   hints = typing.get_type_hints(cls)
   names = [field.name for field in dataclasses.fields(cls)]
-  check_keys(values.keys(), names, where=cls.__name__)
+  if not isinstance(values, dict | ml_collections.ConfigDict):
+    raise ValueError(f'{where}={values!r}: wanted a section with keys')
+  check_keys(values.keys(), names, where=where or 'config')
   missing = sorted(set(names) - set(values.keys()))
   if missing:
     raise ValueError(
-      f'{cls.__name__}: missing key {", ".join(missing)}; '
+      f'{where or "config"}: missing key {", ".join(missing)}; '
       f'build the section with section({cls.__name__}(...))'
     )
-  values = {
-    name: _field_value(hints[name], values[name], f'{cls.__name__}.{name}')
+  fields = {
+    name: _field_value(hints[name], values[name], _joined(where, name))
     for name in names
   }
+  with of_section(where):
+    try:
+      return cls(**fields)
+    except ArithmeticError as error:
+      raise ValueError(f'{fields}: {error}') from None
+
+
+def _joined(where: str, name: str) -> str:
+  return f'{where}.{name}' if where else name
+
+
+@contextlib.contextmanager
+def of_section(name: str) -> Iterator[None]:
+  """Puts a section's name before the key that a ValueError begins with."""
   try:
-    return cls(**values)
-  except ArithmeticError as error:
-    raise ValueError(f'{cls.__name__} of {values}: {error}') from None
+    yield
+  except ValueError as error:
+    raise ValueError(_joined(name, str(error))) from error
 
 
-def from_saved(cls: type, values: Any) -> Any:
+def _at(config: Any, path: str) -> Any:
+  """The section of a config with a dotted name."""
+  for name in path.split('.') if path else ():
+    sections = isinstance(config, dict | ml_collections.ConfigDict)
+    if not sections or name not in config:
+      raise ValueError(f'{path}: the config has no such section')
+    config = config[name]
+  return config
+
+
+def from_saved(cls: type, values: Any, path: str = '') -> Any:
   """Builds the dataclass `cls` from its section of a checkpoint's config.
 
   A key that did not exist yet when the checkpoint was written takes its
@@ -78,20 +116,14 @@ def from_saved(cls: type, values: Any) -> Any:
   Args:
     cls: a dataclass with a default for every field.
     values: as for `from_section`.
+    path: as for `from_section`.
   Raises:
-    ValueError: as of `from_section`, but for a missing key.
+    ValueError: as `from_section`, a missing key excepted.
   """
-  _check_section(cls, values)
-  known = section(cls())
-  check_keys(values.keys(), known.keys(), where=cls.__name__)
-  return from_section(cls, {**known, **values})
-
-
-def _check_section(cls: type, values: Any) -> None:
-  if not isinstance(values, Mapping | ml_collections.ConfigDict):
-    raise ValueError(
-      f'{cls.__name__}: its section of the config is missing or none: {values}'
-    )
+  values = _at(values, path)
+  if isinstance(values, dict | ml_collections.ConfigDict):
+    values = {**section(cls()), **values}
+  return _build(cls, values, path or cls.__name__)
 
 
 def check_keys(
@@ -110,15 +142,6 @@ def check_keys(
 def to_json(config: ml_collections.ConfigDict) -> str:
   """Writes a config as JSON text; tuples become lists."""
   return json.dumps(config.to_dict(), indent=2, allow_nan=False) + '\n'
-
-
-def from_json(text: str) -> ml_collections.ConfigDict:
-  """Reads a locked config from JSON text; lists become tuples.
-
-  Raises:
-    ValueError: the text is not a JSON object.
-  """
-  return from_dict(files.parse_json(text, dict, where='config'))
 
 
 def from_dict(values: dict[str, Any]) -> ml_collections.ConfigDict:
@@ -150,9 +173,7 @@ def load_config(path: Any) -> ml_collections.ConfigDict:
     ValueError: there is no such file, or it is not a JSON object.
   """
   path = epath.Path(path)
-  if not path.exists():
-    raise ValueError(f'{path}: no such config; wanted a config.json')
-  values = files.read_json(path, dict)
+  values = files.read_json(path, dict, fix='wanted the config.json of a run')
   try:
     return from_dict(values)
   except ValueError as error:
@@ -197,7 +218,7 @@ def _tuples(value: Any) -> Any:
 
 def _field_value(hint: Any, value: Any, name: str) -> Any:
   if dataclasses.is_dataclass(hint):
-    return from_section(hint, value)
+    return _build(hint, value, name)
   if isinstance(hint, type) and issubclass(hint, enum.Enum):
     return _enum_value(hint, value, name)
   value = _tuples(value)

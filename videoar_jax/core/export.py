@@ -19,7 +19,7 @@ from etils import epath
 
 from videoar_jax.core import config as config_lib
 from videoar_jax.core import digest as digest_lib
-from videoar_jax.core import files, pretrained, structure
+from videoar_jax.core import files, lock, pretrained, structure
 from videoar_jax.core import manifest as manifest_lib
 from videoar_jax.core.digest import tree_digest
 from videoar_jax.core.manifest import CheckpointError
@@ -138,7 +138,7 @@ def check_target(path: Any, *, source: Any) -> None:
   home = _home(epath.Path(source))
   folder = files.output_folder(path, inputs=(source, home, home / TOKENIZER))
   for found in manifest_lib.children(folder):
-    known = (CONFIG, f'{CONFIG}.partial', TOKENIZER)
+    known = (CONFIG, f'{CONFIG}.partial', TOKENIZER, lock.NAME)
     if found.name not in known and not found.name.endswith(_SUFFIX):
       raise ValueError(
         f'{path}: holds {found.name}, which is of no export; give a new folder'

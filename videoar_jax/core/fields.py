@@ -1,11 +1,11 @@
-"""Numbers that must lie within bounds, stated where a config declares them.
+"""Numbers within bounds and words of a list, stated where they are declared.
 
   learning_rate: fields.NonNegative = 1e-4
   log_every: fields.Count = 10
 
-`check` reads the bounds off a dataclass's annotations; configs call it when
-they are made, so that a bad number is told before any work begins. Functions
-that take such numbers themselves call `check_call`.
+`check` reads this off a dataclass's annotations; configs call it when they are
+made, so that a bad value is told before any work begins. Functions that take
+such values themselves call `check_call`.
 """
 
 import dataclasses
@@ -36,7 +36,9 @@ class Range:
 
   def fault(self, value: Any) -> str:
     """What is wrong with a number; '' if nothing is."""
-    if isinstance(value, float) and not math.isfinite(value):
+    if not isinstance(value, int | float):
+      return ''
+    if not math.isfinite(value):
       return 'wanted a finite number'
     if isinstance(value, int) and abs(value) >= _MOST:
       return 'wanted a number below 2**63'
@@ -60,56 +62,74 @@ class Range:
     )
 
 
-Count = Annotated[int, Range(least=1)]
-Natural = Annotated[int, Range(least=0)]
+@dataclasses.dataclass(frozen=True)
+class Choice:
+  """The words that are allowed."""
+
+  options: tuple[str, ...]
+
+  def fault(self, value: Any) -> str:
+    """What is wrong with a word; '' if nothing is."""
+    return '' if value in self.options else f'use {" or ".join(self.options)}'
+
+
+_MOST = 2**31 - 1  # JAX counts in 32 bits
+Count = Annotated[int, Range(least=1, most=_MOST)]
+Natural = Annotated[int, Range(least=0, most=_MOST)]
+# Of one dimension of an array.
+Size = Annotated[int, Range(least=1, most=2**16)]
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(least=0)]
 Share = Annotated[float, Range(least=0, most=1)]
+Chance = Annotated[float, Range(least=0, below=1)]
 # Of what was, in a running mean: 1 would never learn anything.
 Decay = Annotated[float, Range(least=0, below=1)]
 Seed = Annotated[int, Range(least=0, most=2**32 - 1)]
+# Of activations.
+Dtype = Annotated[str, Choice(('float32', 'bfloat16', 'float16'))]
 
 
 def check(instance: Any) -> None:
-  """Raises a ValueError if a field of a dataclass is out of its bounds.
+  """Raises a ValueError if a field of a dataclass is not what it may be.
 
-  Numbers within tuples are held to the same. Every float must be finite, with
-  bounds or without. None passes.
+  Every float must be finite, with bounds or without. None passes; of a tuple,
+  nested or not, each part is checked.
   """
   names = [field.name for field in dataclasses.fields(instance)]
   values = {name: getattr(instance, name) for name in names}
-  _check(_bounds(type(instance)), values)
+  _check(_rules(type(instance)), values)
 
 
 def check_call(function: Callable, values: Mapping[str, Any]) -> None:
   """As `check`, of a function's arguments: `values` are its `locals()`."""
-  _check(_bounds(function), values)
+  _check(_rules(function), values)
 
 
-def _check(bounds_of: Mapping[str, Range], values: Mapping[str, Any]) -> None:
-  for name, bounds in bounds_of.items():
+def _check(
+  rules: Mapping[str, Range | Choice], values: Mapping[str, Any]
+) -> None:
+  for name, rule in rules.items():
     value = values.get(name)
-    for number in _numbers(value):
-      if fault := bounds.fault(number):
-        raise ValueError(f'{name}={value}: {fault}')
+    for part in _parts(value):
+      if fault := rule.fault(part):
+        raise ValueError(f'{name}={value!r}: {fault}')
 
 
-def _numbers(value: Any) -> Iterator[int | float]:
-  if isinstance(value, int | float):
-    yield value
-  elif isinstance(value, tuple | list):
+def _parts(value: Any) -> Iterator[Any]:
+  if isinstance(value, tuple | list):
     for item in value:
-      yield from _numbers(item)
+      yield from _parts(item)
+  elif value is not None:
+    yield value
 
 
 @functools.cache
-def _bounds(declared: Any) -> dict[str, Range]:
-  """The bounds of each annotated name; of one that states none, empty ones."""
+def _rules(declared: Any) -> dict[str, Range | Choice]:
+  """What each annotated name states; no bounds where it states nothing."""
+  hints = typing.get_type_hints(declared, include_extras=True)
   found = {}
-  for name, hint in typing.get_type_hints(
-    declared, include_extras=True
-  ).items():
-    stated = [x for x in _metadata(hint) if isinstance(x, Range)]
+  for name, hint in hints.items():
+    stated = [x for x in _metadata(hint) if isinstance(x, Range | Choice)]
     found[name] = stated[0] if stated else Range()
   return found
 

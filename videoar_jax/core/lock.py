@@ -13,7 +13,10 @@ import fcntl
 import getpass
 import json
 import os
+import pathlib
+import signal
 import socket
+import stat
 import threading
 import time
 import uuid
@@ -23,12 +26,24 @@ from typing import Any
 from absl import logging
 from etils import epath
 
+from videoar_jax.core import files
 from videoar_jax.core.console import note
 
 NAME = '.lock'
 BEAT_S = 10.0
 _SILENT_BEATS = 3
 _UNSUPPORTED = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_HOLDER = {
+  'what': str,
+  'owner': str,
+  'machine': str,
+  'process': int,
+  'since': str,
+  'token': str,
+  'beat': int,
+}
+_BOOT = '/proc/sys/kernel/random/boot_id'
+_PROCESSES = '/proc/self/ns/pid'
 
 
 class LockedError(ValueError):
@@ -52,17 +67,18 @@ def hold(
     agree: gives all processes the first one's reason to refuse, or ''.
   Raises:
     LockedError: another job holds it; the message says which.
+    OSError: nothing may be written there.
   """
-  taken, reason = None, ''
+  taken, refused = None, None
   if first:
     try:
       taken = _take(epath.Path(folder), what)
-    except LockedError as error:
-      reason = str(error)
-  reason = agree(reason)
+    except (LockedError, OSError) as error:  # the others wait to hear of it
+      refused = error
+  reason = agree('' if refused is None else str(refused))
+  if refused is not None:
+    raise refused
   if reason:
-    if taken is not None:
-      taken()
     raise LockedError(reason)
   try:
     yield
@@ -77,6 +93,7 @@ def _take(folder: epath.Path, what: str) -> Callable[[], None]:
   about = {
     'what': what,
     'owner': f'{_user()}@{socket.gethostname()}',
+    'machine': _machine(),
     'process': os.getpid(),
     'since': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
     'token': uuid.uuid4().hex,
@@ -92,8 +109,11 @@ def _take(folder: epath.Path, what: str) -> Callable[[], None]:
 
 
 def _take_local(path: epath.Path, about: dict) -> Callable[[], None]:
+  _check_plain(path)
   while True:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    # A link is not followed: nothing is written where it points to.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o644)
     try:
       fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -118,8 +138,23 @@ def _take_local(path: epath.Path, about: dict) -> Callable[[], None]:
   return give_back
 
 
+def _check_plain(path: epath.Path) -> None:
+  with contextlib.suppress(FileNotFoundError):
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+      raise LockedError(f'{path}: no plain file, and no lock; remove it')
+
+
+def end_process() -> None:
+  """Asks this process to end, as whoever stops a job does."""
+  os.kill(os.getpid(), signal.SIGTERM)
+
+
 def take_by_beats(
-  path: epath.Path, about: dict, *, beat_s: float
+  path: epath.Path,
+  about: dict,
+  *,
+  beat_s: float,
+  lost: Callable[[], None] = end_process,
 ) -> Callable[[], None]:
   """Takes a lock that lives by signs of life; returns what gives it back.
 
@@ -127,6 +162,8 @@ def take_by_beats(
     path: of the lock.
     about: its holder, with `token` and `beat`.
     beat_s: seconds between two signs.
+    lost: called where another job took the lock over, as it may after this one
+      gave no sign of life for long (a machine that slept).
   Raises:
     LockedError: its holder is alive, or another one was faster.
   """
@@ -141,8 +178,11 @@ def take_by_beats(
     while not ended.wait(beat_s):
       about['beat'] += 1
       try:
-        if (_read(path) or about).get('token') != about['token']:
-          logging.error('%s: another job took this lock over', path)
+        if (found := _read(path)) and found['token'] != about['token']:
+          logging.error(
+            '%s: taken over, %s; this job ends', path, _described(found)
+          )
+          lost()
           return
         _write(path, about)
       except OSError as error:
@@ -175,23 +215,30 @@ def _wait_for_silence(path: epath.Path, beat_s: float) -> None:
       seen.get('token'),
       seen.get('beat'),
     ):
-      raise LockedError(_refusal(path, now))
+      raise LockedError(_refusal(path, now or seen))
   note(f'{path}: no sign of life, taken over')
 
 
 def _died_here(about: dict) -> bool:
   """Whether the holder was a process of this machine that is no more."""
-  _, _, host = str(about.get('owner')).rpartition('@')
-  number = about.get('process')
-  if host != socket.gethostname() or type(number) is not int or number < 1:
+  if about.get('machine') != _machine() or about['process'] < 1:
     return False
   try:
-    os.kill(number, 0)
-  except ProcessLookupError:
+    os.kill(about['process'], 0)
+  except (ProcessLookupError, OverflowError):
     return True
   except OSError:  # alive, and of another user
     pass
   return False
+
+
+def _machine() -> str:
+  """Tells machines apart whose numbers of processes mean different things."""
+  parts = [socket.gethostname()]
+  with contextlib.suppress(OSError):
+    parts.append(pathlib.Path(_BOOT).read_text().strip())
+    parts.append(os.readlink(_PROCESSES))  # differs between containers
+  return ' '.join(parts)
 
 
 def _refusal(path: epath.Path, about: dict | None) -> str:
@@ -203,30 +250,25 @@ def _refusal(path: epath.Path, about: dict | None) -> str:
 
 def _described(about: dict) -> str:
   """Who holds a lock, and for how long."""
-  if 'owner' not in about:
+  if not about:
     return 'by a job that is just starting'
-  since = str(about.get('since'))
-  try:
+  since = about['since']
+  with contextlib.suppress(TypeError, ValueError, OverflowError):
     began = datetime.datetime.fromisoformat(since)
     age = datetime.datetime.now(datetime.UTC) - began
     since = f'{since}, {max(int(age.total_seconds()), 0)} s ago'
-  except (TypeError, ValueError):
-    pass
   return (
-    f'by {about.get("what")} of {about["owner"]}, process '
-    f'{about.get("process")}, since {since}'
+    f'by {about["what"]} of {about["owner"]}, process {about["process"]}, '
+    f'since {since}'
   )
 
 
 def _read(path: epath.Path) -> dict | None:
   """What the lock says; None if there is none, {} if it is half written."""
   try:
-    found = json.loads(path.read_text())
-  except FileNotFoundError:
-    return None
+    return files.read_json(path, _HOLDER)
   except (OSError, ValueError):
-    return {}
-  return found if isinstance(found, dict) else {}
+    return {} if path.exists() else None
 
 
 def _write(path: epath.Path, about: dict) -> None:

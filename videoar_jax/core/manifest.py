@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,8 +14,20 @@ from absl import logging
 from etils import epath
 
 from videoar_jax.core import digest as digest_lib
+from videoar_jax.core import structure
+from videoar_jax.core.event_loop import be_patient
 
 FORMAT = 1
+_SHAPE = {
+  'format': int,
+  'step': structure.at_least(0),
+  'arrays': structure.Each(
+    {'shape': [structure.at_least(0)], 'dtype': str, 'digest': str}
+  ),
+  'best_value': (float, type(None)),
+  'meta': dict,
+  'digest': str,
+}
 # Orbax's mark of a folder that is still being written.
 PARTIAL = '.orbax-checkpoint-tmp'
 
@@ -69,11 +82,16 @@ def children(directory: Any) -> list[epath.Path]:
   return sorted(directory.iterdir()) if directory.is_dir() else []
 
 
+def is_number(name: str) -> bool:
+  """Whether a name is a step's, as it would be written."""
+  return re.fullmatch(r'0|[1-9][0-9]{0,17}', name) is not None
+
+
 def is_step(path: Any) -> bool:
   """Whether a path is the committed checkpoint of one step."""
   path = epath.Path(path)
   return (
-    path.name.isdigit()
+    is_number(path.name)
     and path.is_dir()
     and ocp.utils.is_checkpoint_finalized(path)
   )
@@ -91,11 +109,12 @@ def read_manifest(path: Any) -> dict[str, Any]:
     CheckpointError: it is missing, not JSON, or not as it was written.
   """
   try:
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+    with _reader() as reader:
       manifest = reader.restore(
         absolute(path),
         args=ocp.args.Composite(manifest=ocp.args.JsonRestore()),
       )['manifest']
+    structure.check(manifest, _SHAPE, where='manifest')
     body = {key: value for key, value in manifest.items() if key != 'digest'}
     whole = manifest['digest'] == digest_lib.text_digest(body)
   except Exception as error:  # whatever damaged JSON may cause
@@ -107,6 +126,11 @@ def read_manifest(path: Any) -> dict[str, Any]:
       f'format {manifest["format"]}; this version reads format {FORMAT}'
     )
   return manifest
+
+
+def _reader() -> ocp.Checkpointer:
+  be_patient()
+  return ocp.Checkpointer(ocp.CompositeCheckpointHandler())
 
 
 def load_arrays(
@@ -143,21 +167,21 @@ def load_arrays(
 
 def _load_step(path: epath.Path, select: Callable[[str], bool]) -> Restored:
   manifest = read_manifest(path)
-  wanted = {
-    name: jax.ShapeDtypeStruct(tuple(about['shape']), jnp.dtype(about['dtype']))
-    for name, about in manifest['arrays'].items()
-    if select(name)
-  }
-  if not wanted:
+  chosen = {k: v for k, v in manifest['arrays'].items() if select(k)}
+  if not chosen:
     known = sorted({name.rsplit('/', 1)[0] for name in manifest['arrays']})
     raise CheckpointError(f'no array selected; it has {", ".join(known)}')
   try:
+    wanted = {
+      name: jax.ShapeDtypeStruct(about['shape'], jnp.dtype(about['dtype']))
+      for name, about in chosen.items()
+    }
     tree = read_arrays(path, digest_lib.nest(wanted), as_numpy=True)
+    check_arrays(manifest, digest_lib.flatten(tree))
+  except CheckpointError:
+    raise
   except Exception as error:  # whatever damaged data may cause
     raise CheckpointError(f'unreadable arrays: {brief(error)}') from error
-  reason = wrong_arrays(manifest, digest_lib.flatten(tree))
-  if reason:
-    raise CheckpointError(reason)
   return restored(manifest, tree)
 
 
@@ -185,7 +209,7 @@ def read_arrays(
     )
   else:
     args = ocp.checkpoint_utils.construct_restore_args(nested)
-  with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+  with _reader() as reader:
     arrays = reader.restore(
       absolute(path),
       args=ocp.args.Composite(
@@ -225,18 +249,17 @@ def check_structure(
       )
 
 
-def wrong_arrays(manifest: dict[str, Any], arrays: Mapping[str, Any]) -> str:
-  """Names the arrays that differ from their digests; empty if none does."""
+def check_arrays(manifest: dict[str, Any], arrays: Mapping[str, Any]) -> None:
+  """Raises a CheckpointError that names arrays unlike their digests."""
   digests = digest_lib.array_digests(arrays)
   wrong = [
     name
     for name, digest in digests.items()
     if digest != manifest['arrays'][name]['digest']
   ]
-  if not wrong:
-    return ''
-  more = f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''
-  return f'digest mismatch in {", ".join(wrong[:3])}{more}'
+  if wrong:
+    more = f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''
+    raise CheckpointError(f'digest mismatch in {", ".join(wrong[:3])}{more}')
 
 
 def none_trusted(path: Any, reasons: Mapping[Any, str]) -> str:

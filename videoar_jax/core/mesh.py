@@ -8,13 +8,15 @@ activations through `constrain(x_bld, 'batch', 'length', 'channels')`.
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 from flax import linen as nn
 from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from videoar_jax.core import fields
 
 AXES = ('data', 'fsdp', 'tensor')
 
@@ -45,13 +47,19 @@ RULES: dict[str, tuple[str, ...]] = {
 }
 
 
+_Axis = Annotated[int, fields.Range(least=-1, most=2**20)]
+
+
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
   """Sizes of the mesh axes; one of them may be -1, the devices left over."""
 
-  data: int = -1
-  fsdp: int = 1
-  tensor: int = 1
+  data: _Axis = -1
+  fsdp: _Axis = 1
+  tensor: _Axis = 1
+
+  def __post_init__(self):
+    fields.check(self)
 
 
 def make_mesh(
@@ -93,7 +101,7 @@ def _sizes(config: MeshConfig, num_devices: int) -> tuple[int, ...]:
   sizes = [getattr(config, axis) for axis in AXES]
   given = ', '.join(f'{axis}={size}' for axis, size in zip(AXES, sizes))
   known = math.prod(size for size in sizes if size != -1)
-  if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
+  if sizes.count(-1) > 1 or 0 in sizes:
     raise ValueError(
       f'mesh {given}: wanted sizes of at least 1, at most one of them -1 '
       f'(the rest of the {num_devices} devices)'

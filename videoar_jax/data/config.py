@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
+
+from videoar_jax.core import fields
 
 KINDS = ('synthetic', 'folder', 'images', 'array_record', 'features')
 
@@ -31,16 +34,20 @@ class DataConfig:
 
   source: str = 'synthetic'
   split_file: str = ''
-  batch_size: int = 8
-  num_frames: int = 17
-  height: int = 64
-  width: int = 64
-  frame_stride: int = 1
+  batch_size: fields.Size = 8
+  num_frames: fields.Size = 17
+  height: fields.Size = 64
+  width: fields.Size = 64
+  frame_stride: fields.Size = 1
   flip: bool = False
-  num_workers: int = 0
-  max_bad_share: float = 0.05
+  num_workers: Annotated[int, fields.Range(least=0, most=1024)] = 0
+  max_bad_share: fields.Share = 0.05
   captions: str = ''
-  weight: int = 1
+  weight: Annotated[int, fields.Range(least=1, most=1000)] = 1
+
+  def __post_init__(self):
+    fields.check(self)
+    _check_source(self)
 
 
 def parse_source(source: str) -> tuple[str, str]:
@@ -61,19 +68,9 @@ def parse_source(source: str) -> tuple[str, str]:
   return kind, path
 
 
-def check_config(config: DataConfig) -> None:
-  """Raises ValueError for a value no source could serve."""
+def _check_source(config: DataConfig) -> None:
+  """Raises ValueError for a choice that the source could not serve."""
   kind, _ = parse_source(config.source)
-  sizes = ('batch_size', 'num_frames', 'height', 'width', 'frame_stride')
-  for name in (*sizes, 'weight'):
-    if getattr(config, name) < 1:
-      raise ValueError(f'{name}={getattr(config, name)}: must be at least 1')
-  if config.num_workers < 0:
-    raise ValueError(f'num_workers={config.num_workers}: must be 0 or more')
-  if not 0 <= config.max_bad_share <= 1:
-    raise ValueError(
-      f'max_bad_share={config.max_bad_share}: must lie between 0 and 1'
-    )
   if config.split_file and kind not in ('folder', 'images'):
     raise ValueError(
       f'split_file={config.split_file!r}: only folder:PATH and images:PATH '

@@ -17,7 +17,7 @@ from absl import flags
 
 from videoar_jax.data import array_record, features, folder, synthetic
 from videoar_jax.data.captions import PromptedSource
-from videoar_jax.data.config import DataConfig, check_config, parse_source
+from videoar_jax.data.config import DataConfig, parse_source
 from videoar_jax.data.failures import BadDataError, BadRecordError, listing
 from videoar_jax.data.prompts import PromptEncoder
 
@@ -58,7 +58,6 @@ def make_source(
   Raises:
     ValueError: the config does not fit the source, or a path is missing.
   """
-  check_config(config)
   source = _open_source(config, train=train)
   if prompts is None:
     if config.captions:

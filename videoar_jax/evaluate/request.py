@@ -2,21 +2,22 @@
 
 import dataclasses
 import os
-from typing import Any
+from typing import Annotated, Any
 
-from videoar_jax.core import archive
+from videoar_jax.core import archive, fields
 from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import Loaded, load_weights
 from videoar_jax.data.config import DataConfig, parse_source
 from videoar_jax.evaluate import i3d, motion, protocols
 from videoar_jax.evaluate.windows import open_split
 from videoar_jax.sample import sampler as sampler_lib
+from videoar_jax.sample.bits import Temperature, TopP
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.features import tokenizer_config
 
 SPLITS = ('train', 'validation')
 NUM_VIDEOS = 256
-_SEEDS = 2**32 - 1  # the second draw of real clips takes the next seed
+_LAST_SEED = 2**32 - 2  # the second draw of real clips takes the next
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,15 +54,15 @@ class Request:
   data: str | None = None
   split_file: str = ''
   protocol: str | None = None
-  num_videos: int | None = None
-  num_frames: int | None = None
-  split: str | None = None
-  seed: int = 0
+  num_videos: fields.Count | None = None
+  num_frames: fields.Size | None = None
+  split: Annotated[str, fields.Choice(SPLITS)] | None = None
+  seed: Annotated[int, fields.Range(least=0, most=_LAST_SEED)] = 0
   guidance: str | None = None
-  temperature: float | None = None
-  top_p: float | None = None
+  temperature: Temperature | None = None
+  top_p: TopP | None = None
   captions: str | None = None
-  batch_size: int = 8
+  batch_size: fields.Size = 8
   fvd: bool = True
   baselines: bool = False
   h264: bool = False
@@ -69,17 +70,12 @@ class Request:
   save: str | os.PathLike | None = None
 
   def __post_init__(self):
+    fields.check(self)
     if self.protocol is not None and self.num_videos is not None:
       raise ValueError(
         f'num_videos={self.num_videos} with protocol={self.protocol}: figures '
         'of different N do not compare, so the protocol decides; leave out one'
       )
-    if self.split not in (None, *SPLITS):
-      raise ValueError(f'split={self.split!r}: use {" or ".join(SPLITS)}')
-    if not 0 <= self.seed < _SEEDS:
-      raise ValueError(f'seed={self.seed}: wanted 0 to {_SEEDS - 1}')
-    if self.batch_size < 1:
-      raise ValueError(f'batch_size={self.batch_size}: wanted at least 1')
     if self.baselines and not self.fvd:
       raise ValueError(
         'baselines=True with fvd=False: baselines are distances between I3D '
@@ -163,7 +159,7 @@ def resolve(request: Request) -> Task:
   else:
     tokenizer = tokenizer_config(loaded)
     _check_no_sampling(request)
-  own = from_saved(DataConfig, loaded.config.get('data'))
+  own = from_saved(DataConfig, loaded.config, 'data')
   frames = _frames(request, own, tokenizer, protocol)
   _check_memory(request, protocol, own, frames)
   sampling = None

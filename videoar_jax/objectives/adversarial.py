@@ -5,19 +5,18 @@ values from Open-MAGVIT2 and MAGVIT (PAPER §3).
 """
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from videoar_jax.core import fields
 from videoar_jax.objectives.context import Context, Objective
 from videoar_jax.tokenizer.autoencoder import Autoencoder, to_float
 from videoar_jax.tokenizer.quantizer import encode_scales
 
 REAL, FAKE = 'logit_real', 'logit_fake'
-_LOSSES = ('hinge', 'non_saturating')
-_BALANCES = ('fixed', 'adaptive')
 _LARGEST = 1e4  # of an adaptive weight
 
 
@@ -40,29 +39,16 @@ class AdversarialConfig:
     lecam_decay: decay of its running means of the logits.
   """
 
-  weight: float = 0.0
-  balance: str = 'fixed'
-  start: int = 0
-  loss: str = 'hinge'
-  r1: float = 0.0
-  lecam: float = 0.001
-  lecam_decay: float = 0.999
+  weight: fields.NonNegative = 0.0
+  balance: Annotated[str, fields.Choice(('fixed', 'adaptive'))] = 'fixed'
+  start: fields.Natural = 0
+  loss: Annotated[str, fields.Choice(('hinge', 'non_saturating'))] = 'hinge'
+  r1: fields.NonNegative = 0.0
+  lecam: fields.NonNegative = 0.001
+  lecam_decay: fields.Decay = 0.999
 
   def __post_init__(self):
-    for name, allowed in (('loss', _LOSSES), ('balance', _BALANCES)):
-      if getattr(self, name) not in allowed:
-        raise ValueError(
-          f'{name}={getattr(self, name)!r}: use {" or ".join(allowed)}'
-        )
-    if min(self.weight, self.start, self.r1, self.lecam) < 0:
-      raise ValueError(
-        f'weight={self.weight}, start={self.start}, r1={self.r1}, lecam='
-        f'{self.lecam}: none may be negative'
-      )
-    if not 0 <= self.lecam_decay < 1:
-      raise ValueError(
-        f'lecam_decay={self.lecam_decay}: wanted at least 0 and less than 1'
-      )
+    fields.check(self)
 
   @property
   def averages(self) -> dict[str, float]:

@@ -7,6 +7,7 @@ Source: VideoAR Eq. 8 and App. A; Infinity (arXiv:2412.04431) alg. 2.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Annotated
 
 import einops
 import flax.struct
@@ -14,11 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from videoar_jax.core import resize
+from videoar_jax.core import fields, resize
 from videoar_jax.plan.unit import UnitPlan
 from videoar_jax.tokenizer.quantizer import encode_scales
 
 _USELESS = 0.5  # at a flip ratio of one half a bit carries nothing
+_Ratio = Annotated[float, fields.Range(least=0, most=_USELESS)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,20 +35,16 @@ class CorruptionConfig:
       scale of the frame before.
   """
 
-  flip_min: float = 0.0
-  flip_max: float = 0.25
-  time_ramp: float = 0.01
+  flip_min: _Ratio = 0.0
+  flip_max: _Ratio = 0.25
+  time_ramp: fields.NonNegative = 0.01
   inherit: bool = True
 
   def __post_init__(self):
-    if not 0.0 <= self.flip_min <= self.flip_max <= _USELESS:
+    fields.check(self)
+    if self.flip_min > self.flip_max:
       raise ValueError(
-        f'flip_min={self.flip_min}, flip_max={self.flip_max}: flip ratios '
-        f'need 0 <= flip_min <= flip_max <= {_USELESS}'
-      )
-    if self.time_ramp < 0.0:
-      raise ValueError(
-        f'time_ramp={self.time_ramp}: the ramp cannot be negative'
+        f'flip_min={self.flip_min}: wanted at most flip_max={self.flip_max}'
       )
 
   def bounds(self, num_frames: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from videoar_jax.core import fields
 from videoar_jax.plan.unit import UnitPlan
 
 
@@ -17,16 +18,11 @@ class FrameMaskConfig:
     probability: chance that a past frame is hidden from all that follow.
   """
 
-  window: int = 0
-  probability: float = 0.0
+  window: fields.Natural = 0
+  probability: fields.Chance = 0.0
 
   def __post_init__(self):
-    if self.window < 0:
-      raise ValueError(f'window={self.window}: use 0 (all frames) or more')
-    if not 0.0 <= self.probability < 1.0:
-      raise ValueError(
-        f'probability={self.probability}: a chance below 1 is needed'
-      )
+    fields.check(self)
 
   @property
   def is_on(self) -> bool:

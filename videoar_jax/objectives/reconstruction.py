@@ -6,6 +6,7 @@ import einops
 import jax
 import jax.numpy as jnp
 
+from videoar_jax.core import fields
 from videoar_jax.tokenizer.perceptual import Network, Params, lpips
 from videoar_jax.tokenizer.quantizer import ScaleCode, bits_to_code
 
@@ -34,28 +35,19 @@ class TokenizerLossConfig:
     drop_probability: with which each of them is, clip by clip.
   """
 
-  l1: float = 1.0
-  l2: float = 1.0
-  perceptual: float = 0.0
-  perceptual_frames: int = 0
-  commitment: float = 0.25
-  residual: float = 0.0
-  entropy: float = 0.001
-  entropy_sharpness: float = 100.0
-  drop_scales: int = 0
-  drop_probability: float = 0.0
+  l1: fields.NonNegative = 1.0
+  l2: fields.NonNegative = 1.0
+  perceptual: fields.NonNegative = 0.0
+  perceptual_frames: fields.Natural = 0
+  commitment: fields.NonNegative = 0.25
+  residual: fields.NonNegative = 0.0
+  entropy: fields.NonNegative = 0.001
+  entropy_sharpness: fields.Positive = 100.0
+  drop_scales: fields.Natural = 0
+  drop_probability: fields.Chance = 0.0
 
   def __post_init__(self):
-    if not 0 <= self.drop_probability < 1:
-      raise ValueError(
-        f'drop_probability={self.drop_probability}: wanted at least 0 and less '
-        'than 1'
-      )
-    if min(self.drop_scales, self.perceptual_frames) < 0:
-      raise ValueError(
-        f'drop_scales={self.drop_scales}, perceptual_frames='
-        f'{self.perceptual_frames}: wanted at least 0'
-      )
+    fields.check(self)
 
 
 def binary_entropy(logit: jax.Array) -> jax.Array:

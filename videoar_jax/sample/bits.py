@@ -1,7 +1,15 @@
 """Drawing bits from logits."""
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
+
+from videoar_jax.core import fields
+
+# See `draw_bits`; a bit has two values, the likelier at least one half.
+Temperature = fields.NonNegative
+TopP = Annotated[float, fields.Range(least=0.5, most=1)]
 
 
 def sample_keys(seed: jax.Array | int, index_b: jax.Array) -> jax.Array:
@@ -55,15 +63,3 @@ def draw_uniform(
   """
   key_b = jax.vmap(jax.random.fold_in, (0, None))(key_b, place)
   return jax.vmap(lambda key: jax.random.uniform(key, shape))(key_b)
-
-
-def check_drawing(temperature: float, top_p: float) -> None:
-  """Raises ValueError unless bits can be drawn so."""
-  if not 0.0 <= temperature < float('inf'):
-    raise ValueError(
-      f'temperature={temperature}: use 0 (likeliest bits) or a positive number'
-    )
-  if not 0.5 <= top_p <= 1.0:
-    raise ValueError(
-      f'top_p={top_p}: use 0.5 (likeliest bits) to 1 (all are drawn)'
-    )

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from videoar_jax.core import structure
+from videoar_jax.core import fields, structure
 from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import Loaded
 from videoar_jax.core.mesh import to_host
@@ -16,7 +16,7 @@ from videoar_jax.data.config import DataConfig
 from videoar_jax.data.prompts import PromptConfig, PromptEncoder, shortened
 from videoar_jax.plan.kinds import make_plan
 from videoar_jax.plan.unit import UnitPlan
-from videoar_jax.sample.bits import check_drawing, sample_keys
+from videoar_jax.sample.bits import Temperature, TopP, sample_keys
 from videoar_jax.sample.guidance import parse_guidance
 from videoar_jax.sample.rollout import Bits, Rollout, rollout
 from videoar_jax.tokenizer.autoencoder import (
@@ -46,8 +46,12 @@ class PreviewConfig:
   """
 
   guidance: str = 'ucf'
-  temperature: float = 1.0
-  top_p: float = 1.0
+  temperature: Temperature = 1.0
+  top_p: TopP = 1.0
+
+  def __post_init__(self):
+    fields.check(self)
+    parse_guidance(self.guidance, num_frames=1, num_scales=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,26 +70,18 @@ class SamplingConfig:
     size: height and width in pixels; None: the tokenizer's main resolution.
   """
 
-  num_frames: int
+  num_frames: fields.Count
   guidance: str = 'ucf'
-  temperature: float = 1.0
-  top_p: float = 1.0
-  seed: int = 0
-  batch_size: int = 8
-  window: int | None = None
-  size: tuple[int, int] | None = None
+  temperature: Temperature = 1.0
+  top_p: TopP = 1.0
+  seed: fields.Seed = 0
+  batch_size: fields.Size = 8
+  window: fields.Count | None = None
+  size: tuple[fields.Size, fields.Size] | None = None
 
   def __post_init__(self):
-    check_drawing(self.temperature, self.top_p)
-    if self.batch_size < 1:
-      raise ValueError(f'batch_size={self.batch_size}: wanted at least 1')
-    if self.window is not None and self.window < 1:
-      raise ValueError(
-        f'window={self.window}: wanted at least the 1 latent frame before, or '
-        'None for all'
-      )
-    if not 0 <= self.seed < 2**32:
-      raise ValueError(f'seed={self.seed}: wanted 0 to 2**32 - 1')
+    fields.check(self)
+    parse_guidance(self.guidance, num_frames=1, num_scales=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,8 +168,8 @@ class Generator:
     **others,
   ) -> SamplingConfig:
     """What was chosen; None takes what the generator was trained with."""
-    data = from_saved(DataConfig, self.config.data)
-    preview = from_saved(PreviewConfig, self.config.sampling)
+    data = from_saved(DataConfig, self.config, 'data')
+    preview = from_saved(PreviewConfig, self.config, 'sampling')
 
     def chosen(value, default):
       return default if value is None else value
@@ -371,7 +367,7 @@ def make_prompt_encoder(
   """
   if transformer.condition != Condition.TEXT:
     return None
-  prompts = from_saved(PromptConfig, config.prompts)
+  prompts = from_saved(PromptConfig, config, 'prompts')
   return PromptEncoder(prompts, transformer.prefix_length)
 
 

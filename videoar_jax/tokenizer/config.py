@@ -1,8 +1,13 @@
 """The tokenizer's config, and what follows from it."""
 
 import dataclasses
+from typing import Annotated
 
+from videoar_jax.core import fields
 from videoar_jax.plan.next_scale import check_scales
+
+Conv = Annotated[str, fields.Choice(('auto', 'native', 'taps'))]
+_Blocks = Annotated[int, fields.Range(least=0, most=100)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +33,13 @@ class TokenizerConfig:
     dtype: dtype of activations; latents and the quantiser stay float32.
   """
 
-  base_width: int = 128
-  multipliers: tuple[int, ...] = (1, 2, 4, 4, 4)
-  num_time_levels: int = 2
-  encoder_blocks: int = 2
-  decoder_blocks: int = 3
-  latent_width: int = 48
-  scales: tuple[tuple[int, int], ...] = (
+  base_width: fields.Size = 128
+  multipliers: tuple[fields.Size, ...] = (1, 2, 4, 4, 4)
+  num_time_levels: fields.Natural = 2
+  encoder_blocks: _Blocks = 2
+  decoder_blocks: _Blocks = 3
+  latent_width: fields.Size = 48
+  scales: tuple[tuple[fields.Size, fields.Size], ...] = (
     (1, 1),
     (2, 2),
     (3, 3),
@@ -42,12 +47,13 @@ class TokenizerConfig:
     (6, 6),
     (8, 8),
   )
-  more_scales: tuple[tuple[tuple[int, int], ...], ...] = ()
-  norm_groups: int = 32
-  conv: str = 'auto'
-  dtype: str = 'bfloat16'
+  more_scales: tuple[tuple[tuple[fields.Size, fields.Size], ...], ...] = ()
+  norm_groups: fields.Size = 32
+  conv: Conv = 'auto'
+  dtype: fields.Dtype = 'bfloat16'
 
   def __post_init__(self):
+    fields.check(self)
     for schedule in self.schedules:
       check_scales(schedule)
     finest = [schedule[-1] for schedule in self.schedules]
@@ -56,7 +62,7 @@ class TokenizerConfig:
         f'more_scales: the finest sizes {finest} must differ, as they tell the '
         'schedules apart'
       )
-    if not 0 <= self.num_time_levels < len(self.multipliers):
+    if self.num_time_levels >= len(self.multipliers):
       raise ValueError(
         f'num_time_levels={self.num_time_levels}: at most the '
         f'{len(self.multipliers) - 1} halvings of multipliers='
@@ -68,8 +74,6 @@ class TokenizerConfig:
           f'norm_groups={self.norm_groups} does not divide '
           f'{self.base_width * multiplier} channels; use a divisor'
         )
-    if self.conv not in ('auto', 'native', 'taps'):
-      raise ValueError(f"conv={self.conv!r}: use 'auto', 'native' or 'taps'")
 
   @property
   def schedules(self) -> tuple[tuple[tuple[int, int], ...], ...]:

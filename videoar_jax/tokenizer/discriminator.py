@@ -11,15 +11,17 @@ Neither is causal: a discriminator sees whole clips.
 """
 
 import dataclasses
+from typing import Annotated
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from videoar_jax.core import fields
 from videoar_jax.core.layers import fan_in_normal, logical
+from videoar_jax.tokenizer.config import Conv
 from videoar_jax.tokenizer.conv import FrameNorm, conv3d
 
-_KINDS = ('patch', 'stylegan')
 _SLOPE = 0.2  # of the leaky ReLU
 
 
@@ -37,16 +39,15 @@ class DiscriminatorConfig:
     dtype: dtype of activations; logits are float32.
   """
 
-  kind: str = 'patch'
-  base_width: int = 64
-  multipliers: tuple[int, ...] = (1, 2, 4, 8)
-  norm_groups: int = 32
-  conv: str = 'auto'
-  dtype: str = 'bfloat16'
+  kind: Annotated[str, fields.Choice(('patch', 'stylegan'))] = 'patch'
+  base_width: fields.Size = 64
+  multipliers: tuple[fields.Size, ...] = (1, 2, 4, 8)
+  norm_groups: fields.Size = 32
+  conv: Conv = 'auto'
+  dtype: fields.Dtype = 'bfloat16'
 
   def __post_init__(self):
-    if self.kind not in _KINDS:
-      raise ValueError(f'kind={self.kind!r}: use {" or ".join(_KINDS)}')
+    fields.check(self)
     if len(self.multipliers) < 2:
       raise ValueError(f'multipliers={self.multipliers}: wanted at least 2')
     for multiplier in self.multipliers[1:]:

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from videoar_jax.core.config import from_saved
+from videoar_jax.core.console import note
 from videoar_jax.core.export import (
   Loaded,
   check_net,
@@ -24,11 +25,12 @@ from videoar_jax.tokenizer.quantizer import encode_scales
 NET = 'autoencoder'
 
 
-def make_encoder(checkpoint: str) -> tuple[str, Callable]:
+def make_encoder(checkpoint: str, *, num_frames: int) -> tuple[str, Callable]:
   """Loads a tokenizer as an encoder of clips.
 
   Args:
     checkpoint: whatever `--checkpoint` accepts, of a tokenizer.
+    num_frames: of the clips.
 
   Returns:
     The digest of its weights, and encode(video_bTHWc uint8) -> f_bthwd,
@@ -40,6 +42,8 @@ def make_encoder(checkpoint: str) -> tuple[str, Callable]:
   """
   loaded = load_weights(checkpoint, expect='tokenizer')
   config = tokenizer_config(loaded)
+  config.latent_frames(num_frames)
+  note_length(loaded, num_frames)
   params = loaded.nets['autoencoder']
   model = make_tokenizer(config)
 
@@ -48,7 +52,6 @@ def make_encoder(checkpoint: str) -> tuple[str, Callable]:
     return model.apply({'params': params}, to_float(video), method='encode')
 
   def encode(video_bTHWc: np.ndarray) -> np.ndarray:
-    config.latent_frames(video_bTHWc.shape[1])
     config.check_resolution(*video_bTHWc.shape[2:4])
     return np.asarray(run(params, video_bTHWc))
 
@@ -78,13 +81,24 @@ def make_reconstructor(config: TokenizerConfig) -> Callable:
   return reconstruct
 
 
+def note_length(loaded: Loaded, num_frames: int) -> None:
+  """Tells where a tokenizer codes longer clips than it has ever seen."""
+  data = [loaded.config.data, *loaded.config.get('more_data', {}).values()]
+  longest = max(stream.num_frames for stream in data)
+  if num_frames > longest:
+    note(
+      f'num_frames={num_frames}: the tokenizer was trained on clips of at most '
+      f'{longest} frames; what comes later may drift'
+    )
+
+
 def tokenizer_config(loaded: Loaded) -> TokenizerConfig:
   """The tokenizer's config out of its checkpoint.
 
   Raises:
     ValueError: there is none, or its weights are of another network.
   """
-  config = from_saved(TokenizerConfig, loaded.config.get('tokenizer'))
+  config = from_saved(TokenizerConfig, loaded.config, 'tokenizer')
   check_net(
     loaded,
     NET,

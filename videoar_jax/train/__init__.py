@@ -9,9 +9,11 @@
 - `heldout`: held-out metrics from the averaged weights.
 - `initial`: a run that starts from the weights of another.
 - `loop`: restore or begin, then run; the same call resumes.
+- `sections`: what a run's config consists of, checked all at once.
 - `defaults`: whole configs with every key.
 - `recipe`: what a recipe is.
 - `tokenizer_recipe`: trains the autoencoder.
+- `frozen`: the tokenizer of a generator's run, and its copy.
 - `condition`: what a generator's data and last stage say of its conditions.
 - `generator_recipe`: trains the transformer over a frozen tokenizer.
 - `python -m videoar_jax.train`: the command.

@@ -5,6 +5,7 @@ from typing import Any
 
 import ml_collections
 
+from videoar_jax.core.config import from_section
 from videoar_jax.core.export import read_config, tokenizer_digests
 from videoar_jax.data.captions import read_captions
 from videoar_jax.data.config import DataConfig
@@ -19,30 +20,33 @@ from videoar_jax.transformer.config import Condition, TransformerConfig
 
 
 def resolve_condition(
-  config: Any, streams: tuple[DataConfig, ...], transformer: TransformerConfig
+  config: Any, streams: tuple[DataConfig, ...]
 ) -> ml_collections.ConfigDict:
-  """The config with the data's class names and the prompts' tokenizer.
+  """The config with the data's classes, or with the prompts' tokenizer.
 
   Args:
-    config: of a generator's run.
+    config: of a generator's run; `transformer.num_classes` 0 takes the data's.
     streams: what it trains on.
-    transformer: its transformer's shape.
 
   Raises:
     ValueError: by class, the streams' classes differ, or are not as many as
       the transformer's; captions or a tokenizer cannot be read, or the
       tokenizer has more tokens than transformer.vocabulary.
   """
+  transformer = from_section(TransformerConfig, config, 'transformer')
   is_text = transformer.condition == Condition.TEXT
   classes = _classes(streams, is_text)
-  if not is_text and len(classes) != transformer.num_classes:
+  if not is_text:
+    transformer = transformer.of_classes(len(classes))
+  if not is_text and transformer.num_classes != len(classes):
     raise ValueError(
       f'transformer.num_classes={transformer.num_classes}: '
-      f'{streams[0].source} has {len(classes)} classes; use that number'
+      f'{streams[0].source} has {len(classes)} classes; use that number, or 0'
     )
   resolved = ml_collections.ConfigDict(config)
   with resolved.unlocked():
     resolved.classes = classes
+    resolved.transformer.num_classes = transformer.num_classes
     if is_text:
       resolved.prompts.tokenizer = _tokenizer(
         resolved, streams, classes, transformer.vocabulary

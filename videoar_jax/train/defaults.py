@@ -6,20 +6,7 @@ from collections.abc import Callable, Mapping
 from ml_collections import ConfigDict
 
 from videoar_jax.core.config import section
-from videoar_jax.core.mesh import MeshConfig
-from videoar_jax.data.config import DataConfig
-from videoar_jax.data.prompts import PromptConfig
-from videoar_jax.objectives.adversarial import AdversarialConfig
-from videoar_jax.objectives.corruption import CorruptionConfig
-from videoar_jax.objectives.frame_mask import FrameMaskConfig
-from videoar_jax.objectives.reconstruction import TokenizerLossConfig
-from videoar_jax.sample.sampler import PreviewConfig
-from videoar_jax.tokenizer.config import TokenizerConfig
-from videoar_jax.tokenizer.discriminator import DiscriminatorConfig
-from videoar_jax.train.initial import INFLATIONS
-from videoar_jax.train.loop import LoopConfig
-from videoar_jax.train.optimizer import OptimizerConfig
-from videoar_jax.transformer.config import TransformerConfig
+from videoar_jax.train import sections
 
 _SMOKE = 'smoke'
 # How often a run at paper scale reports and saves, in steps.
@@ -47,15 +34,7 @@ def tokenizer_config() -> ConfigDict:
   `more_data` maps names to further sections like `data`, whose batches take
   turns with those of `data` (see `data.mixture`).
   """
-  return _config(
-    recipe='tokenizer',
-    more_data=ConfigDict(),
-    tokenizer=section(TokenizerConfig()),
-    losses=section(TokenizerLossConfig()),
-    adversarial=section(AdversarialConfig()),
-    discriminator=section(DiscriminatorConfig()),
-    discriminator_optimizer=section(OptimizerConfig()),
-  )
+  return _config(sections.TOKENIZER)
 
 
 def full_tokenizer_config() -> ConfigDict:
@@ -83,24 +62,13 @@ def full_tokenizer_config() -> ConfigDict:
 def generator_config(size: str = 'L') -> ConfigDict:
   """A generator run at paper scale; unlocked.
 
-  `tokenizer` is the path of a trained tokenizer; `classes` is filled in from
-  the data set, and so is `prompts.tokenizer` where prompts condition.
-  `more_data` is that of `tokenizer_config`.
+  The data set fills in `classes`, `transformer.num_classes` or, where prompts
+  condition, `prompts.tokenizer`. `more_data` is that of `tokenizer_config`.
   """
   layers, width, heads = SIZES[size]
-  return _config(
-    recipe='generator',
-    more_data=ConfigDict(),
-    tokenizer='',
-    classes=(),
-    prompts=section(PromptConfig()),
-    transformer=section(
-      TransformerConfig(num_layers=layers, width=width, num_heads=heads)
-    ),
-    corruption=section(CorruptionConfig()),
-    frame_mask=section(FrameMaskConfig()),
-    sampling=section(PreviewConfig()),
-  )
+  config = _config(sections.GENERATOR)
+  config.transformer.update(num_layers=layers, width=width, num_heads=heads)
+  return config
 
 
 def stage_config(size: str) -> ConfigDict:
@@ -147,25 +115,14 @@ def make_smoke(config: ConfigDict) -> None:
     )
 
 
-def _config(**parts) -> ConfigDict:
-  """What every run has, and parts of its own.
-
-  `inflation` says what the slices of kernels that see the past begin with where
-  `init_from` is a tokenizer of single frames: 'zeros', or 'random' (the
-  paper's).
-  """
+def _config(recipe: str) -> ConfigDict:
+  """Everything of a recipe's run, as it is where nothing else is said."""
+  parts = {
+    name: section(cls()) for name, cls in sections.SECTIONS[recipe].items()
+  }
+  own = section(sections.RUNS[recipe]())
   return ConfigDict(
-    {
-      'seed': 0,
-      'init_from': '',
-      'inflation': INFLATIONS[0],
-      'data': section(DataConfig()),
-      'optimizer': section(OptimizerConfig()),
-      'mesh': section(MeshConfig()),
-      'train': section(LoopConfig()),
-      **parts,
-    },
-    convert_dict=False,
+    {**own, sections.MORE_DATA: ConfigDict(), **parts}, convert_dict=False
   )
 
 

@@ -1,6 +1,7 @@
 """Training a generator over a frozen tokenizer."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,8 +11,8 @@ from jax.sharding import Mesh
 
 from videoar_jax import media
 from videoar_jax.core import mesh as mesh_lib
-from videoar_jax.core.config import from_section
-from videoar_jax.core.export import load_weights, tree_digest, write_export
+from videoar_jax.core.config import from_section, of_section
+from videoar_jax.core.export import Loaded, tree_digest
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.features import check_digest
 from videoar_jax.objectives.bitwise import make_transformer_objective
@@ -27,16 +28,16 @@ from videoar_jax.sample.sampler import (
 )
 from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_float
 from videoar_jax.tokenizer.config import TokenizerConfig
-from videoar_jax.tokenizer.features import tokenizer_config
+from videoar_jax.tokenizer.features import note_length, tokenizer_config
 from videoar_jax.train.condition import check_last_stage, resolve_condition
+from videoar_jax.train.frozen import keep_tokenizer, load_tokenizer
 from videoar_jax.train.heldout import make_heldout
-from videoar_jax.train.optimizer import OptimizerConfig
 from videoar_jax.train.recipe import (
   Recipe,
   held_out_batches,
-  more_streams,
   picture_path,
 )
+from videoar_jax.train.sections import read_optimizer, read_streams
 from videoar_jax.train.state import TrainState, Update
 from videoar_jax.transformer.config import TransformerConfig
 from videoar_jax.transformer.model import make_transformer
@@ -69,26 +70,31 @@ def make_generator_recipe(
   Raises:
     ValueError: the tokenizer, the data and the transformer do not fit.
   """
-  data = from_section(DataConfig, config.data)
-  streams = (data, *more_streams(config))
-  transformer = from_section(TransformerConfig, config.transformer)
-  frozen, tokenizer = _frozen_tokenizer(config, streams, workdir)
-  config = resolve_condition(config, streams, transformer)
-  check_last_stage(config, tree_digest(frozen['autoencoder']))
+  optimizer = read_optimizer(config, 'optimizer')
+  corruption = from_section(CorruptionConfig, config, 'corruption')
+  named = read_streams(config)
+  loaded = load_tokenizer(config, workdir)
+  _check_streams(config, loaded, named)
+  streams = tuple(named.values())
+  config = resolve_condition(config, streams)
+  transformer = from_section(TransformerConfig, config, 'transformer')
+  autoencoder = loaded.nets['autoencoder']
+  check_last_stage(config, tree_digest(autoencoder))
+  tokenizer = tokenizer_config(loaded)
   prompts = make_prompt_encoder(config, transformer)
-  frozen = mesh_lib.replicate(frozen, mesh)
+  frozen = mesh_lib.replicate({'autoencoder': autoencoder}, mesh)
   objective = _objectives(config, tokenizer, transformer)
-  for stream in streams:
-    _check_stream(config, tokenizer, transformer, stream)
   update = Update(
     net=NET,
     init=_initialiser(tokenizer, transformer),
-    objective=objective(from_section(CorruptionConfig, config.corruption)),
-    optimizer=from_section(OptimizerConfig, config.optimizer),
+    objective=objective(corruption),
+    optimizer=optimizer,
   )
   # Held out, the history is clean: losses of different settings compare.
   clean = objective(CorruptionConfig(flip_max=0.0), dropout=0.0)
-  batches = held_out_batches(data, config.train.eval_batches, prompts=prompts)
+  batches = held_out_batches(
+    streams[0], config.train.eval_batches, prompts=prompts
+  )
   return Recipe(
     updates=(update,),
     streams=streams,
@@ -104,6 +110,7 @@ def make_generator_recipe(
       config, tokenizer, transformer, frozen, workdir=workdir, mesh=mesh
     ),
     config=config,
+    begin=lambda: keep_tokenizer(loaded, workdir),
   )
 
 
@@ -142,7 +149,7 @@ def _objectives(
         _model(tokenizer, transformer),
         plan_of=plan_of,
         corruption=corruption,
-        frame_mask=from_section(FrameMaskConfig, config.frame_mask),
+        frame_mask=from_section(FrameMaskConfig, config, 'frame_mask'),
         **overrides,
       ),
       tokenizer,
@@ -151,51 +158,33 @@ def _objectives(
   return objective
 
 
-def _check_stream(
-  config: Any,
-  tokenizer: TokenizerConfig,
-  transformer: TransformerConfig,
-  data: DataConfig,
+def _check_streams(
+  config: Any, loaded: Loaded, streams: Mapping[str, DataConfig]
 ) -> None:
-  """Raises ValueError where a stream's clips do not fit the settings."""
-  frames = tokenizer.latent_frames(data.num_frames)
-  scales = tokenizer.scales_for(data.height, data.width)
-  plan = make_plan(transformer.plan, frames, scales)
-  transformer.check_reach(plan)
-  from_section(CorruptionConfig, config.corruption).bounds(frames)
-  masked = from_section(FrameMaskConfig, config.frame_mask).is_on
-  if masked and plan.block_frames > 1:
-    raise ValueError(
-      f'frame_mask: plan {plan.name} predicts all frames together, none is '
-      'past; set frame_mask.window=0 and frame_mask.probability=0'
-    )
-
-
-def _frozen_tokenizer(
-  config, streams: tuple[DataConfig, ...], workdir: epath.Path
-):
-  """Loads the tokenizer, checks it against the data, copies it."""
-  kept = workdir / 'tokenizer'
-  if kept.exists():
-    loaded = load_weights(kept, expect='tokenizer')
-  elif config.tokenizer:
-    loaded = load_weights(config.tokenizer, expect='tokenizer')
-  else:
-    raise ValueError(
-      "tokenizer='': a generator needs a trained tokenizer; pass "
-      '--config.tokenizer=WORKDIR_OR_EXPORT'
-    )
+  """Raises ValueError where clips do not fit the tokenizer or the settings."""
   tokenizer = tokenizer_config(loaded)
+  transformer = from_section(TransformerConfig, config, 'transformer')
+  corruption = from_section(CorruptionConfig, config, 'corruption')
+  masked = from_section(FrameMaskConfig, config, 'frame_mask').is_on
   digest = tree_digest(loaded.nets['autoencoder'])
-  for data in streams:
-    tokenizer.latent_frames(data.num_frames)
-    tokenizer.check_resolution(data.height, data.width)
+  for name, data in streams.items():
+    with of_section(name):
+      frames = tokenizer.latent_frames(data.num_frames)
+      scales = tokenizer.scales_for(data.height, data.width)
     if data.source.startswith(_FEATURES):
       check_digest(data.source.removeprefix(_FEATURES), digest)
-  nets = {'autoencoder': loaded.nets['autoencoder']}
-  if not kept.exists():
-    write_export(kept, nets, loaded.config, step=loaded.step)
-  return nets, tokenizer
+    with of_section('corruption'):
+      corruption.bounds(frames)
+    plan = make_plan(transformer.plan, frames, scales)
+    with of_section('transformer'):
+      transformer.check_reach(plan)
+    if masked and plan.block_frames > 1:
+      raise ValueError(
+        f'frame_mask: plan {plan.name} predicts all frames together, none is '
+        'past; set frame_mask.window=0 and frame_mask.probability=0'
+      )
+  if jax.process_index() == 0:
+    note_length(loaded, max(data.num_frames for data in streams.values()))
 
 
 def _on_videos_too(objective, tokenizer: TokenizerConfig):

@@ -1,5 +1,6 @@
 """The training loop: restore, step, log, evaluate, save; resumes itself."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from jax.sharding import Mesh
 
 from videoar_jax.core import config as config_lib
 from videoar_jax.core import console, export, manifest
+from videoar_jax.core.archive import free_memory
 from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.train import metrics as metrics_lib
 from videoar_jax.train.initial import start_from
@@ -37,6 +39,10 @@ MAY_CHANGE = (
   'data.num_workers',
   'data.max_bad_share',
   'mesh.',
+  # Of no effect by text; by class the names of the classes say as much.
+  'transformer.num_classes',
+  # The path alone: a copy in the workdir is what a generator goes on with.
+  'tokenizer',
 )
 
 _SHOWN = 100  # characters of a value in a message
@@ -55,6 +61,7 @@ def run(
   evaluate: Callable[[TrainState], Mapping[str, float] | None] | None = None,
   visualise: Callable[[TrainState, int], None] | None = None,
   best_metric: str = 'loss',
+  begin: Callable[[], None] = lambda: None,
 ) -> TrainState:
   """Trains to `loop.num_steps`; the same call again resumes or returns.
 
@@ -76,6 +83,7 @@ def run(
     evaluate: held-out metrics of a state (`heldout.make_heldout`).
     visualise: writes samples or reconstructions of a state after a step.
     best_metric: of `evaluate`; the checkpoint where it is lowest is kept.
+    begin: called before the first step, once nothing stands against it.
   Raises:
     ValueError: workdir is of another config, the batch does not fit the mesh.
     CheckpointError: no checkpoint can be trusted (here or in `init_from`), or
@@ -87,26 +95,22 @@ def run(
   checkpoints = Checkpoints(workdir / export.CHECKPOINTS, keep=loop.keep)
   _check_config(workdir, config)
   shape = {'seed': seed, 'num_steps': loop.num_steps, 'mesh': mesh}
-  restored = checkpoints.restore(abstract_state(updates, **shape))
+  abstract = abstract_state(updates, **shape)
+  _check_memory(abstract, mesh)
+  restored = checkpoints.restore(abstract)
   if restored is None:
-    start, state, best = 0, create_state(updates, **shape), None
-    if config.init_from:
-      state = start_from(
-        state,
-        config.init_from,
-        recipe=config.recipe,
-        inflation=config.inflation,
-        seed=seed,
-      )
-      say(f'starting from the weights of {config.init_from}')
+    start, best = 0, None
+    state = _first_state(config, create_state(updates, **shape), seed=seed)
   else:
     start, state = restored.step, restored.tree
     best = restored.meta['best']
     say(f'resumed from checkpoint {start} of {workdir}')
   say(f'parameters: {_sizes(state)}')
+  _save_config(workdir, config)
   if start >= loop.num_steps:
     say(f'{workdir} is trained already: {start} of {loop.num_steps} steps')
     return state
+  begin()
   runner = Runner(
     config=config,
     loop=loop,
@@ -131,14 +135,30 @@ def run(
   return runner.state
 
 
+def _first_state(
+  config: ml_collections.ConfigDict, state: TrainState, *, seed: int
+) -> TrainState:
+  """Initial parameters, or another run's in their place."""
+  if not config.init_from:
+    return state
+  say(f'starting from the weights of {config.init_from}')
+  return start_from(
+    state,
+    config.init_from,
+    recipe=config.recipe,
+    inflation=config.inflation,
+    seed=seed,
+  )
+
+
 def _check_config(
   workdir: epath.Path, config: ml_collections.ConfigDict
 ) -> None:
-  """Writes config.json, or checks that the one there is of the same run."""
+  """Checks that the config.json there, if any, is of the same run."""
   path = workdir / export.CONFIG
   if manifest.list_steps(workdir / export.CHECKPOINTS) and path.exists():
     differ = config_lib.differences(config_lib.load_config(path), config)
-    fixed = {k: v for k, v in differ.items() if not k.startswith(MAY_CHANGE)}
+    fixed = {k: v for k, v in differ.items() if not _may_change(k)}
     if fixed:
       lines = ''.join(
         f'\n  {key}: {_shown(old)} there, {_shown(new)} now'
@@ -148,9 +168,41 @@ def _check_config(
         f'{workdir} holds a run of another config; use another --workdir, or '
         f'give these keys their old values:{lines}'
       )
+
+
+def _may_change(key: str) -> bool:
+  return any(
+    key == name or (name.endswith('.') and key.startswith(name))
+    for name in MAY_CHANGE
+  )
+
+
+def _save_config(
+  workdir: epath.Path, config: ml_collections.ConfigDict
+) -> None:
   if jax.process_index() == 0:
     workdir.mkdir(parents=True, exist_ok=True)
-    config_lib.save_config(config, path)
+    config_lib.save_config(config, workdir / export.CONFIG)
+
+
+def _check_memory(state: TrainState, mesh: Mesh) -> None:
+  """Raises a ValueError where the state alone is larger than the memory."""
+  device = mesh.local_devices[0]
+  wanted = sum(
+    math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+    for x in jax.tree.leaves(state)
+  )
+  if device.platform == 'cpu':
+    wanted *= len(mesh.local_devices)  # all share the machine's memory
+    room = free_memory()
+  else:
+    room = (device.memory_stats() or {}).get('bytes_limit', wanted)
+  if wanted > room:
+    raise ValueError(
+      f'parameters, their averages and optimisers take {wanted / 1e9:.1f} GB '
+      f'of memory, {room / 1e9:.1f} GB are there; make the networks smaller, '
+      'or shard them over more devices (mesh.fsdp)'
+    )
 
 
 def _sizes(state: TrainState) -> str:

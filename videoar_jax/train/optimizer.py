@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import optax
 
-from videoar_jax.core import mesh
+from videoar_jax.core import fields, mesh
 
 # Logical axes whose arrays never decay: norm gains, embeddings of a scale.
 UNDECAYED = frozenset({'norm', 'scales'})
@@ -30,15 +30,18 @@ class OptimizerConfig:
       average then equals the parameters).
   """
 
-  learning_rate: float = 1e-4
-  warmup_steps: int = 100
-  end_value: float = 0.1
-  beta1: float = 0.9
-  beta2: float = 0.95
-  epsilon: float = 1e-8
-  weight_decay: float = 0.05
-  clip_norm: float = 1.0
-  ema_decay: float = 0.999
+  learning_rate: fields.NonNegative = 1e-4
+  warmup_steps: fields.Natural = 100
+  end_value: fields.Share = 0.1
+  beta1: fields.Decay = 0.9
+  beta2: fields.Decay = 0.95
+  epsilon: fields.Positive = 1e-8
+  weight_decay: fields.NonNegative = 0.05
+  clip_norm: fields.NonNegative = 1.0
+  ema_decay: fields.Decay = 0.999
+
+  def __post_init__(self):
+    fields.check(self)
 
 
 def make_schedule(
@@ -47,11 +50,11 @@ def make_schedule(
   """Linear warm-up to the peak, then a cosine to the end value.
 
   Raises:
-    ValueError: warmup_steps is negative or not below num_updates.
+    ValueError: warmup_steps is not below num_updates.
   """
-  if not 0 <= config.warmup_steps < max(num_updates, 1):
+  if config.warmup_steps >= max(num_updates, 1):
     raise ValueError(
-      f'warmup_steps={config.warmup_steps}: wanted 0 <= warmup_steps < '
+      f'warmup_steps={config.warmup_steps}: wanted less than the '
       f'{num_updates} updates; shorten the warm-up or train longer'
     )
   return optax.schedules.warmup_cosine_decay_schedule(

@@ -33,6 +33,7 @@ class Recipe:
     evaluate: held-out metrics of the averaged parameters.
     visualise: writes pictures of the averaged parameters' work.
     config: the resolved config, which travels with the checkpoints.
+    begin: called once nothing stands against training any more.
   """
 
   updates: tuple[Update, ...]
@@ -42,6 +43,7 @@ class Recipe:
   evaluate: Callable[[TrainState], dict[str, float]]
   visualise: Callable[[TrainState, int], None]
   config: Any
+  begin: Callable[[], None] = lambda: None
 
 
 def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
@@ -64,7 +66,7 @@ def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
   loop.run(
     workdir=workdir,
     config=config,
-    loop=from_section(loop.LoopConfig, config.train),
+    loop=from_section(loop.LoopConfig, config, 'train'),
     updates=recipe.updates,
     batches_from=batches_from,
     mesh=mesh,
@@ -72,6 +74,7 @@ def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
     frozen=recipe.frozen,
     evaluate=recipe.evaluate,
     visualise=recipe.visualise,
+    begin=recipe.begin,
   )
 
 
@@ -82,14 +85,6 @@ def _describe(stream: DataConfig, prompts: PromptEncoder | None) -> str:
     f'{stream.source}: {len(source)} clips of {len(source.classes)} classes, '
     f'{stream.num_frames} × {stream.height} × {stream.width}, '
     f'{stream.batch_size} a step'
-  )
-
-
-def more_streams(config: Any) -> tuple[DataConfig, ...]:
-  """The streams of more_data, in the order of their names."""
-  return tuple(
-    from_section(DataConfig, config.more_data[name])
-    for name in sorted(config.more_data)
   )
 
 

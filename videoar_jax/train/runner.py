@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from videoar_jax.core import console
+from videoar_jax.core import console, fields
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.train import metrics as metrics_lib
@@ -44,21 +44,19 @@ class LoopConfig:
       finite after which training stops.
   """
 
-  num_steps: int = 1000
-  log_every: int = 10
-  checkpoint_every: int = 0
-  checkpoint_every_s: float = 300.0
-  eval_every: int = 0
-  eval_batches: int = 4
-  sample_every: int = 0
-  keep: int = 2
-  accumulate: int = 1
-  max_bad_updates: int = 20
+  num_steps: fields.Count = 1000
+  log_every: fields.Count = 10
+  checkpoint_every: fields.Natural = 0
+  checkpoint_every_s: fields.NonNegative = 300.0
+  eval_every: fields.Natural = 0
+  eval_batches: fields.Count = 4
+  sample_every: fields.Natural = 0
+  keep: fields.Count = 2
+  accumulate: fields.Count = 1
+  max_bad_updates: fields.Count = 20
 
   def __post_init__(self):
-    for name in ('num_steps', 'log_every', 'keep', 'max_bad_updates'):
-      if getattr(self, name) < 1:
-        raise ValueError(f'{name}={getattr(self, name)}: wanted at least 1')
+    fields.check(self)
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from videoar_jax import media
 from videoar_jax.core import mesh as mesh_lib
-from videoar_jax.core.config import from_section
+from videoar_jax.core.config import from_section, of_section
 from videoar_jax.data.config import DataConfig
 from videoar_jax.objectives.adversarial import (
   AdversarialConfig,
@@ -28,13 +28,12 @@ from videoar_jax.tokenizer.discriminator import (
 from videoar_jax.tokenizer.features import make_reconstructor
 from videoar_jax.tokenizer.perceptual import Network, load_lpips
 from videoar_jax.train.heldout import make_heldout
-from videoar_jax.train.optimizer import OptimizerConfig
 from videoar_jax.train.recipe import (
   Recipe,
   held_out_batches,
-  more_streams,
   picture_path,
 )
+from videoar_jax.train.sections import read_optimizer, read_streams
 from videoar_jax.train.state import TrainState, Update
 
 NET = 'autoencoder'
@@ -61,14 +60,17 @@ def make_tokenizer_recipe(
     ValueError: a clip's frames or resolution do not fit the tokenizer or the
       discriminator, or the weights of LPIPS are missing.
   """
-  data = from_section(DataConfig, config.data)
-  tokenizer = from_section(TokenizerConfig, config.tokenizer)
-  streams = (data, *more_streams(config))
-  for stream in streams:
-    tokenizer.latent_frames(stream.num_frames)
-    tokenizer.check_resolution(stream.height, stream.width)
+  tokenizer = from_section(TokenizerConfig, config, 'tokenizer')
+  named = read_streams(config)
+  for name, stream in named.items():
+    with of_section(name):
+      tokenizer.latent_frames(stream.num_frames)
+      tokenizer.check_resolution(stream.height, stream.width)
+  streams = tuple(named.values())
+  data = streams[0]
+  optimizer = read_optimizer(config, 'optimizer')
   model = make_tokenizer(tokenizer)
-  losses = from_section(TokenizerLossConfig, config.losses)
+  losses = from_section(TokenizerLossConfig, config, 'losses')
   judge = _discriminator_update(config, streams, model)
   frozen = {}
   if losses.perceptual:
@@ -82,7 +84,7 @@ def make_tokenizer_recipe(
     net=NET,
     init=init,
     objective=make_tokenizer_objective(model, losses, judge and judge.opponent),
-    optimizer=from_section(OptimizerConfig, config.optimizer),
+    optimizer=optimizer,
   )
   # Held out, all scales are decoded and nobody judges: the losses of one run
   # compare over time, and those of runs of different settings too.
@@ -124,7 +126,7 @@ def _discriminator_update(
   config: Any, streams: tuple[DataConfig, ...], autoencoder: Autoencoder
 ) -> _Judge | None:
   """The discriminator and its update; None where its weight is 0."""
-  adversarial = from_section(AdversarialConfig, config.adversarial)
+  adversarial = from_section(AdversarialConfig, config, 'adversarial')
   if not adversarial.weight:
     return None
   if adversarial.start >= config.train.num_steps:
@@ -133,7 +135,7 @@ def _discriminator_update(
       f'num_steps={config.train.num_steps}; start before, or set '
       'adversarial.weight=0'
     )
-  shape = from_section(DiscriminatorConfig, config.discriminator)
+  shape = from_section(DiscriminatorConfig, config, 'discriminator')
   for stream in streams:
     shape.check_resolution(stream.height, stream.width)
   model, data = make_discriminator(shape), streams[0]
@@ -147,7 +149,9 @@ def _discriminator_update(
     net=DISCRIMINATOR,
     init=init,
     objective=make_discriminator_objective(autoencoder, opponent),
-    optimizer=from_section(OptimizerConfig, config.discriminator_optimizer),
+    optimizer=read_optimizer(
+      config, 'discriminator_optimizer', start=adversarial.start
+    ),
     start=adversarial.start,
     averages=adversarial.averages,
   )

@@ -2,9 +2,11 @@
 
 import dataclasses
 import enum
+from typing import Annotated
 
+from videoar_jax.core import fields
 from videoar_jax.core.attention import AttentionKernel
-from videoar_jax.plan.kinds import check_plan
+from videoar_jax.plan.kinds import PLANS
 from videoar_jax.plan.unit import UnitPlan
 
 
@@ -38,6 +40,10 @@ class Remat(enum.StrEnum):
   DOTS = 'dots'
 
 
+def _one_of(kinds: type[enum.Enum]) -> fields.Choice:
+  return fields.Choice(tuple(kind.value for kind in kinds))
+
+
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:
   """Shape of the VideoAR transformer; defaults: L (PAPER §1.2, App. A).
@@ -49,7 +55,8 @@ class TransformerConfig:
     hidden_ratio: SwiGLU width over model width.
     plan: what is predicted next; see `plan.kinds`.
     condition: 'class' or 'text'.
-    num_classes: classes; label num_classes stands for "unconditional".
+    num_classes: classes; label num_classes stands for "unconditional". 0: as
+      many as the data has, which training writes into the run's config.
     vocabulary: of the prompts' tokens; 0 without prompts.
     prefix_length: prefix tokens of a class, or the most of a prompt.
     positions: 'rope' or 'learned'.
@@ -61,49 +68,32 @@ class TransformerConfig:
     dtype: dtype of activations; parameters, norms, softmax, logits: float32.
   """
 
-  num_layers: int = 24
-  width: int = 1536
-  num_heads: int = 12
-  hidden_ratio: float = 4.0
-  plan: str = 'next_scale'
-  condition: str = Condition.CLASS.value
-  num_classes: int = 101
-  vocabulary: int = 0
-  prefix_length: int = 1
-  positions: str = Positions.ROPE.value
-  rope_base: float = 10_000.0
-  max_positions: int = 64
-  condition_dropout: float = 0.1
-  remat: str = Remat.FULL.value
-  attention: str = AttentionKernel.AUTO.value
-  dtype: str = 'bfloat16'
+  num_layers: Annotated[int, fields.Range(least=1, most=1000)] = 24
+  width: fields.Size = 1536
+  num_heads: fields.Size = 12
+  hidden_ratio: Annotated[float, fields.Range(above=0, most=100)] = 4.0
+  plan: Annotated[str, fields.Choice(tuple(PLANS))] = 'next_scale'
+  condition: Annotated[str, _one_of(Condition)] = Condition.CLASS.value
+  num_classes: fields.Natural = 0
+  vocabulary: fields.Natural = 0
+  prefix_length: fields.Size = 1
+  positions: Annotated[str, _one_of(Positions)] = Positions.ROPE.value
+  rope_base: fields.Positive = 10_000.0
+  max_positions: fields.Size = 64
+  condition_dropout: fields.Share = 0.1
+  remat: Annotated[str, _one_of(Remat)] = Remat.FULL.value
+  attention: Annotated[str, _one_of(AttentionKernel)] = (
+    AttentionKernel.AUTO.value
+  )
+  dtype: fields.Dtype = 'bfloat16'
 
   def __post_init__(self):
+    fields.check(self)
     if self.width % self.num_heads or self.head_width % 2:
       raise ValueError(
         f'num_heads={self.num_heads}: width={self.width} must divide into '
         'heads of an even width'
       )
-    check_plan(self.plan)
-    for name in ('prefix_length', 'max_positions'):
-      if getattr(self, name) < 1:
-        raise ValueError(f'{name}={getattr(self, name)}: wanted at least 1')
-    if not 0.0 <= self.condition_dropout <= 1.0:
-      raise ValueError(
-        f'condition_dropout={self.condition_dropout}: a share lies in [0, 1]'
-      )
-    for name, kinds in (
-      ('condition', Condition),
-      ('positions', Positions),
-      ('remat', Remat),
-      ('attention', AttentionKernel),
-    ):
-      if getattr(self, name) not in list(kinds):
-        raise ValueError(
-          f'{name}={getattr(self, name)!r}: use one of '
-          + ', '.join(kind.value for kind in kinds)
-        )
-
     if (self.vocabulary > 0) != (self.condition == Condition.TEXT):
       raise ValueError(
         f'vocabulary={self.vocabulary}, condition={self.condition!r}: prompts '
@@ -118,6 +108,10 @@ class TransformerConfig:
         f'max_positions={self.max_positions}: the video has {need} learned '
         'positions on an axis; train with more, or sample fewer frames'
       )
+
+  def of_classes(self, number: int) -> 'TransformerConfig':
+    """With this number of classes, where it was left to the data."""
+    return dataclasses.replace(self, num_classes=self.num_classes or number)
 
   @property
   def head_width(self) -> int:

@@ -288,7 +288,14 @@ def make_transformer(
     config: its shape.
     num_bits: the tokenizer's latent_width.
     num_scales: the tokenizer's number of scales.
+  Raises:
+    ValueError: of how many classes is not known yet.
   """
+  if config.condition == Condition.CLASS and not config.num_classes:
+    raise ValueError(
+      'num_classes=0: the number is left to the data, and there is none here; '
+      'give it'
+    )
   return VideoAR(config, num_bits=num_bits, num_scales=num_scales)
 
 
@@ -320,7 +327,7 @@ def transformer_config(
     ValueError: there is none, its weights are of another network, or its
       classes have not as many names.
   """
-  config = from_saved(TransformerConfig, loaded.config.get('transformer'))
+  config = from_saved(TransformerConfig, loaded.config, 'transformer')
   check_net(
     loaded,
     NET,
