@@ -69,7 +69,13 @@ def test_every_number_is_finite_and_none_is_negative(recipe, name, key):
     ('tokenizer.dtype', 'float', "tokenizer.dtype='float': use float32 or"),
     ('tokenizer.conv', '3d', "tokenizer.conv='3d': use auto"),
     ('tokenizer.scales', ((1, 1), (0, 2)), 'tokenizer.scales='),
+    ('tokenizer.scales', (3,), 'tokenizer.scales=(3,) is of type tuple'),
+    ('tokenizer.scales', ((1, 2, 3),), 'tokenizer.scales=((1, 2, 3),) is'),
+    ('tokenizer.more_scales', ((1, 2),), 'tokenizer.more_scales=((1, 2),) is'),
     ('tokenizer.multipliers', (1, -2), 'tokenizer.multipliers=(1, -2)'),
+    ('tokenizer.multipliers', (1.5,), 'tokenizer.multipliers=(1.5,) is of t'),
+    ('tokenizer.multipliers', (True,), 'tokenizer.multipliers=(True,) is of'),
+    ('tokenizer.multipliers', (), 'tokenizer.multipliers=(): wanted one'),
     ('data.source', 'film:x', "data.source='film:x'"),
     ('more_data', 3, 'more_data=3: wanted sections'),
     ('losses', 3, 'losses=3: wanted a section'),
@@ -129,7 +135,5 @@ def test_a_warm_up_that_does_not_fit_names_its_optimizer(name):
   config.train.num_steps = 50
   config[name].warmup_steps = 45
   sections.read_optimizer(config, name)
-  with pytest.raises(
-    ValueError, match=rf'^{name}\.warmup_steps=45: '
-  ):
+  with pytest.raises(ValueError, match=rf'^{name}\.warmup_steps=45: '):
     sections.read_optimizer(config, name, start=10)

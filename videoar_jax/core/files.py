@@ -132,8 +132,12 @@ def _check_apart(out: Any, inputs: Iterable[Any]) -> None:
 
 def _probe(folder: pathlib.Path) -> None:
   """Raises an OSError where no file can be made."""
-  with tempfile.TemporaryFile(dir=folder):
-    pass
+  try:
+    with tempfile.TemporaryFile(dir=folder):
+      pass
+  except OSError as error:  # of a name that the user has never seen
+    why = 'no file can be made there'
+    raise OSError(error.errno, why, str(folder)) from None
 
 
 @contextlib.contextmanager
