@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ SMALL = [
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-  """run(command, *arguments) -> completed process, in one cache folder."""
+  """run(command, *arguments) -> completed process; run.start does not wait."""
   cache = tmp_path_factory.mktemp('cache')
   environment = {
     **os.environ,
@@ -39,16 +40,22 @@ def run(tmp_path_factory):
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
   }
 
-  def run(command, *arguments):
-    return subprocess.run(
+  def start(command, *arguments):
+    return subprocess.Popen(
       [sys.executable, '-m', f'videoar_jax.{command}', *map(str, arguments)],
       cwd=ROOT,
       env=environment,
-      capture_output=True,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
       text=True,
-      timeout=300,
     )
 
+  def run(command, *arguments):
+    process = start(command, *arguments)
+    said = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, *said)
+
+  run.start = start
   return run
 
 
@@ -220,3 +227,29 @@ def test_checkpoints_of_the_wrong_kind_are_refused(run, trained, tmp_path):
     *SMALL,
   )
   assert done.returncode != 0 and 'wanted a tokenizer' in done.stderr
+
+
+def test_of_two_trains_in_one_workdir_the_first_goes_on(run, trained):
+  workdir = trained['root'] / 'twice'
+  command = (
+    'train',
+    '--config=configs/quickstart.py:image_tokenizer,smoke',
+    f'--workdir={workdir}',
+    *TINY,
+  )
+  first = run.start(*command)
+  while not (workdir / '.lock').exists():
+    assert first.poll() is None
+    time.sleep(0.01)
+  second = run(*command)
+  assert second.returncode == 1
+  line = second.stderr.splitlines()[-1]
+  assert line.startswith(f'error: {workdir}: in use, by train of ')
+  assert f'process {first.pid}, since ' in line
+  said, _ = first.communicate(timeout=300)
+  assert first.returncode == 0, said[-3000:]
+  assert (workdir / 'checkpoints' / '4').is_dir()
+  assert not (workdir / '.lock').exists()
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  steps = [json.loads(line)['step'] for line in lines if '"train"' in line]
+  assert steps == [1, 2, 3, 4]
