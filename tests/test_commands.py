@@ -1,9 +1,14 @@
 """The commands as a user types them: the whole path, and bad input."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
+from shell import ROOT
 
 from videoar_jax.data import synthetic
 
@@ -199,3 +204,37 @@ def test_checkpoints_of_the_wrong_kind_are_refused(run, trained, tmp_path):
     *SMALL,
   )
   assert done.returncode != 0 and 'wanted a tokenizer' in done.stderr
+
+
+def test_of_two_trains_in_one_workdir_the_first_goes_on(run, trained):
+  workdir = trained['root'] / 'twice'
+  command = (
+    'train',
+    '--config=configs/quickstart.py:image_tokenizer,smoke',
+    f'--workdir={workdir}',
+    *TINY,
+  )
+  name, *words = command
+  first = subprocess.Popen(
+    [sys.executable, '-m', f'videoar_jax.{name}', *words],
+    cwd=ROOT,
+    env={**os.environ, 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+  while not (workdir / '.lock').exists():
+    assert first.poll() is None
+    time.sleep(0.01)
+  second = run(*command)
+  assert second.returncode == 1
+  line = second.stderr.splitlines()[-1]
+  assert line.startswith(f'error: {workdir}: in use, by train of ')
+  assert f'process {first.pid}, since ' in line
+  said, _ = first.communicate(timeout=300)
+  assert first.returncode == 0, said[-3000:]
+  assert (workdir / 'checkpoints' / '4').is_dir()
+  assert not (workdir / '.lock').exists()
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  steps = [json.loads(line)['step'] for line in lines if '"train"' in line]
+  assert steps == [1, 2, 3, 4]

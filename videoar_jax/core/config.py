@@ -225,30 +225,30 @@ def _field_value(hint: Any, value: Any, name: str) -> Any:
   wanted = _plain_types(hint)
   if float in wanted and type(value) is int and int not in wanted:
     value = float(value)
-  # bool is an int to Python, never to a config.
-  fits = isinstance(value, wanted) and (
-    not isinstance(value, bool) or bool in wanted or object in wanted
-  )
-  if fits and typing.get_origin(hint) is tuple:
-    return _tuple_value(typing.get_args(hint), value, name)
-  if not fits:
+  if not _fits(hint, value):
+    shown = ' or '.join(kind.__name__ for kind in wanted)
+    if tuple in wanted:
+      shown = str(hint).replace(', ...', '…')
     raise ValueError(
-      f'{name}={value!r} is of type {type(value).__name__}; wanted '
-      f'{" or ".join(kind.__name__ for kind in wanted)}'
+      f'{name}={value!r} is of type {type(value).__name__}; wanted {shown}'
     )
   return value
 
 
-def _tuple_value(hints: tuple, value: tuple, name: str) -> tuple:
-  """A tuple whose items are as annotated: (int, ...) or (int, int)."""
-  if hints[1:] == (...,):
-    hints = hints[:1] * len(value)
-  if len(value) != len(hints):
-    raise ValueError(f'{name}={value!r}: wanted {len(hints)} values')
-  return tuple(
-    _field_value(hint, item, f'{name}[{i}]')
-    for i, (hint, item) in enumerate(zip(hints, value))
-  )
+def _fits(hint: Any, value: Any) -> bool:
+  """Whether a value is of a hint's type, and so are the parts of a tuple."""
+  if typing.get_origin(hint) in (typing.Union, types.UnionType):
+    return any(_fits(part, value) for part in typing.get_args(hint))
+  wanted = _plain_types(hint)
+  # bool is an int to Python, never to a config.
+  if isinstance(value, bool):
+    return bool in wanted or object in wanted
+  parts = typing.get_args(hint)
+  if not isinstance(value, tuple) or tuple not in wanted or not parts:
+    return isinstance(value, wanted)
+  if parts[-1] is Ellipsis:
+    return all(_fits(parts[0], item) for item in value)
+  return len(parts) == len(value) and all(map(_fits, parts, value))
 
 
 def _enum_value(hint: type[enum.Enum], value: Any, name: str) -> enum.Enum:

@@ -54,6 +54,8 @@ class TokenizerConfig:
 
   def __post_init__(self):
     fields.check(self)
+    if not self.multipliers:
+      raise ValueError('multipliers=(): wanted one for each level')
     for schedule in self.schedules:
       check_scales(schedule)
     finest = [schedule[-1] for schedule in self.schedules]

@@ -43,7 +43,7 @@ def resolve_condition(
       f'transformer.num_classes={transformer.num_classes}: '
       f'{streams[0].source} has {len(classes)} classes; use that number, or 0'
     )
-  resolved = ml_collections.ConfigDict(config)
+  resolved = config.copy_and_resolve_references()
   with resolved.unlocked():
     resolved.classes = classes
     resolved.transformer.num_classes = transformer.num_classes
