@@ -65,7 +65,7 @@ def _whole(model, params, video):
   'frames',
   [
     frames
-    if frames in (1, 5, 17, 29, 65)
+    if frames in (1, 5, 17, 65)
     else pytest.param(frames, marks=pytest.mark.slow)
     for frames in range(1, 66, 4)
   ],

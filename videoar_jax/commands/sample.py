@@ -22,6 +22,8 @@ back as the tokenizer codes them. `--stream` writes each mp4 while it is made,
 playable at any time, and nothing else; with `--window` a frame sees the last so
 many latent frames alone, and neither memory nor time of a frame grows.
 `--shots` streams, too: each shot begins with the last frames of the one before.
+A file that is read is not written over; what another run left in the folder
+stays there, and is named. Cut short, it says how many videos can be played.
 """
 
 import contextlib
