@@ -3,18 +3,14 @@
 import dataclasses
 import io
 import json
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
 import pytest
 
 from videoar_jax import media
-from videoar_jax.core import pretrained
 from videoar_jax.evaluate import (
   compare,
-  i3d,
   protocols,
   reconstruction,
   video_sets,
@@ -24,52 +20,6 @@ from videoar_jax.evaluate import (
 def _videos(num=3, *, frames=9, height=24, width=20, seed=0) -> np.ndarray:
   rng = np.random.default_rng(seed)
   return rng.integers(0, 256, (num, frames, height, width, 3), np.uint8)
-
-
-def _run(*arguments) -> subprocess.CompletedProcess:
-  command = [sys.executable, '-m', 'videoar_jax.evaluate', *arguments]
-  return subprocess.run(command, capture_output=True, text=True)
-
-
-def test_command_writes_the_published_fvd(tmp_path):
-  try:
-    i3d.load_i3d()
-  except pretrained.MissingWeightsError as error:
-    pytest.skip(str(error))
-  zeros = np.zeros((2, 16, 64, 64, 3), np.uint8)
-  np.savez(tmp_path / 'zeros.npz', videos=zeros)
-  np.savez(tmp_path / 'ones.npz', videos=np.ones(zeros.shape, np.float16))
-  out = tmp_path / 'result.json'
-  done = _run(
-    f'--real={tmp_path}/zeros.npz',
-    f'--generated={tmp_path}/ones.npz',
-    f'--out={out}',
-    '--paired',
-  )
-  assert done.returncode == 0, done.stderr
-  result = json.loads(out.read_text())
-  assert abs(result['fvd'] - 152.90) < 0.01
-  assert result['fvd_inf'] is None
-  assert result['kvd'] > 0 and result['kvd_stderr'] is None
-  assert abs(result['psnr']) < 1e-5 and result['ssim'] < 0.01
-  assert abs(result['lpips'] - 0.8140) < 5e-4  # black against white
-  assert result['num_real'] == result['num_generated'] == 2
-  assert result['frames'] == 16 and result['resolution'] == [64, 64]
-  assert result['weights_sha256'] == pretrained.I3D_KINETICS_400.sha256
-  assert {'jax', 'videoar_jax', 'commit'} == set(result['versions'])
-  assert result['seeds'] == {'fvd_inf': 0}
-  assert 'none' in result['protocol']
-
-
-def test_command_refuses_in_one_line(tmp_path):
-  np.savez(tmp_path / 'a.npz', videos=_videos())
-  base = (f'--real={tmp_path}/a.npz', f'--out={tmp_path}/r.json')
-  done = _run(*base, f'--generated={tmp_path}/absent.npz')
-  assert done.returncode == 1
-  assert 'absent.npz' in done.stderr and 'Traceback' not in done.stderr
-  done = _run(*base)
-  assert done.returncode != 0 and '--generated' in done.stdout + done.stderr
-  assert not (tmp_path / 'r.json').exists()
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,15 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 import types
 
 import numpy as np
 import pytest
 from tiny_runs import CLASSES, FRAMES, SIDE, SIZE, runs  # noqa: F401
-from toy import compile_cache  # noqa: F401
 
 from videoar_jax import media
+from videoar_jax.commands import evaluate
+from videoar_jax.core import command
 from videoar_jax.core.config import from_section
 from videoar_jax.core.export import load_weights
 from videoar_jax.data import synthetic
@@ -315,32 +313,17 @@ def test_what_does_not_fit_is_refused(runs, run, options, words):
     _evaluate(runs / run, **options)
 
 
-def test_command_measures_a_checkpoint_or_two_sets(
-  runs,
-  tmp_path,
-  compile_cache,  # noqa: F811
-):
+def test_command_measures_a_checkpoint(runs, tmp_path, capsys):
   out = tmp_path / 'result.json'
-  command = [
-    sys.executable,
-    '-m',
-    'videoar_jax.evaluate',
+  argv = [
+    'evaluate',
     f'--checkpoint={runs}/tokenizer',
     f'--out={out}',
     '--num_videos=4',
     '--batch_size=4',
     '--nofvd',
   ]
-  done = subprocess.run(
-    command,
-    capture_output=True,
-    text=True,
-    env={**os.environ, 'JAX_COMPILATION_CACHE_DIR': str(compile_cache)},
-  )
-  assert done.returncode == 0, done.stderr
-  assert 'psnr' in done.stdout
+  assert command.run(evaluate, argv) is None
+  assert 'psnr' in capsys.readouterr().out
   result = json.loads(out.read_text())
   assert result['fvd'] is None and result['num_real'] == 4
-  done = subprocess.run([*command, '--real=x'], capture_output=True, text=True)
-  assert done.returncode != 0 and '--real' in done.stdout + done.stderr
-  assert 'Traceback' not in done.stderr

@@ -229,13 +229,10 @@ def test_sizes_that_are_not_those_of_the_weights_are_refused_at_once(
 ):
   name = {'transformer': 'generator'}.get(section, section)
   path = copy(name, about=lambda x: x['config'][section].update(changes))
-
-  def load(path):
-    if name == 'generator':
-      return Generator.of(export.load_weights(path))
-    return Tokenizer.load(path)
-
-  refused(load, path)
+  if name == 'generator':
+    refused(lambda: Generator.of(export.load_weights(path)))
+  else:
+    refused(Tokenizer.load, path)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """I3D: published figures, real clips, and its own parts against plain ones."""
 
+import json
+
 import av
 import jax
 import numpy as np
 import pytest
 
-from videoar_jax.core import pretrained
+from videoar_jax.commands import evaluate
+from videoar_jax.core import command, pretrained
 from videoar_jax.evaluate import frechet, i3d
 
 pytestmark = pytest.mark.optimized
@@ -44,6 +47,33 @@ def _zeros_against_ones(model, num_frames: int) -> float:
   zeros = np.repeat(i3d.logits(model, video), 8, axis=0)
   ones = np.repeat(i3d.logits(model, video + 1), 8, axis=0)
   return frechet.fvd(zeros, ones)
+
+
+def test_command_writes_the_published_fvd(model, tmp_path):
+  zeros = np.zeros((2, 10, 64, 64, 3), np.uint8)
+  np.savez(tmp_path / 'zeros.npz', videos=zeros)
+  np.savez(tmp_path / 'ones.npz', videos=np.ones(zeros.shape, np.float16))
+  out = tmp_path / 'result.json'
+  argv = [
+    'evaluate',
+    f'--real={tmp_path}/zeros.npz',
+    f'--generated={tmp_path}/ones.npz',
+    f'--out={out}',
+    '--paired',
+  ]
+  assert command.run(evaluate, argv) is None
+  result = json.loads(out.read_text())
+  assert abs(result['fvd'] - 569.77) < 0.01
+  assert result['fvd_inf'] is None
+  assert result['kvd'] > 0 and result['kvd_stderr'] is None
+  assert abs(result['psnr']) < 1e-5 and result['ssim'] < 0.01
+  assert abs(result['lpips'] - 0.8140) < 5e-4  # black against white
+  assert result['num_real'] == result['num_generated'] == 2
+  assert result['frames'] == 10 and result['resolution'] == [64, 64]
+  assert result['weights_sha256'] == pretrained.I3D_KINETICS_400.sha256
+  assert {'jax', 'videoar_jax', 'commit'} == set(result['versions'])
+  assert result['seeds'] == {'fvd_inf': 0}
+  assert 'none' in result['protocol']
 
 
 @pytest.mark.slow
@@ -89,7 +119,7 @@ def test_real_clips_get_their_kinetics_label(model, shared_dir, name):
 
 def test_logits_do_not_depend_on_the_batch_or_the_dtype(model):
   rng = np.random.default_rng(0)
-  videos = rng.integers(0, 256, (3, 9, 23, 31, 3), np.uint8)
+  videos = rng.integers(0, 256, (3, 10, 23, 31, 3), np.uint8)
   as_float = (videos / 255).astype(np.float32)
   one = i3d.logits(model, videos, batch_size=1)
   padded = i3d.logits(model, as_float, batch_size=2)

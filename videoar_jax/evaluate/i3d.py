@@ -114,9 +114,8 @@ def load_i3d(
     weights.arrays, _unit_names(), head=_HEAD, epsilon=config.epsilon, name=name
   )
   if path is not None:
-    video = jax.ShapeDtypeStruct((1, MIN_FRAMES, SIDE, SIDE, 3), jnp.uint8)
-    network = functools.partial(_logits, config=config)
-    check_units(units, network, video, wanted=(1, NUM_CLASSES), name=name)
+    video = jax.ShapeDtypeStruct((1, MIN_FRAMES, SIDE, SIDE, 3), jnp.float32)
+    check_units(units, _network, video, wanted=(1, NUM_CLASSES), name=name)
   return I3D(config=config, units=units, sha256=weights.sha256)
 
 
@@ -148,7 +147,7 @@ def logits(
     batch = videos_nTHWc[first : first + batch_size]
     padding = batch_size - len(batch)
     padded = np.concatenate([batch, np.repeat(batch[-1:], padding, axis=0)])
-    row = _logits(model.units, padded, config=model.config)
+    row = _network(model.units, preprocess(padded, config=model.config))
     rows.append(np.asarray(row)[: len(batch)])
     now = time.monotonic()
     if now - told > 30:
@@ -182,6 +181,7 @@ def resize_matrix(size: int, target: int, *, convention: Resize) -> np.ndarray:
   return matrix.astype(np.float32)
 
 
+@functools.partial(jax.jit, static_argnames='config')
 def preprocess(videos_bTHWc: jax.Array, *, config: I3DConfig) -> jax.Array:
   """Videos as the network wants them.
 
@@ -229,9 +229,9 @@ def _check_videos(videos: np.ndarray) -> None:
     )
 
 
-@functools.partial(jax.jit, static_argnames='config')
-def _logits(units, videos_bTHWc, *, config: I3DConfig) -> jax.Array:
-  x = preprocess(videos_bTHWc, config=config)
+@jax.jit
+def _network(units, x: jax.Array) -> jax.Array:
+  """Logits of what `preprocess` made; one program for every size and dtype."""
   x = _unit(units, 'Conv3d_1a_7x7', x, strides=(2, 2, 2))
   x = _max_pool(x, (1, 3, 3), (1, 2, 2))
   x = _unit(units, 'Conv3d_2b_1x1', x)
