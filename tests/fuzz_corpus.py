@@ -181,7 +181,7 @@ def make_corpus(root: pathlib.Path) -> pathlib.Path:
   preparation.prepare_videos(
     source, str(root / 'prepared'), min_frames=5, **size
   )
-  digest, encode = make_encoder(str(root / 'tokenizer'))
+  digest, encode = make_encoder(str(root / 'tokenizer'), num_frames=5)
   config = DataConfig(source=source, num_frames=5, batch_size=4, **size)
   preparation.prepare_features(
     config, str(root / 'features'), tokenizer_digest=digest, encode=encode

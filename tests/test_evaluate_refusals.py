@@ -173,8 +173,8 @@ def test_a_generator_on_real_data_without_fvd_is_refused_unsampled(
     ('tokenizer', ('--i3d_weights=/no/such',), 'no such weight file'),
     ('tokenizer', ('--data=folder:/no/such',), '/no/such'),
     ('tokenizer', ('--data=film',), 'film'),
-    ('generator', (f'--num_frames={10**12 + 1}',), 'GB of memory'),
-    ('tokenizer', (f'--num_frames={10**12 + 1}',), 'GB of memory'),
+    ('generator', (f'--num_frames={10**12 + 1}',), 'at most'),
+    ('tokenizer', (f'--num_frames={10**12 + 1}',), 'at most'),
   ],
 )
 def test_what_does_not_fit_the_checkpoint_is_told_before_clips_are_drawn(

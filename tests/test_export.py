@@ -92,9 +92,9 @@ def without(*names):
     (lambda x: {**x, 'config': {'a.b': 1}}, 'dots'),
     (lambda x: {**x, 'config': {'__class__': 1}}, 'not a config'),
     (without('config', 'recipe'), 'recipe None'),
-    (without('config', 'tokenizer'), 'its section of the config is missing'),
-    (lambda x: x['config'].update(tokenizer=3), 'section of the config'),
-    (lambda x: x['config'].update(tokenizer='runs/x'), 'section of the config'),
+    (without('config', 'tokenizer'), 'no such section'),
+    (lambda x: x['config'].update(tokenizer=3), 'wanted a section'),
+    (lambda x: x['config'].update(tokenizer='runs/x'), 'wanted a section'),
   ],
 )
 def test_a_config_of_another_structure_is_refused(copy, change, words):
@@ -161,7 +161,7 @@ def test_weights_that_do_not_fit_are_named_by_their_array(copy, case):
   path = copy('tokenizer', arrays=and_note)
   for load in (
     Tokenizer.load,
-    make_encoder,
+    lambda path: make_encoder(path, num_frames=5),
     lambda path: resolve(Request(checkpoint=str(path), fvd=False)),
   ):
     said = refused(load, path)
@@ -238,7 +238,10 @@ def test_sizes_that_are_not_those_of_the_weights_are_refused_at_once(
 @pytest.mark.parametrize(
   ('change', 'words'),
   [
-    (without('config', 'transformer'), 'TransformerConfig: its section'),
+    (
+      without('config', 'transformer'),
+      'transformer: the config has no such section',
+    ),
     (without('config', 'data'), 'data is missing'),
     (without('config', 'sampling'), 'sampling is missing'),
     (without('config', 'classes'), 'classes is missing'),
@@ -309,7 +312,7 @@ def test_a_folder_that_is_its_own_tokenizer_ends(copy):
   (path / 'tokenizer').symlink_to('.')
   loaded = export.load_weights(path)
   assert loaded.tokenizer.tokenizer is None
-  assert 'section of the config' in refused(Generator.of, loaded)
+  assert 'wanted a section' in refused(Generator.of, loaded)
 
 
 def test_configs_and_digests_are_found_from_a_folder_named_like_a_step(

@@ -341,7 +341,9 @@ def test_condition_is_dropped_for_the_stated_share(kind):
 )
 def test_sizes_lie_within_8_percent_of_the_paper(shape, paper):
   layers, width, heads = shape
-  config = TransformerConfig(num_layers=layers, width=width, num_heads=heads)
+  config = TransformerConfig(
+    num_layers=layers, width=width, num_heads=heads, num_classes=101
+  )
   model = make_transformer(config, num_bits=48, num_scales=6)
   plan = next_scale_plan(1, ((1, 1),))
   params = jax.eval_shape(

@@ -38,7 +38,7 @@ _GAP = 2
 _PAPER, _INK = (255, 255, 255), (20, 20, 20)
 
 
-def open_video(path: str | os.PathLike) -> av.container.InputContainer:
+def open_video(path: str | os.PathLike) -> 'av.container.InputContainer':
   """Opens a video file, and no other file by its way.
 
   Playlists, addresses and patterns are not followed, whatever the file holds

@@ -225,9 +225,9 @@ def _recipe(flag: str, recipe: str) -> Any:
 
 
 def _tokenizer_section(flag: str) -> Any:
-  section = _recipe(flag, 'tokenizer').get('tokenizer')
-  from_section(TokenizerConfig, section)
-  return section
+  config = _recipe(flag, 'tokenizer')
+  from_section(TokenizerConfig, config, 'tokenizer')
+  return config.tokenizer
 
 
 def _generator_config() -> Any:
@@ -243,9 +243,9 @@ def _generator_config() -> Any:
 
 
 def _data_section() -> Any:
-  section = FLAGS['config'].get('data')
-  from_section(DataConfig, section)
-  return section
+  config = FLAGS['config']
+  from_section(DataConfig, config, 'data')
+  return config.data
 
 
 def _measure(function, *arguments) -> dict:

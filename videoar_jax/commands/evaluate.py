@@ -32,7 +32,7 @@ float 0..1, of shape (N, T, H, W, 3).
 import dataclasses
 import pathlib
 
-from videoar_jax.core import cache, command, files
+from videoar_jax.core import cache, command, files, mesh
 from videoar_jax.evaluate import (
   checkpoint,
   compare,
@@ -166,6 +166,7 @@ def main(words: list[str]) -> None:
   name = chosen_use(words)
   inputs = (_REAL, _GENERATED, _WEIGHTS, _SPLIT_FILE, _CAPTIONS, _FEATURES)
   out = files.output_file(_OUT.value, inputs=[x.value for x in inputs])
+  command.note(f'measuring on {mesh.describe()}')
   if name == _FEATURES_OF:
     keep_features(out)
   else:

@@ -33,7 +33,7 @@ _TOKENIZER = FLAGS.text(
 _GENERATOR = FLAGS.text('generator', '', 'pack: checkpoint of a generator.')
 _FEATURES = FLAGS.text('features', '', 'pack: of `evaluate features`.')
 _PYTHON = FLAGS.text('python_version', '3.12', "pack: the GPU machine's.")
-_PACKAGES = FLAGS.listed(
+_PACKAGES = FLAGS.text(
   'packages', None, "pack: what the machine lacks; default: the slice's list."
 )
 _LIMIT = FLAGS.number(
@@ -71,7 +71,9 @@ def pack(name: str) -> None:
     features=_FEATURES.value,
     back=str(pathlib.Path(_BACK.value, name)),
     python=_PYTHON.value,
-    packages=None if _PACKAGES.value is None else tuple(_PACKAGES.value),
+    packages=None
+    if _PACKAGES.value is None
+    else tuple(_PACKAGES.value.split(',')),
   )
   sizes = bundle.pack(
     name,

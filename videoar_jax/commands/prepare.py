@@ -101,7 +101,7 @@ def prepare_features() -> None:
   """Encodes windows of --source with the tokenizer --checkpoint."""
   command.check_arguments([], (_CHECKPOINT,))
   # Imported here: plain preparation must not wait for, or need, the tokenizer.
-  from videoar_jax.core import cache
+  from videoar_jax.core import cache, mesh
   from videoar_jax.tokenizer.features import make_encoder
 
   cache.keep_programs()
@@ -117,6 +117,9 @@ def prepare_features() -> None:
     max_bad_share=_MAX_BAD_SHARE.value,
   )
   digest, encode = make_encoder(_CHECKPOINT.value, num_frames=config.num_frames)
+  command.note(
+    f'encoding on {mesh.describe()}; the first clips wait for the compiler'
+  )
   preparation.prepare_features(
     config,
     _OUT.value,

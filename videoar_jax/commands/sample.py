@@ -38,7 +38,7 @@ import jax
 import numpy as np
 
 from videoar_jax import media
-from videoar_jax.core import cache, command, files, lock
+from videoar_jax.core import cache, command, console, files, lock, mesh
 from videoar_jax.core.export import load_weights
 from videoar_jax.data import pictures
 from videoar_jax.data.prompts import check_prompt
@@ -120,6 +120,7 @@ _EMA = FLAGS.switch('ema', True, 'Averaged weights, or the last ones.')
 
 _SET = ('samples.npz', 'grid.gif', 'grid.webp', 'grid.png')
 _OWN = re.compile(r'[0-9]{5,}(_.*)?\.mp4')  # names of videos
+_COMPILING = 'compiling and sampling the first videos'
 _SHEET_VIDEOS = 64  # more than these do not fit a picture
 _NAME_LENGTH = 40  # of a class or prompt, in names of files and pictures
 
@@ -166,6 +167,11 @@ def run() -> None:
   """Loads, samples, writes."""
   loaded = load_weights(_CHECKPOINT.value, expect='generator', ema=_EMA.value)
   generator = sampler_lib.Generator.of(loaded)
+  command.note(
+    f'{_CHECKPOINT.value}: generator of step {loaded.step}, '
+    f'{mesh.count_parameters(generator.nets["transformer"])} parameters, '
+    f'{len(generator.classes)} classes, on {mesh.describe()}'
+  )
   wanted = chosen_videos(generator)
   sampling = generator.sampling(
     num_frames=_NUM_FRAMES.value,
@@ -279,6 +285,7 @@ def write_videos(
     sampling=sampling,
     given=given,
   )
+  stream = console.first_slow(stream, _COMPILING)
   for name, video in zip(wanted.files, stream, strict=True):
     media.write_mp4(out / name, video, fps=_FPS.value)
     wanted.written.append(name)
@@ -302,13 +309,14 @@ def write_streams(
         )
         for name in names
       ]
-      for video in stream.shots(
+      pieces = stream.shots(
         wanted.conditions_nx[batch],
         num_shots=_SHOTS.value,
         overlap=_OVERLAP.value,
         first_index=start,
         given=given,
-      ):
+      )
+      for video in console.first_slow(pieces, _COMPILING):
         for writer, part in zip(writers, video):
           writer.add(part)
         if not frames:

@@ -28,7 +28,7 @@ import jax
 import numpy as np
 
 from videoar_jax import media
-from videoar_jax.core import cache, command, files, pretrained
+from videoar_jax.core import cache, command, console, files, pretrained
 from videoar_jax.core.config import from_section
 from videoar_jax.core.export import CONFIG, write_export
 from videoar_jax.core.mesh import unbox
@@ -76,6 +76,7 @@ _GOES_WITH = {
   'config': ('import',),
 }
 _NET = 'autoencoder'
+_COMPILING = 'compiling, and coding the first frames'
 _PIECE = 32  # frames at a time
 _DEFAULT_FPS = 25.0  # of a video that states none
 
@@ -120,7 +121,8 @@ def encode() -> None:
   with token_file.TokenWriter(
     _OUT.value, digest=tokenizer.digest, fps=fps
   ) as writer:
-    for piece, bits in _encoded(tokenizer, size):
+    coded = console.first_slow(_encoded(tokenizer, size), _COMPILING)
+    for piece, bits in coded:
       writer.add(bits, num_frames=len(piece))
   about = writer.about
   _print_bits(about.num_bits, about.num_frames, size)
@@ -142,12 +144,9 @@ def decode() -> None:
     about.check_made_by(tokenizer.config)
   except ValueError as error:
     raise ValueError(f'{_TOKENS.value}: damaged token file: {error}') from None
-  left, state = about.num_frames, DecodeState()
+  left = about.num_frames
   with writer:
-    for bits in token_file.read_bits(_TOKENS.value):
-      video, state = tokenizer.decode_stream(
-        bits, state, num_scales=_NUM_SCALES.value
-      )
+    for video in console.first_slow(_decoded(tokenizer), _COMPILING):
       writer.add(video[0, :left])
       left -= min(left, video.shape[1])
   print(f'{_OUT.value}: {about.num_frames} frames')
@@ -163,7 +162,8 @@ def reconstruct() -> None:
   decoding = DecodeState()
   waiting = np.zeros((0,))  # originals whose reconstruction is still to come
   with writer:
-    for piece, bits in _encoded(tokenizer, size):
+    coded = console.first_slow(_encoded(tokenizer, size), _COMPILING)
+    for piece, bits in coded:
       waiting = np.concatenate([waiting, piece]) if len(waiting) else piece
       num_bits += sum(scale.size for scale in bits[: _NUM_SCALES.value])
       video, decoding = tokenizer.decode_stream(
@@ -192,6 +192,16 @@ def import_infinity() -> None:
   print('\n'.join(report.lines()))
   write_export(_OUT.value, {_NET: params}, config)
   print(f'written to {_OUT.value}')
+
+
+def _decoded(tokenizer: Tokenizer) -> Iterator[np.ndarray]:
+  """Yields the frames of --tokens, uint8 (1, T, H, W, 3)."""
+  state = DecodeState()
+  for bits in token_file.read_bits(_TOKENS.value):
+    video, state = tokenizer.decode_stream(
+      bits, state, num_scales=_NUM_SCALES.value
+    )
+    yield video
 
 
 def _encoded(

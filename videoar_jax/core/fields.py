@@ -15,7 +15,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
-_MOST = 2**63  # what no array counts or holds as an integer
+_MOST_INTEGER = 2**63 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,17 +38,19 @@ class Range:
     """What is wrong with a number; '' if nothing is."""
     if not isinstance(value, int | float):
       return ''
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
       return 'wanted a finite number'
-    if isinstance(value, int) and abs(value) >= _MOST:
-      return 'wanted a number below 2**63'
     outside = (
       (self.least is not None and value < self.least)
       or (self.above is not None and value <= self.above)
       or (self.most is not None and value > self.most)
       or (self.below is not None and value >= self.below)
     )
-    return f'wanted {self}' if outside else ''
+    if outside:
+      return f'wanted {self}'
+    if isinstance(value, int) and abs(value) > _MOST_INTEGER:
+      return 'wanted a number below 2**63'
+    return ''
 
   def __str__(self) -> str:
     parts = (

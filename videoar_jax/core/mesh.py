@@ -16,7 +16,7 @@ from flax import linen as nn
 from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from videoar_jax.core import fields
+from videoar_jax.core import console, fields
 
 AXES = ('data', 'fsdp', 'tensor')
 
@@ -298,6 +298,11 @@ def to_host(tree: Any) -> Any:
     return multihost_utils.process_allgather(x, tiled=True)
 
   return jax.tree.map(fetch, tree)
+
+
+def count_parameters(tree: Any) -> str:
+  """How many numbers the arrays of a tree hold, for a reader: `926 M`."""
+  return console.count(sum(x.size for x in jax.tree.leaves(tree)))
 
 
 def describe(mesh: Mesh | None = None) -> str:

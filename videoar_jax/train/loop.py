@@ -10,7 +10,8 @@ from etils import epath
 from jax.sharding import Mesh
 
 from videoar_jax.core import config as config_lib
-from videoar_jax.core import console, export, manifest
+from videoar_jax.core import export, manifest
+from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.archive import free_memory
 from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.train import metrics as metrics_lib
@@ -105,7 +106,10 @@ def run(
     start, state = restored.step, restored.tree
     best = restored.meta['best']
     say(f'resumed from checkpoint {start} of {workdir}')
-  say(f'parameters: {_sizes(state)}')
+  sizes = {
+    k: mesh_lib.count_parameters(x.params) for k, x in state.nets.items()
+  }
+  say(f'parameters: {", ".join(f"{k} {x}" for k, x in sizes.items())}')
   _save_config(workdir, config)
   if start >= loop.num_steps:
     say(f'{workdir} is trained already: {start} of {loop.num_steps} steps')
@@ -203,14 +207,6 @@ def _check_memory(state: TrainState, mesh: Mesh) -> None:
       f'of memory, {room / 1e9:.1f} GB are there; make the networks smaller, '
       'or shard them over more devices (mesh.fsdp)'
     )
-
-
-def _sizes(state: TrainState) -> str:
-  """How many parameters each network has."""
-  return ', '.join(
-    f'{name} {console.count(sum(x.size for x in jax.tree.leaves(net.params)))}'
-    for name, net in state.nets.items()
-  )
 
 
 def _shown(value: Any) -> str:
