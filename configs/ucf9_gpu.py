@@ -71,7 +71,7 @@ def _tokenizer():
 def _generator():
   config = defaults.generator_config()
   config.data.update(_DATA, batch_size=32)
-  config.transformer.update(num_layers=4, width=128, num_heads=4, num_classes=9)
+  config.transformer.update(num_layers=4, width=128, num_heads=4)
   config.optimizer.update(learning_rate=1e-3, warmup_steps=200)
   config.sampling.guidance = '2'
   config.train.update(_TRAIN, num_steps=12_000)
