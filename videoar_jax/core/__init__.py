@@ -11,7 +11,7 @@ lock        one job at a time in a folder
 config      dataclass configs <-> ml_collections <-> JSON
 mesh        the device mesh, logical axis rules, sharding (the only such file)
 digest      per-array checksums that no mesh and no file format changes
-event_loop  lets Orbax's reads and writes end in peace where one fails
+event_loop  lets Orbax fail in peace: an error is told once
 manifest    what is trusted of a checkpoint folder, and reading it
 checkpoint  verified Orbax checkpoints: per-array digests, commit, fall-back
 export      safetensors + JSON weights, and `load_weights` for any checkpoint

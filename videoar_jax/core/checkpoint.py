@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 
 from videoar_jax.core import digest as digest_lib
 from videoar_jax.core import manifest as manifest_lib
-from videoar_jax.core.event_loop import be_patient
+from videoar_jax.core.event_loop import let_fail_in_peace
 from videoar_jax.core.manifest import CheckpointError, Restored
 
 
@@ -154,7 +154,7 @@ class Checkpoints:
     self, step: int, arrays: dict[str, Any], manifest: dict[str, Any]
   ) -> None:
     if self._writer is None:
-      be_patient()
+      let_fail_in_peace()
       self._writer = ocp.AsyncCheckpointer(
         ocp.CompositeCheckpointHandler('arrays', 'manifest')
       )

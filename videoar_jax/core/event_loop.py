@@ -1,12 +1,14 @@
-"""Event loops that close when all that they began has come to an end.
+"""What lets Orbax fail in peace: its error is told once, by whoever called it.
 
-Orbax closes its loop as soon as one of many reads or writes fails. The others
-go on in threads of TensorStore, which then find the loop closed, and each
-prints a traceback of its own above the message that says what is wrong.
+Orbax closes its event loop as soon as one of many reads or writes fails. The
+others go on in threads of TensorStore, which then find the loop closed, and
+each prints a traceback of its own above the message that says what is wrong.
+Its own threads log tracebacks of errors that they raise as well.
 """
 
 import asyncio
 import functools
+import logging
 
 _WAIT_S = 30.0
 
@@ -27,8 +29,17 @@ class _Policy(asyncio.DefaultEventLoopPolicy):
   _loop_factory = _PatientLoop
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+  """False of Orbax's log of an error that it raises, too."""
+  return record.exc_info is None or '/orbax/' not in record.pathname
+
+
 @functools.cache
-def be_patient() -> None:
-  """Makes the loops of this process so, unless it has loops of its own."""
+def let_fail_in_peace() -> None:
+  """Makes this process's loops wait for all that they began when they close.
+
+  A process that has loops of its own keeps them.
+  """
+  logging.getLogger('absl').addFilter(_is_news)
   if type(asyncio.get_event_loop_policy()) is asyncio.DefaultEventLoopPolicy:
     asyncio.set_event_loop_policy(_Policy())

@@ -15,7 +15,7 @@ from etils import epath
 
 from videoar_jax.core import digest as digest_lib
 from videoar_jax.core import structure
-from videoar_jax.core.event_loop import be_patient
+from videoar_jax.core.event_loop import let_fail_in_peace
 
 FORMAT = 1
 _SHAPE = {
@@ -129,7 +129,7 @@ def read_manifest(path: Any) -> dict[str, Any]:
 
 
 def _reader() -> ocp.Checkpointer:
-  be_patient()
+  let_fail_in_peace()
   return ocp.Checkpointer(ocp.CompositeCheckpointHandler())
 
 
