@@ -76,7 +76,7 @@ def _damage(step_folder, what='arrays/d'):
 # Digests.
 
 
-def test_digest_is_the_same_on_any_mesh_and_in_numpy():
+def test_digest_is_the_same_on_any_mesh_and_in_numpy(monkeypatch):
   tree = _numpy_tree()
   expected = digest_lib.array_digests(digest_lib.flatten(tree))
   one = jax.tree.map(jnp.asarray, tree)
@@ -87,6 +87,10 @@ def test_digest_is_the_same_on_any_mesh_and_in_numpy():
   for placed in (one, many):
     assert digest_lib.array_digests(digest_lib.flatten(placed)) == expected
     assert digest_lib.tree_digest(placed) == digest_lib.tree_digest(tree)
+  # By a program, as on an accelerator, and not by NumPy where arrays lie.
+  monkeypatch.setattr(digest_lib, '_is_in_memory', lambda x: False)
+  for placed in (one, many):
+    assert digest_lib.array_digests(digest_lib.flatten(placed)) == expected
 
 
 def test_digest_changes_with_any_bit_place_or_name():

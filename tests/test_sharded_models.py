@@ -37,6 +37,21 @@ OPTIMIZER = OptimizerConfig(learning_rate=1e-2, warmup_steps=0)
 
 def tokenizer_case():
   model = make_tokenizer(tiny.TOKENIZER)
+  autoencoder = Update(
+    net='autoencoder',
+    init=lambda key: model.init(key, jnp.zeros((1, 1, 8, 8, 3)))['params'],
+    objective=make_tokenizer_objective(
+      model, TokenizerLossConfig(residual=0.1)
+    ),
+    optimizer=OPTIMIZER,
+  )
+  rng = np.random.default_rng(0)
+  video = rng.integers(0, 256, (8, 3, 8, 8, 3)).astype(np.uint8)
+  return [autoencoder], {'video': video}
+
+
+def adversarial_case():
+  model = make_tokenizer(tiny.TOKENIZER)
   adversarial = AdversarialConfig(weight=0.5, balance='adaptive')
   judge = make_discriminator(
     DiscriminatorConfig(
@@ -44,14 +59,11 @@ def tokenizer_case():
     )
   )
   opponent = Opponent(judge, adversarial)
-  autoencoder = Update(
-    net='autoencoder',
-    init=lambda key: model.init(key, jnp.zeros((1, 1, 8, 8, 3)))['params'],
-    objective=make_tokenizer_objective(
-      model, TokenizerLossConfig(residual=0.1), opponent
-    ),
-    optimizer=OPTIMIZER,
+  (autoencoder,), batch = tokenizer_case()
+  objective = make_tokenizer_objective(
+    model, TokenizerLossConfig(residual=0.1), opponent
   )
+  autoencoder = dataclasses.replace(autoencoder, objective=objective)
   discriminator = Update(
     net='discriminator',
     init=lambda key: judge.init(key, jnp.zeros((1, 3, 8, 8, 3)))['params'],
@@ -59,9 +71,7 @@ def tokenizer_case():
     optimizer=OPTIMIZER,
     averages=adversarial.averages,
   )
-  rng = np.random.default_rng(0)
-  video = rng.integers(0, 256, (8, 3, 8, 8, 3)).astype(np.uint8)
-  return [autoencoder, discriminator], {'video': video}
+  return [autoencoder, discriminator], batch
 
 
 def transformer_case():
@@ -117,7 +127,14 @@ def one_step(updates, batch, shape):
   return before, nets, metrics, all(sharded.values())
 
 
-@pytest.mark.parametrize('case', [tokenizer_case, transformer_case])
+@pytest.mark.parametrize(
+  'case',
+  [
+    tokenizer_case,
+    transformer_case,
+    pytest.param(adversarial_case, marks=pytest.mark.slow),
+  ],
+)
 @pytest.mark.parametrize(
   'shape',
   [
