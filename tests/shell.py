@@ -112,10 +112,7 @@ def run_here(name: str, arguments: list[str]) -> int:
     module = importlib.import_module(
       f'videoar_jax.commands.{name.rpartition(".")[2]}'
     )
-    module = importlib.reload(module)
-    # A config's keys are looked for in the process's own words.
-    sys.argv = [name, *arguments]
-    code = command.run(module, sys.argv) or 0
+    code = command.run(module, [name, *arguments]) or 0
   except SystemExit as ended:
     code = ended.code or 0
     if isinstance(code, str):

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from videoar_jax.core import files
-from videoar_jax.core.command import note
+from videoar_jax.core.console import note
 from videoar_jax.lease import bundle as bundle_lib
 from videoar_jax.lease import returns
 from videoar_jax.lease.slices import CONTENTS, Slice, Step

@@ -7,7 +7,7 @@ import jax
 from etils import epath
 
 from videoar_jax.core import manifest
-from videoar_jax.core.command import note
+from videoar_jax.core.console import note
 from videoar_jax.core.export import (
   CHECKPOINTS,
   TOKENIZER,

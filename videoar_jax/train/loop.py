@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from videoar_jax.core import config as config_lib
 from videoar_jax.core import export, manifest
 from videoar_jax.core import mesh as mesh_lib
-from videoar_jax.core.archive import free_memory
+from videoar_jax.core.archive import check_memory
 from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.train import metrics as metrics_lib
 from videoar_jax.train.initial import start_from
@@ -198,15 +198,15 @@ def _check_memory(state: TrainState, mesh: Mesh) -> None:
   )
   if device.platform == 'cpu':
     wanted *= len(mesh.local_devices)  # all share the machine's memory
-    room = free_memory()
+    room = None
   else:
     room = (device.memory_stats() or {}).get('bytes_limit', wanted)
-  if wanted > room:
-    raise ValueError(
-      f'parameters, their averages and optimisers take {wanted / 1e9:.1f} GB '
-      f'of memory, {room / 1e9:.1f} GB are there; make the networks smaller, '
-      'or shard them over more devices (mesh.fsdp)'
-    )
+  check_memory(
+    wanted,
+    'parameters, their averages and optimisers; make the networks smaller, or '
+    'shard them over more devices (mesh.fsdp)',
+    free=room,
+  )
 
 
 def _shown(value: Any) -> str:
