@@ -6,6 +6,7 @@ Source: VideoAR §4.1; block structure of Infinity's causal CNN (PAPER §1.1).
 import functools
 from typing import Any
 
+import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -36,9 +37,13 @@ class ResBlock(nn.Module):
       h, stream
     )
     h = nn.silu(FrameNorm(config.norm_groups, name='norm2')(h))
-    h = CausalConv3d(self.width, conv=config.conv, dtype=dtype, name='conv2')(
-      h, stream
-    )
+    h = CausalConv3d(
+      self.width,
+      kernel=(3 if config.block == 'full' else 1, 3, 3),
+      conv=config.conv,
+      dtype=dtype,
+      name='conv2',
+    )(h, stream)
     if x_bthwc.shape[-1] != self.width:
       x_bthwc = CausalConv3d(
         self.width,
@@ -60,8 +65,14 @@ class Encoder(nn.Module):
     config, dtype = self.config, jnp.dtype(self.config.dtype)
     widths = [config.base_width * m for m in config.multipliers]
     halvings = len(widths) - 1
+    x = einops.rearrange(
+      x_bTHWc,
+      'b t (h hh) (w ww) c -> b t h w (hh ww c)',
+      hh=config.patch,
+      ww=config.patch,
+    )
     x = CausalConv3d(widths[0], conv=config.conv, dtype=dtype, name='conv_in')(
-      x_bTHWc, stream
+      x, stream
     )
     for level, width in enumerate(widths):
       for i in range(config.encoder_blocks):
@@ -111,19 +122,24 @@ class Decoder(nn.Module):
         x = ResBlock(widths[level], config, name=name)(x, stream)
       if level > 0:
         in_time = level >= len(widths) - config.num_time_levels
-        x = jnp.repeat(jnp.repeat(x, 2, axis=2), 2, axis=3)
         x = CausalConv3d(
           widths[level],
+          double=True,
           double_time=in_time,
           conv=config.conv,
           dtype=dtype,
           name=f'level{level}_up',
         )(x, stream)
     x = nn.silu(FrameNorm(config.norm_groups, name='norm_out')(x))
-    x = CausalConv3d(3, conv=config.conv, dtype=dtype, name='conv_out')(
-      x, stream
+    x = CausalConv3d(
+      3 * config.patch**2, conv=config.conv, dtype=dtype, name='conv_out'
+    )(x, stream)
+    return einops.rearrange(
+      x.astype(jnp.float32),
+      'b t h w (hh ww c) -> b t (h hh) (w ww) c',
+      hh=config.patch,
+      ww=config.patch,
     )
-    return x.astype(jnp.float32)
 
 
 class Autoencoder(nn.Module):

@@ -17,12 +17,17 @@ class TokenizerConfig:
   Defaults: VideoAR at 128×128 (PAPER §1.1, after Infinity's causal CNN).
 
   Attributes:
-    base_width: channels at full resolution.
+    patch: side of the squares of pixels that are the networks' finest cells,
+      their pixels as channels; 1 is the paper's. 2 costs about a third.
+    base_width: channels of the finest level.
     multipliers: channels of each level over base_width; each level but the
       last halves height and width.
     num_time_levels: how many of the last halvings also halve time.
     encoder_blocks: residual blocks at each level of the encoder.
     decoder_blocks: the same for the decoder.
+    block: kernels of a residual block's two convolutions: 'full' is the
+      paper's, both 3×3×3; 'mixed' has 1×3×3 in the second, two thirds of the
+      cost.
     latent_width: bits of a token.
     scales: ((h, w), …) of one latent frame, coarse to fine.
     more_scales: schedules of other resolutions, told apart by their last size;
@@ -33,11 +38,13 @@ class TokenizerConfig:
     dtype: dtype of activations; latents and the quantiser stay float32.
   """
 
+  patch: fields.Size = 1
   base_width: fields.Size = 128
   multipliers: tuple[fields.Size, ...] = (1, 2, 4, 4, 4)
   num_time_levels: fields.Natural = 2
   encoder_blocks: _Blocks = 2
   decoder_blocks: _Blocks = 3
+  block: Annotated[str, fields.Choice(('full', 'mixed'))] = 'full'
   latent_width: fields.Size = 48
   scales: tuple[tuple[fields.Size, fields.Size], ...] = (
     (1, 1),
@@ -115,7 +122,7 @@ class TokenizerConfig:
   @property
   def space_factor(self) -> int:
     """Pixels per latent cell along height and width."""
-    return 2 ** (len(self.multipliers) - 1)
+    return self.patch * 2 ** (len(self.multipliers) - 1)
 
   @property
   def resolution(self) -> tuple[int, int]:

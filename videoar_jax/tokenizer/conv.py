@@ -54,7 +54,7 @@ def conv3d(
     The output, bthwc.
   """
   if conv == 'auto':
-    conv = 'taps' if jax.default_backend() == 'cpu' else 'native'
+    conv = _default_conv()
   if conv == 'native':
     return jax.lax.conv_general_dilated(
       x_bthwc,
@@ -87,6 +87,93 @@ def conv3d(
   return total
 
 
+def conv_doubled(
+  x_bthwc: jax.Array,
+  kernel: jax.Array,
+  *,
+  zeros: int,
+  in_time: bool,
+  conv: str,
+) -> jax.Array:
+  """`conv3d` of what repeats each row and column twice, and frames in_time.
+
+  Of three neighbours in a repeated row two are equal, so that 'taps' repeats
+  nothing: every output is a sum over two neighbours, under kernels that are
+  sums of two (8/27 of the products in_time, 4/9 else). All places within a
+  cell are computed as channels of one convolution.
+
+  Args:
+    x_bthwc: the input, nothing repeated yet.
+    kernel: (3, 3, 3, in, out).
+    zeros: frames of zeros before x; in_time 0 or 1, else 0 to 2.
+    in_time: repeat frames. The first output frame is left out where zeros
+      stand before it: T frames become 2T - 1, or T + 1 become 2T.
+    conv: see `conv3d`.
+
+  Returns:
+    The output, bthwc, of twice the height and width.
+  """
+  if conv == 'auto':
+    conv = _default_conv()
+  if conv == 'native':
+    for axis in (2, 3, *([1] if in_time else [])):
+      x_bthwc = jnp.repeat(x_bthwc, 2, axis=axis)
+    return conv3d(
+      x_bthwc,
+      kernel,
+      zeros=zeros,
+      strides=(1, 1, 1),
+      space_padding=((1, 1), (1, 1)),
+      conv=conv,
+    )
+  sums = _for_pairs(_for_pairs(kernel, axis=1), axis=2)
+  sums = _for_pairs(sums, axis=0) if in_time else sums[None]
+  places = sums.shape[:3]  # within a cell: time, width, height
+  # Padded here: XLA's gradient of an even kernel is slow where it pads.
+  out = conv3d(
+    jnp.pad(x_bthwc, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0))),
+    einops.rearrange(sums, 't w h ... o -> ... (t w h o)'),
+    zeros=zeros,
+    strides=(1, 1, 1),
+    space_padding=((0, 0), (0, 0)),
+    conv=conv,
+  )
+  out = einops.rearrange(
+    out,
+    'b t h w (tt ww hh o) -> tt ww hh b t h w o',
+    **dict(zip(('tt', 'ww', 'hh'), places)),
+  )
+  # Of a pair, place 0 lies in its right cell and place 1 in its left one: of
+  # the first pair only the right cell is there, of the last only the left.
+  out = jnp.stack([out[:, 0, ..., :-1, :], out[:, 1, ..., 1:, :]], axis=1)
+  out = jnp.stack(
+    [out[:, :, 0, ..., :-1, :, :], out[:, :, 1, ..., 1:, :, :]], axis=2
+  )
+  # The left frame of a pair comes first.
+  out = einops.rearrange(
+    out[::-1], 'tt ww hh b t h w o -> b (t tt) (h hh) (w ww) o'
+  )
+  return out[:, zeros if in_time else 0 :]
+
+
+def _for_pairs(kernel: jax.Array, *, axis: int) -> jax.Array:
+  """Three taps over copies to two over the cells; a new first axis.
+
+  At 0 the output at the right cell's first copy, at 1 the one at the left
+  cell's last. `axis` counts from the kernel's own axes (kt, kh, kw, in, out).
+  """
+  axis -= 5
+  k0, k1, k2 = (jnp.take(kernel, i, axis=axis) for i in range(3))
+  axis += 1
+  return jnp.stack(
+    [jnp.stack([k0, k1 + k2], axis - 1), jnp.stack([k0 + k1, k2], axis - 1)]
+  )
+
+
+def _default_conv() -> str:
+  return 'taps' if jax.default_backend() == 'cpu' else 'native'
+
+
 def last_slice_normal(*, gain: float = 1.0):
   """Initialises a (kt, kh, kw, in, out) kernel in its last time slice alone.
 
@@ -111,16 +198,17 @@ class CausalConv3d(nn.Module):
     kernel: (kt, kh, kw).
     strides: (t, h, w); space padding keeps the size, or halves it with the
       one row and column of zeros at the end (as image autoencoders do).
-    double_time: repeat each frame twice first, so that T frames become
-      2T - 1.
+    double: repeat each row and column twice first; kernel (3, 3, 3) alone.
+    double_time: with that each frame, too, so that T frames become 2T - 1.
     gain: gain of the kernel at initialisation.
-    conv: see `conv3d`.
+    conv: see `conv3d`; with 'taps' nothing is repeated, see `conv_doubled`.
     dtype: dtype of the computation.
   """
 
   width: int
   kernel: tuple[int, int, int] = (3, 3, 3)
   strides: tuple[int, int, int] = (1, 1, 1)
+  double: bool = False
   double_time: bool = False
   gain: float = 1.0
   conv: str = 'auto'
@@ -137,35 +225,37 @@ class CausalConv3d(nn.Module):
         *('taps', 'taps', 'taps', 'conv_in', 'conv_out'),
       ),
       (kt, kh, kw, width_in, self.width),
-    )
+    ).astype(self.dtype)
     bias = self.param(
       'bias', logical(nn.initializers.zeros, 'conv_out'), (self.width,)
     )
-    x = x_bthwc.astype(self.dtype)
-    if self.double_time:
-      x = jnp.repeat(x, 2, axis=1)
-    x, zeros = self._with_past(x, stream)
-    halves = self.strides[1] == 2
-    padding = [(0, 1) if halves else ((k - 1) // 2, k // 2) for k in (kh, kw)]
-    out = conv3d(
-      x,
-      kernel.astype(self.dtype),
-      zeros=zeros,
-      strides=self.strides,
-      space_padding=tuple(padding),
-      conv=self.conv,
-    )
+    x, zeros = self._with_past(x_bthwc.astype(self.dtype), stream)
+    if self.double:
+      out = conv_doubled(
+        x, kernel, zeros=zeros, in_time=self.double_time, conv=self.conv
+      )
+    else:
+      halves = self.strides[1] == 2
+      padding = [(0, 1) if halves else ((k - 1) // 2, k // 2) for k in (kh, kw)]
+      out = conv3d(
+        x,
+        kernel,
+        zeros=zeros,
+        strides=self.strides,
+        space_padding=tuple(padding),
+        conv=self.conv,
+      )
     return out + bias.astype(self.dtype)
 
   def _with_past(self, x_bthwc, stream):
     """Prepends the stream's frames; at a clip's start counts zeros instead."""
-    kt = self.kernel[0]
-    if kt == 1:
+    if self.kernel[0] == 1:
       return x_bthwc, 0
+    # Of frames that are doubled, three neighbours are copies of two.
+    kt = 2 if self.double_time else self.kernel[0]
     name = '/'.join(self.path)
     if stream is None or stream.old is None:
-      # A doubled frame brings one frame of its own: T becomes 2T - 1.
-      x, zeros = x_bthwc, kt - 1 - int(self.double_time)
+      x, zeros = x_bthwc, kt - 1
     else:
       x, zeros = jnp.concatenate([stream.old[name], x_bthwc], axis=1), 0
     if stream is not None:
