@@ -10,8 +10,6 @@
 # saves first. $VIDEOAR_RUNS says where runs go (default: runs).
 
 set -euo pipefail
-trap 'echo; echo "stopped; the same command goes on from here" >&2; exit 130' \
-  INT
 
 NUM_VIDEOS=64
 NUM_MEASURED=256
@@ -35,51 +33,9 @@ case ${1:-} in
     ;;
 esac
 
-runs=${VIDEOAR_RUNS:-runs}
-[[ $runs == /* || -z ${VIDEOAR_RUNS:-} ]] || runs=$PWD/$runs
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck source=launch/environment.sh
-source launch/environment.sh
-
-run=$runs/$RUN_NAME
-mkdir -p "$run"
-# A second run, and the stages among themselves, share compiled programs.
-export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$runs/jax_cache}
-export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=1
-export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-2}
-
-stage_number=0
-stage() {
-  stage_number=$((stage_number + 1))
-  echo
-  echo "[$stage_number/$STAGES] $1 … ($(elapsed) since the start)"
-}
-
-elapsed() {
-  printf '%d:%02d' $((SECONDS / 60)) $((SECONDS % 60))
-}
-
-# python -m videoar_jax.<command>, with warnings and errors alone in the log.
-videoar() {
-  local command=$1 code=0
-  shift
-  "$PYTHON" -m "videoar_jax.$command" "$@" --verbosity=-1 || code=$?
-  if ((code)); then
-    # Ctrl-C and SIGTERM need no explanation.
-    ((code == 130 || code == 143)) ||
-      echo "error: videoar_jax.$command failed ($code), see above" >&2
-    exit "$code"
-  fi
-}
-
-# up_to_date RESULT RUN: whether RESULT is newer than each checkpoint of RUN.
-up_to_date() {
-  local checkpoint
-  [[ -s $1 ]] || return 1
-  for checkpoint in "$2"/checkpoints/[0-9]*; do
-    [[ $1 -nt $checkpoint ]] || return 1
-  done
-}
+# shellcheck source=launch/stages.sh
+source "$(dirname "${BASH_SOURCE[0]}")/stages.sh"
+start_run "$RUN_NAME"
 
 train() {
   local half=$1

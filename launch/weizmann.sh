@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# From clips of real people to generated ones on two CPU cores, in about four
+# hours: tokenizer, a generator by class and one by text, samples, evaluation,
+# runs/weizmann/report.html.
+#
+#   bash launch/weizmann.sh DATA            # the whole run
+#   bash launch/weizmann.sh DATA --smoke    # a few steps of everything
+#
+# DATA is a folder of class folders of videos, or of MoCoGAN's strips (frames of
+# 64×64 side by side in a picture, <Class>_<number>.jpg). A list trainlist.txt
+# in it names the training videos; without one, 5% are held out by name. Where
+# the clips come from: docs/weizmann.md.
+#
+# Run again, it resumes or reuses what is finished. Ctrl-C stops it; training
+# saves first. $VIDEOAR_RUNS says where runs go (default: runs).
+
+set -euo pipefail
+
+STAGES=10
+RUN_NAME=weizmann
+VARIANT=
+NUM_VIDEOS=64
+NUM_MEASURED=256
+WINDOWS=24
+DATA=
+for word in "$@"; do
+  case $word in
+    --smoke)
+      RUN_NAME=weizmann-smoke
+      VARIANT=,smoke
+      NUM_VIDEOS=4
+      NUM_MEASURED=16
+      WINDOWS=1
+      ;;
+    -*) DATA= && break ;;
+    *) DATA=$word ;;
+  esac
+done
+if [[ -z $DATA ]]; then
+  echo "usage: bash launch/weizmann.sh DATA [--smoke]" >&2
+  exit 2
+fi
+[[ -d $DATA ]] || {
+  echo "error: $DATA is not a folder; give one of class folders of videos" \
+    "(docs/weizmann.md says where the clips come from)" >&2
+  exit 1
+}
+DATA=$(cd "$DATA" && pwd)
+
+# shellcheck source=launch/stages.sh
+source "$(dirname "${BASH_SOURCE[0]}")/stages.sh"
+start_run "$RUN_NAME"
+clips=$run/clips features=$run/features
+
+train() {
+  local half=$1
+  shift
+  videoar train --config="configs/weizmann_cpu.py:$half$VARIANT" \
+    --workdir="$run/$half" "$@"
+}
+
+train_generator() {
+  train "$1" --config.tokenizer="$run/tokenizer" \
+    --config.data.source="features:$features"
+}
+
+sample() {
+  # The contact sheet is what sampling writes last.
+  if up_to_date "$run/$1_samples/grid.png" "$run/$1"; then
+    echo "$run/$1_samples is up to date"
+  else
+    videoar sample --checkpoint="$run/$1" --class=all \
+      --num_videos="$NUM_VIDEOS" --out="$run/$1_samples"
+  fi
+}
+
+evaluate() {
+  local half=$1
+  shift
+  if up_to_date "$run/$half.json" "$run/$half"; then
+    echo "$run/$half.json is up to date"
+  else
+    videoar evaluate --checkpoint="$run/$half" \
+      --data="array_record:$clips" --protocol=weizmann4_train256_17f_64 \
+      --num_videos="$NUM_MEASURED" --probe --memorisation \
+      --out="$run/$half.json" "$@"
+  fi
+}
+
+stage 'preparing the environment'
+make_environment metrics
+
+stage 'decoding the clips'
+if [[ -n $(find "$DATA" -maxdepth 2 \( -iname '*.jpg' -o -iname '*.png' \) \
+  -print -quit) ]]; then
+  "$PYTHON" launch/strips_to_videos.py "$DATA" "$run/videos"
+  DATA=$run/videos
+fi
+split=()
+[[ ! -e $DATA/trainlist.txt ]] || split=(--split_file="$DATA/trainlist.txt")
+videoar data.prepare --source="folder:$DATA" "${split[@]}" \
+  --height=64 --width=64 --out="$clips"
+
+stage 'training the tokenizer on single frames'
+train image_tokenizer --config.data.source="array_record:$clips"
+
+stage 'training the tokenizer on clips'
+train tokenizer --config.init_from="$run/image_tokenizer" \
+  --config.data.source="array_record:$clips"
+
+stage 'caching features of the tokenizer'
+videoar data.prepare --features --source="array_record:$clips" \
+  --num_frames=17 --height=64 --width=64 --checkpoint="$run/tokenizer" \
+  --windows="$WINDOWS" --flips --out="$features"
+
+stage 'training the generator by class'
+train_generator generator
+
+stage 'training the generator by text'
+train_generator text_generator
+
+stage "sampling $NUM_VIDEOS videos of each generator"
+sample generator
+sample text_generator
+
+stage 'evaluating (the longest stage after training)'
+evaluate tokenizer --baselines
+evaluate generator --baselines
+evaluate text_generator
+
+stage 'writing the report'
+videoar report --run="$run" --out="$run/report.html"
+
+echo
+echo "done in $(elapsed): open $run/report.html"
