@@ -41,7 +41,7 @@ CONFIG = tiny.dataclasses.replace(
   scales=((1, 1), (2, 3)),
 )
 SIZE = (8, 12)
-TOKENIZER = 'runs/ucf9/tokenizer'  # the README's
+TOKENIZER = 'runs/ucf9/tokenizer'  # the page's
 
 
 def make_video(frames, *, size=(32, 48)):
@@ -53,7 +53,7 @@ def make_video(frames, *, size=(32, 48)):
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
-  """The README's folder: a tokenizer's export, and videos."""
+  """The page's folder: a tokenizer's export, and videos."""
   root = tmp_path_factory.mktemp('root')
   model = make_tokenizer(CONFIG)
   blank = np.zeros((1, 5, *SIZE, 3), np.float32)
@@ -74,7 +74,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture
 def run(root, tmp_path, monkeypatch, capsys):
-  """run(*words) in an empty folder beside the README's: status, and words."""
+  """run(*words) in an empty folder beside the page's: status, and words."""
   monkeypatch.chdir(tmp_path)
   for path in root.iterdir():
     os.symlink(path, tmp_path / path.name)
@@ -96,13 +96,13 @@ def run(root, tmp_path, monkeypatch, capsys):
 
 
 def listing(folder):
-  """The names in a folder that are not the README's."""
+  """The names in a folder that are not the page's."""
   return {p.name for p in folder.iterdir() if not p.is_symlink()}
 
 
-def readme_commands():
-  """The words of the README's commands, after the command's name."""
-  text = (ROOT / 'README.md').read_text().replace('\\\n', ' ')
+def page_commands():
+  """The words of the commands of docs/tokenizer.md, after the command's name."""
+  text = (ROOT / 'docs' / 'tokenizer.md').read_text().replace('\\\n', ' ')
   found = re.findall(r'^python -m videoar_jax\.tokenizer (.*)$', text, re.M)
   return [shlex.split(line) for line in found]
 
@@ -128,8 +128,8 @@ def check_coded(name, out):
 
 
 def check_round_trip(run, name):
-  """Encodes and decodes a video as the README does; both must be exact."""
-  encode, decode, _ = readme_commands()
+  """Encodes and decodes a video as the page does; both must be exact."""
+  encode, decode, _ = page_commands()
   encode[-2] = f'--video={name}'
   status, said = run(*encode)
   assert not status, said
@@ -147,7 +147,7 @@ def check_round_trip(run, name):
 
 
 def test_the_readme_shows_three_commands():
-  actions = [words[0] for words in readme_commands()]
+  actions = [words[0] for words in page_commands()]
   assert actions == ['encode', 'decode', 'reconstruct']
 
 
@@ -172,8 +172,8 @@ def test_a_picture_is_a_video_of_one_frame(run):
 
 @pytest.mark.parametrize('frames', [1, 6, 9])
 def test_reconstruct_is_encode_and_decode(run, frames):
-  """The README's command, on the grid and off it."""
-  reconstruct = readme_commands()[2]
+  """The page's command, on the grid and off it."""
+  reconstruct = page_commands()[2]
   os.unlink('clip.mp4')
   media.write_mp4('clip.mp4', make_video(frames), fps=10)
   status, said = run(*reconstruct)
@@ -184,7 +184,7 @@ def test_reconstruct_is_encode_and_decode(run, frames):
 
 
 def test_the_command_as_a_process(root, tmp_path):
-  encode = readme_commands()[0]
+  encode = page_commands()[0]
   done = subprocess.run(
     [
       *(sys.executable, '-m', 'videoar_jax.tokenizer', *encode[:-1]),
