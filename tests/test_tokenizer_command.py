@@ -101,7 +101,7 @@ def listing(folder):
 
 
 def page_commands():
-  """The words of the commands of docs/tokenizer.md, after the command's name."""
+  """The words of docs/tokenizer.md's commands, after the command's name."""
   text = (ROOT / 'docs' / 'tokenizer.md').read_text().replace('\\\n', ' ')
   found = re.findall(r'^python -m videoar_jax\.tokenizer (.*)$', text, re.M)
   return [shlex.split(line) for line in found]
