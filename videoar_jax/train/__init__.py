@@ -3,6 +3,7 @@
 - `optimizer`: AdamW, its schedule, and which parameters decay.
 - `state`: `Update`, `TrainState`, and the birth of a sharded state.
 - `step`: one jitted step over a list of updates.
+- `tracking`: Weights & Biases, where a run names a project.
 - `metrics`: metrics.jsonl, TensorBoard, the console line.
 - `preemption`: a signal asks the loop to finish its step and save.
 - `runner`: steps, logs, evaluations and saves of a run.

@@ -32,6 +32,7 @@ from videoar_jax.tokenizer.features import note_length, tokenizer_config
 from videoar_jax.train.condition import check_last_stage, resolve_condition
 from videoar_jax.train.frozen import keep_tokenizer, load_tokenizer
 from videoar_jax.train.heldout import make_heldout
+from videoar_jax.train.metrics import Telling
 from videoar_jax.train.recipe import (
   Recipe,
   held_out_batches,
@@ -109,6 +110,7 @@ def make_generator_recipe(
     visualise=_make_visualise(
       config, tokenizer, transformer, frozen, workdir=workdir, mesh=mesh
     ),
+    telling=Telling('bit_accuracy', 'bit acc'),
     config=config,
     begin=lambda: keep_tokenizer(loaded, workdir),
   )

@@ -16,6 +16,7 @@ from videoar_jax.data.mixture import make_mixture
 from videoar_jax.data.pipeline import make_batches, make_source
 from videoar_jax.data.prompts import PromptEncoder
 from videoar_jax.train import loop
+from videoar_jax.train.metrics import Telling
 from videoar_jax.train.state import TrainState, Update
 
 _HELD_OUT_SEED = 1_000_003
@@ -32,6 +33,7 @@ class Recipe:
     frozen: parameters of networks that are only read.
     evaluate: held-out metrics of the averaged parameters.
     visualise: writes pictures of the averaged parameters' work.
+    telling: the figure that lines of progress show beside the loss.
     config: the resolved config, which travels with the checkpoints.
     begin: called once nothing stands against training any more.
   """
@@ -42,6 +44,7 @@ class Recipe:
   frozen: dict[str, Any]
   evaluate: Callable[[TrainState], dict[str, float]]
   visualise: Callable[[TrainState, int], None]
+  telling: Telling
   config: Any
   begin: Callable[[], None] = lambda: None
 
@@ -74,6 +77,7 @@ def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
     frozen=recipe.frozen,
     evaluate=recipe.evaluate,
     visualise=recipe.visualise,
+    telling=recipe.telling,
     begin=recipe.begin,
   )
 

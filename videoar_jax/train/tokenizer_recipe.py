@@ -28,6 +28,7 @@ from videoar_jax.tokenizer.discriminator import (
 from videoar_jax.tokenizer.features import make_reconstructor
 from videoar_jax.tokenizer.perceptual import Network, load_lpips
 from videoar_jax.train.heldout import make_heldout
+from videoar_jax.train.metrics import Telling
 from videoar_jax.train.recipe import (
   Recipe,
   held_out_batches,
@@ -112,6 +113,7 @@ def make_tokenizer_recipe(
       [held_out], batches=batches, mesh=mesh, frozen=frozen
     ),
     visualise=visualise,
+    telling=Telling('psnr', 'PSNR'),
     config=config,
   )
 
