@@ -9,7 +9,6 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from videoar_jax import media
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section, of_section
 from videoar_jax.core.export import Loaded, tree_digest
@@ -36,7 +35,7 @@ from videoar_jax.train.metrics import Telling
 from videoar_jax.train.recipe import (
   Recipe,
   held_out_batches,
-  picture_path,
+  write_work,
 )
 from videoar_jax.train.sections import read_optimizer, read_streams
 from videoar_jax.train.state import TrainState, Update
@@ -227,8 +226,6 @@ def _make_visualise(config, tokenizer, transformer, frozen, *, workdir, mesh):
     nets = {**frozen, NET: state.nets[NET].ema}
     with jax.set_mesh(mesh):
       videos = list(sample_videos(program, nets, conditions, sampling=sampling))
-    path = picture_path(workdir, f'samples_{step:07d}.png')
-    if path is not None:
-      media.write_contact_sheet(path, videos, labels=names)
+    write_work(workdir, f'samples_{step:07d}', videos, names)
 
   return visualise

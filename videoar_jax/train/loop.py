@@ -10,12 +10,11 @@ from etils import epath
 from jax.sharding import Mesh
 
 from videoar_jax.core import config as config_lib
-from videoar_jax.core import export, manifest
-from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.core import console, export, manifest
 from videoar_jax.core.archive import check_memory
 from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.train import metrics as metrics_lib
-from videoar_jax.train import tracking
+from videoar_jax.train import starts, tracking
 from videoar_jax.train.initial import start_from
 from videoar_jax.train.preemption import StopRequest
 from videoar_jax.train.runner import Batch, LoopConfig, Runner, say
@@ -112,15 +111,12 @@ def run(
     start, state = restored.step, restored.tree
     best = restored.meta['best']
     say(f'resumed from checkpoint {start} of {workdir}')
-  sizes = {
-    k: mesh_lib.count_parameters(x.params) for k, x in state.nets.items()
-  }
-  say(f'parameters: {", ".join(f"{k} {x}" for k, x in sizes.items())}')
   _save_config(workdir, config)
   if start >= loop.num_steps:
     say(f'{workdir} is trained already: {start} of {loop.num_steps} steps')
     return state
   begin()
+  _tell_start(workdir, state, step=start)
   runner = Runner(
     config=config,
     loop=loop,
@@ -146,6 +142,17 @@ def run(
     runner.writer.close()
     checkpoints.close()
   return runner.state
+
+
+def _tell_start(workdir: epath.Path, state: TrainState, *, step: int) -> None:
+  """Says how large the networks are, and keeps that and where they train."""
+  sizes = {
+    name: sum(x.size for x in jax.tree.leaves(net.params))
+    for name, net in state.nets.items()
+  }
+  shown = ', '.join(f'{k} {console.count(x)}' for k, x in sizes.items())
+  say(f'parameters: {shown}')
+  starts.write_start(workdir, step=step, parameters=sizes)
 
 
 def _first_state(

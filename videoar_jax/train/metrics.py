@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -103,12 +103,29 @@ class MetricWriter:
 
 
 def read_metrics(workdir: Any) -> list[dict[str, Any]]:
-  """The lines of a run's metrics.jsonl.
+  """The lines of a run's metrics.jsonl; see `read_lines`."""
+
+  def check(line: dict[str, Any], where: str) -> None:
+    structure.check(line, _LINE, where=where)
+    structure.check({**line, 'kind': None}, _VALUES, where=where)
+
+  return read_lines(epath.Path(workdir) / FILE, check)
+
+
+def read_lines(
+  path: Any, check: Callable[[dict[str, Any], str], None]
+) -> list[dict[str, Any]]:
+  """The lines of a file of JSON to which a run appends.
 
   An unfinished last one, cut short by a kill, is left out; others that are no
-  metrics are, too, and are counted in a warning.
+  such lines are, too, and are counted in a warning.
+
+  Args:
+    path: of the file; where there is none, it has no lines.
+    check: `(line, what to call it)` raises a ValueError for one of another
+      structure.
   """
-  path = epath.Path(workdir) / FILE
+  path = epath.Path(path)
   lines, bad = [], []
   data = path.read_bytes() if path.exists() else b''
   for number, text in enumerate(data.splitlines(keepends=True), 1):
@@ -116,8 +133,8 @@ def read_metrics(workdir: Any) -> list[dict[str, Any]]:
       continue
     where = f'line {number}'
     try:
-      line = files.parse_json(text, _LINE, where=where)
-      structure.check({**line, 'kind': None}, _VALUES, where=where)
+      line = files.parse_json(text, dict, where=where)
+      check(line, where)
       lines.append(line)
     except ValueError as error:
       if text.endswith(b'\n'):

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from etils import epath
 from jax.sharding import Mesh
 
-from videoar_jax import media
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section, of_section
 from videoar_jax.data.config import DataConfig
@@ -32,7 +31,7 @@ from videoar_jax.train.metrics import Telling
 from videoar_jax.train.recipe import (
   Recipe,
   held_out_batches,
-  picture_path,
+  write_work,
 )
 from videoar_jax.train.sections import read_optimizer, read_streams
 from videoar_jax.train.state import TrainState, Update
@@ -101,9 +100,12 @@ def make_tokenizer_recipe(
     with jax.set_mesh(mesh):
       decoded, _ = reconstruct(state.nets[NET].ema, clips)
     clips, decoded = mesh_lib.to_host((clips, decoded))
-    path = picture_path(workdir, f'reconstructions_{step:07d}.png')
-    if path is not None:
-      media.write_contact_sheet(path, **_side_by_side(clips, decoded))
+    write_work(
+      workdir,
+      f'reconstructions_{step:07d}',
+      *_side_by_side(clips, decoded),
+      moving=clips.shape[1] > 1,
+    )
 
   return Recipe(
     updates=(update, judge.update) if judge else (update,),
@@ -160,16 +162,10 @@ def _discriminator_update(
   return _Judge(opponent, update)
 
 
-def _side_by_side(clips_bTHWc, decoded_bTHWc) -> dict[str, list]:
-  """Rows of a contact sheet: a clip and its decoding, or single frames."""
+def _side_by_side(clips_bTHWc, decoded_bTHWc) -> tuple[list, list[str]]:
+  """Clips and their decodings in turn, labelled, or so of single frames."""
   if clips_bTHWc.shape[1] == 1:
-    return {
-      'videos': [clips_bTHWc[:, 0], decoded_bTHWc[:, 0]],
-      'labels': ['original', 'decoded'],
-    }
+    return [clips_bTHWc[:, 0], decoded_bTHWc[:, 0]], ['original', 'decoded']
   pairs = zip(clips_bTHWc[:_SHOWN_CLIPS], decoded_bTHWc)
   videos = [video for pair in pairs for video in pair]
-  return {
-    'videos': videos,
-    'labels': ['original', 'decoded'] * (len(videos) // 2),
-  }
+  return videos, ['original', 'decoded'] * (len(videos) // 2)
