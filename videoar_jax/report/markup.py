@@ -51,6 +51,7 @@ polyline { fill: none; stroke-width: 1.8; stroke-linecap: round; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; }
 td, th { text-align: left; vertical-align: top; padding: .3rem 1.2rem .3rem 0;
   border-bottom: 1px solid var(--line); }
+td:first-child { min-width: 8.5rem; }
 th { color: var(--soft); font-size: .85rem; font-weight: 600; }
 .number { text-align: right; white-space: nowrap;
   font-variant-numeric: tabular-nums; }

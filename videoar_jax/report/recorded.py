@@ -37,7 +37,7 @@ _SHAPES = {'source': 'synthetic', 'frames': 9, 'resolution': [32, 32]}
 _UCF9 = {'protocol': 'ucf9_train256_17f_64'}
 _CORES = '2 cores of an AMD EPYC'
 
-_OWN = (
+OWN = (
   Recorded(
     name='quickstart, tokenizer',
     measured={'recipe': 'tokenizer', **_SHAPES},
@@ -92,7 +92,7 @@ _OWN = (
 
 # What the paper states, by recipe; of a protocol that it does not give in full.
 _UCF101 = 'ucf101_'
-_PUBLISHED = {
+PUBLISHED = {
   'tokenizer': (('rFVD, tokenizer at 16× in space', 61.0),),
   'generator': (('gFVD, VideoAR-L', 90.3), ('gFVD, VideoAR-XL', 88.6)),
 }
@@ -100,7 +100,7 @@ _PUBLISHED = {
 
 def find_recorded(result: Mapping[str, Any]) -> Recorded | None:
   """The recorded run that a result was measured like, but for its number."""
-  for run in _OWN:
+  for run in OWN:
     if all(result.get(key) == value for key, value in run.measured.items()):
       return run
   return None
@@ -109,5 +109,5 @@ def find_recorded(result: Mapping[str, Any]) -> Recorded | None:
 def find_published(result: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
   """What the paper states of the data that a result was measured on."""
   if str(result.get('protocol')).startswith(_UCF101):
-    return _PUBLISHED.get(str(result.get('recipe')), ())
+    return PUBLISHED.get(str(result.get('recipe')), ())
   return ()

@@ -163,7 +163,9 @@ def _training(stages: dict[str, facts.Stage]) -> dict[str, _Part]:
 def _samples(run: pathlib.Path, stage: facts.Stage | None) -> _Part:
   """Generated videos; before there are any, those that training looks at."""
   if (run / SAMPLES).exists():
-    return _Part(videos.grid(videos.read_samples(run / SAMPLES)))
+    shown = videos.read_samples(run / SAMPLES)
+    note = markup.note(videos.describe(shown))
+    return _Part(note + videos.grid(shown))
   fix = (
     'python -m videoar_jax.sample --checkpoint=… --out=…/samples makes them.'
   )
@@ -176,10 +178,10 @@ def _samples(run: pathlib.Path, stage: facts.Stage | None) -> _Part:
 
 def _reconstructions(stages: dict[str, facts.Stage]) -> _Part:
   """The newest originals beside what the last tokenizer makes of them."""
-  caption = (
-    'Held-out clips, and what the tokenizer makes of them after step {}.'
-  )
-  for name in (TOKENIZER, IMAGE_STAGE):
+  for name, what in ((TOKENIZER, 'clips'), (IMAGE_STAGE, 'frames')):
+    caption = (
+      f'Held-out {what}, and what the tokenizer makes of them after step {{}}.'
+    )
     shown = _in_training(stages.get(name), 'reconstructions', caption)
     if shown:
       return _Part(shown)
@@ -200,7 +202,8 @@ def _in_training(stage: facts.Stage | None, name: str, caption: str) -> str:
     if stage.name != GENERATOR:
       shown = videos.join_pairs(shown)
     return markup.note(caption) + videos.grid(shown)
-  caption += ' Time runs to the right.'
+  if stage.name != IMAGE_STAGE:
+    caption += ' Time runs to the right.'
   return markup.picture(path.read_bytes(), 'image/png', caption)
 
 

@@ -98,14 +98,18 @@ def grid(shown: Labelled) -> str:
     f'<figcaption>{markup.text(_words(shown.labels[i]))}</figcaption></figure>'
     for i in chosen
   )
-  frames, count = shown.videos_nTHWc.shape[1], len(shown.labels)
-  words = f'{count} videos of {frames} frames, {height}×{width} pixels'
-  if len(chosen) < count:
-    words = f'{len(chosen)} of {words}'
   return (
-    f'{markup.note(words + ".")}<div class="videos" '
-    f'style="--cell: {cell:.0f}px; --share: {share:.0f}%">{figures}</div>'
+    f'<div class="videos" style="--cell: {cell:.0f}px; --share: {share:.0f}%">'
+    f'{figures}</div>'
   )
+
+
+def describe(shown: Labelled) -> str:
+  """How many videos there are, how many `grid` shows, and of what size."""
+  count, frames, height, width = shown.videos_nTHWc.shape[:4]
+  words = f'{count:,} videos of {frames} frames, {height}×{width} pixels.'
+  chosen = len(choose(shown.labels))
+  return words if chosen == count else f'{chosen} of {words}'
 
 
 def _words(label: str) -> str:

@@ -110,7 +110,6 @@ def run(
   else:
     start, state = restored.step, restored.tree
     best = restored.meta['best']
-    say(f'resumed from checkpoint {start} of {workdir}')
   _save_config(workdir, config)
   if start >= loop.num_steps:
     say(f'{workdir} is trained already: {start} of {loop.num_steps} steps')
@@ -146,6 +145,8 @@ def run(
 
 def _tell_start(workdir: epath.Path, state: TrainState, *, step: int) -> None:
   """Says how large the networks are, and keeps that and where they train."""
+  if step:
+    say(f'resumed from checkpoint {step} of {workdir}')
   sizes = {
     name: sum(x.size for x in jax.tree.leaves(net.params))
     for name, net in state.nets.items()

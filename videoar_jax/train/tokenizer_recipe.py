@@ -100,12 +100,8 @@ def make_tokenizer_recipe(
     with jax.set_mesh(mesh):
       decoded, _ = reconstruct(state.nets[NET].ema, clips)
     clips, decoded = mesh_lib.to_host((clips, decoded))
-    write_work(
-      workdir,
-      f'reconstructions_{step:07d}',
-      *_side_by_side(clips, decoded),
-      moving=clips.shape[1] > 1,
-    )
+    name = f'reconstructions_{step:07d}'
+    write_work(workdir, name, **_side_by_side(clips, decoded))
 
   return Recipe(
     updates=(update, judge.update) if judge else (update,),
@@ -162,10 +158,12 @@ def _discriminator_update(
   return _Judge(opponent, update)
 
 
-def _side_by_side(clips_bTHWc, decoded_bTHWc) -> tuple[list, list[str]]:
+def _side_by_side(clips_bTHWc, decoded_bTHWc) -> dict[str, Any]:
   """Clips and their decodings in turn, labelled, or so of single frames."""
+  labels = ['original', 'decoded']
   if clips_bTHWc.shape[1] == 1:
-    return [clips_bTHWc[:, 0], decoded_bTHWc[:, 0]], ['original', 'decoded']
+    videos = [clips_bTHWc[:, 0], decoded_bTHWc[:, 0]]
+    return {'videos': videos, 'labels': labels, 'moving': False}
   pairs = zip(clips_bTHWc[:_SHOWN_CLIPS], decoded_bTHWc)
   videos = [video for pair in pairs for video in pair]
-  return videos, ['original', 'decoded'] * (len(videos) // 2)
+  return {'videos': videos, 'labels': labels * (len(videos) // 2)}
