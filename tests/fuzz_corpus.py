@@ -17,6 +17,7 @@ from videoar_jax.data.config import DataConfig
 from videoar_jax.tokenizer.features import make_encoder
 from videoar_jax.tokenizer.stream import Tokenizer
 from videoar_jax.tokenizer.token_file import TokenWriter
+from videoar_jax.train import starts
 
 SIDE, FRAMES = tiny_runs.SIDE, tiny_runs.FRAMES
 
@@ -241,8 +242,15 @@ def _write_report(root: pathlib.Path, clips: np.ndarray) -> None:
     ]
     text = ''.join(json.dumps(line) + '\n' for line in lines)
     (workdir / 'metrics.jsonl').write_text(text)
-    picture = workdir / 'samples' / 'reconstructions_0000002.png'
-    Image.fromarray(clips[0, 0]).save(picture)
+    for name in ('reconstructions', 'samples'):
+      picture = workdir / 'samples' / f'{name}_0000002.png'
+      Image.fromarray(clips[0, 0]).save(picture)
+    np.savez_compressed(
+      workdir / 'samples' / 'newest.npz',
+      videos=clips[:2],
+      prompts=np.asarray(['original', 'decoded']),
+    )
+    starts.write_start(workdir, step=0, parameters={'net': 5})
     result = {'fvd': 1.5, 'psnr': 20.0, 'num_generated': 4, 'split': 'train'}
     (folder / f'{half}.json').write_text(json.dumps(result))
 

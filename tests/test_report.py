@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from videoar_jax import chart, media
+from videoar_jax import media
 from videoar_jax.commands import report
 from videoar_jax.core import command
+from videoar_jax.report import sections, videos
 from videoar_jax.train import metrics
 
 CLASSES = ('<script>alert(1)</script>', 'a & "b"')
@@ -86,14 +87,14 @@ def pictures(page: Page) -> list[Image.Image]:
 
 def test_a_first_stage_on_single_frames_is_shown_where_there_is_one(run):
   title = 'Training the tokenizer on single frames'
-  assert title not in report.make_report(run)
+  assert title not in sections.make_report(run)
   shutil.copytree(run / 'tokenizer', run / 'image_tokenizer')
-  text = Page(report.make_report(run)).text
-  assert text.index(title) < text.index('Training the generator')
+  text = Page(sections.make_report(run)).text
+  assert text.index('Training the generator') < text.index(title)
 
 
 def test_the_page_needs_nothing_outside_it(run):
-  text = report.make_report(run)
+  text = sections.make_report(run)
   page = Page(text)
   assert page.links
   assert all(link.startswith('data:image/') for link in page.links)
@@ -101,7 +102,7 @@ def test_the_page_needs_nothing_outside_it(run):
 
 
 def test_a_complete_run_lacks_nothing(run):
-  text = report.make_report(run)
+  text = sections.make_report(run)
   assert 'Missing' not in text
   assert '23.46' in text and '11×13' in text
   assert text.count('<svg') == 2 * 3
@@ -109,20 +110,65 @@ def test_a_complete_run_lacks_nothing(run):
   assert '50 steps, 0.25 s each' in text
 
 
-def test_pictures_are_the_newest_reconstructions_and_each_class(run):
-  first, *animations = pictures(Page(report.make_report(run)))
+def test_generated_videos_come_first_each_over_its_label(run):
+  page = sections.make_report(run)
+  *animations, last = pictures(Page(page))
+  assert [(x.width, x.height, x.n_frames) for x in animations] == [
+    (13, 11, 3)
+  ] * 7
   newest = Image.open(run / 'tokenizer/samples/reconstructions_0000050.png')
-  assert np.array_equal(first, newest)
-  assert [x.n_frames for x in animations] == [3, 3]
-  wide = [x.width for x in animations]
-  assert wide[0] == report.VIDEOS_OF_A_CLASS * (13 + 2) == wide[1]
+  assert np.array_equal(last, newest)
+  first = page.index('Generated videos')
+  assert first < page.index('Figures') < page.index('Reconstructions')
+  captions = re.findall('<figcaption>(.*?)</figcaption>', page)
+  assert [html.unescape(x) for x in captions[:7]] == [
+    *[CLASSES[0]] * 4,
+    *[CLASSES[1]] * 3,
+  ]
+
+
+def test_a_page_bears_a_few_videos_of_many_labels():
+  labels = [f'class {i % 100}' for i in range(1000)]
+  assert videos.choose(labels) == list(range(videos.MOST))
+  assert videos.choose(['a', 'b', 'a']) == [0, 2, 1]
+  assert len(videos.choose(['a'] * 100)) == videos.MOST_OF_ONE
+
+
+def test_samples_by_prompt_have_their_prompts(run):
+  path = run / 'samples/samples.npz'
+  prompts = np.asarray(['a person bends', 'a <b>jump</b>'])
+  np.savez(path, videos=SAMPLES['videos'], prompts=prompts)
+  page = sections.make_report(run)
+  assert 'a person bends</figcaption>' in page
+  assert 'a &lt;b&gt;jump&lt;/b&gt;</figcaption>' in page
+  np.savez(path, videos=SAMPLES['videos'], prompts=prompts[:1])
+  with pytest.raises(ValueError, match='`prompts`'):
+    sections.make_report(run)
+
+
+def test_work_in_training_is_shown_until_there_are_samples(run):
+  (run / 'samples/samples.npz').unlink()
+  path = run / 'generator/samples/samples_0001500.png'
+  media.write_contact_sheet(path, SAMPLES['videos'])
+  assert 'after step 1,500. Time runs' in sections.make_report(run)
+  for half, labels in (('generator', CLASSES), ('tokenizer', ('one', 'two'))):
+    np.savez(
+      run / half / 'samples/newest.npz',
+      videos=SAMPLES['videos'],
+      prompts=np.asarray(labels),
+    )
+  page = sections.make_report(run)
+  sizes = [(x.width, x.n_frames) for x in pictures(Page(page))]
+  # Each sample, then originals joined with their copies.
+  assert sizes == [(13, 1), (13, 1), (2 * 13 + 2, 1)]
+  assert 'one, two</figcaption>' in page
 
 
 def test_names_from_the_run_are_escaped(run):
-  page = Page(report.make_report(run))
+  page = Page(sections.make_report(run))
   assert 'script' not in page.tags
   for name in CLASSES:
-    assert f'{name}: ' in page.text
+    assert name in page.text
 
 
 @pytest.mark.parametrize(
@@ -139,12 +185,12 @@ def test_names_from_the_run_are_escaped(run):
 def test_a_missing_part_is_named(run, path, named):
   for file in list(run.glob(path)):
     file.unlink()
-  missing = re.findall(r'Missing: ([^.]*\.?\w*)', report.make_report(run))
+  missing = re.findall(r'Missing: ([^.]*\.?\w*)', sections.make_report(run))
   assert any(named in html.unescape(text) for text in missing)
 
 
 def test_a_workdir_alone_makes_a_report(run):
-  text = report.make_report(run / 'tokenizer')
+  text = sections.make_report(run / 'tokenizer')
   assert 'Held-out clips' in text
   assert text.count('<svg') == 3
 
@@ -153,7 +199,7 @@ def test_a_workdir_alone_makes_a_report(run):
 def test_unreadable_samples_are_named(run, content):
   (run / 'samples/samples.npz').write_bytes(content)
   with pytest.raises(ValueError, match='samples.npz: not readable'):
-    report.make_report(run)
+    sections.make_report(run)
 
 
 SAMPLES = {
@@ -185,7 +231,7 @@ def test_samples_of_another_structure_are_refused(run, name, value, words):
   arrays = {k: v for k, v in arrays.items() if v is not None}
   np.savez(run / 'samples/samples.npz', **arrays)
   with pytest.raises(ValueError, match=words) as caught:
-    report.make_report(run)
+    sections.make_report(run)
   assert '\n' not in str(caught.value)
 
 
@@ -197,17 +243,17 @@ def test_samples_of_another_structure_are_refused(run, name, value, words):
 def test_json_of_another_structure_is_refused_by_name(run, path, text):
   (run / path).write_text(text)
   with pytest.raises(ValueError, match=f'{path}: ') as caught:
-    report.make_report(run)
+    sections.make_report(run)
   assert '\n' not in str(caught.value)
 
 
 def test_results_of_odd_values_are_shown_as_they_are(run):
   odd = {'psnr': [[1, 'a'], {}], 'ssim': {'a': 1}, 'fvd': True, 'kvd': '<b>'}
   (run / 'tokenizer.json').write_text(json.dumps(odd))
-  assert '&lt;b&gt;' in report.make_report(run)
+  assert '&lt;b&gt;' in sections.make_report(run)
   (run / 'tokenizer.json').write_text('{"class_accuracy_by_class": [1]}')
   with pytest.raises(ValueError, match='class_accuracy_by_class is'):
-    report.make_report(run)
+    sections.make_report(run)
 
 
 BAD_LINES = [
@@ -238,7 +284,7 @@ def test_lines_that_are_no_metrics_are_left_out_and_counted(run, caplog):
   path.write_bytes(bad.encode(errors='surrogateescape') + b'\n\n' + good)
   assert metrics.read_metrics(run / 'tokenizer') == whole
   assert f'{len(BAD_LINES)} lines left out: line 1' in caplog.text
-  page = report.make_report(run)
+  page = sections.make_report(run)
   assert '50 steps, 0.25 s each' in page
 
 
@@ -252,7 +298,7 @@ def test_values_that_no_axis_shows_break_no_chart(run):
   ]
   lines.append({'step': 2**62, 'kind': 'train', 'bit_accuracy/scaleX': 1.0})
   path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
-  page = report.make_report(run)
+  page = sections.make_report(run)
   assert 'nan' not in page and 'inf"' not in page
 
 
@@ -269,12 +315,12 @@ PICTURES = {
 def test_a_damaged_picture_is_missing(run, name):
   path = run / 'tokenizer/samples/reconstructions_0000050.png'
   path.write_bytes(PICTURES[name])
-  page = report.make_report(run)
+  page = sections.make_report(run)
   assert 'Missing: a picture, which is damaged' in page
   path.write_bytes(b'')
   path.rename(path.with_name('reconstructions_last.png'))
-  page = Page(report.make_report(run))  # the one before, by its number
-  assert 'after step 5;' in page.text
+  page = Page(sections.make_report(run))  # the one before, by its number
+  assert 'after step 5.' in page.text
 
 
 @pytest.mark.parametrize(
@@ -305,55 +351,9 @@ def test_names_that_are_no_text_are_written_escaped(run, tmp_path):
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
   with pytest.raises(ValueError, match='no run in it'):
-    report.make_report(tmp_path)
+    sections.make_report(tmp_path)
   with pytest.raises(ValueError, match='no such folder'):
-    report.make_report(tmp_path / 'absent')
-
-
-def drawn(svg: str) -> list[np.ndarray]:
-  """Points of each line, (n, 2)."""
-  lines = re.findall(r'<polyline points="([^"]*)"', svg)
-  return [
-    np.array([p.split(',') for p in line.split()], float) for line in lines
-  ]
-
-
-@pytest.mark.parametrize('log', [False, True])
-@pytest.mark.parametrize(
-  'values', [[1e-7, 3e5], [-3, 4], [0.7], [2, 2], [5, 5.0001], [1, 7]]
-)
-def test_lines_lie_within_their_chart(values, log):
-  series = [chart.Series('a', list(enumerate(values, 1)))]
-  svg = chart.line_chart(series, title='t', y_label='y', log=log)
-  _, _, wide, tall = map(float, re.search('viewBox="([^"]*)', svg)[1].split())
-  (points,) = drawn(svg)
-  assert len(points) == len(values)
-  assert (points >= 0).all() and (points <= [wide, tall]).all()
-  assert 'nan' not in svg
-  rises = np.diff(values) > 0
-  assert (np.diff(points[:, 1])[rises] < 0).all()
-
-
-def test_equal_ratios_are_equal_steps_on_a_logarithmic_axis():
-  series = [chart.Series('a', [(0, 1.0), (1, 10.0), (2, 100.0)])]
-  up_log, up = (
-    np.diff(
-      drawn(chart.line_chart(series, title='', y_label='', log=log))[0][:, 1]
-    )
-    for log in (True, False)
-  )
-  assert up_log[0] == pytest.approx(up_log[1], abs=0.2)
-  assert up[1] == pytest.approx(10 * up[0], rel=0.02)
-
-
-def test_a_point_lies_where_the_ticks_say():
-  series = [chart.Series('a', [(0, 0.0), (30, 4.0), (100, 8.0)])]
-  svg = chart.line_chart(series, title='t', y_label='y')
-  (points,) = drawn(svg)
-  labels = re.findall(r'x="([\d.]+)" y="([\d.]+)"[^>]*>([\d.]+)</text>', svg)
-  where = {text: (float(x), float(y)) for x, y, text in labels}
-  assert where['4'][1] - 4 == pytest.approx(points[1][1], abs=0.2)
-  assert where['100'][0] == pytest.approx(points[2][0], abs=0.2)
+    sections.make_report(tmp_path / 'absent')
 
 
 def test_scales_and_several_networks_have_their_curves(tmp_path):
@@ -371,7 +371,7 @@ def test_scales_and_several_networks_have_their_curves(tmp_path):
   lines.append({'step': 3, 'kind': 'heldout', 'loss': 2.0, 'psnr': 19.0})
   text = ''.join(json.dumps(line) + '\n' for line in lines)
   (run / 'metrics.jsonl').write_text(text)
-  page = report.make_report(run)
+  page = sections.make_report(run)
   for words in (
     'train autoencoder',
     'train discriminator',

@@ -36,7 +36,6 @@ from typing import Any
 import jax
 import ml_collections
 
-from videoar_jax import chart
 from videoar_jax.benchmark import (
   inputs,
   process,
@@ -49,6 +48,7 @@ from videoar_jax.core.attention import AttentionKernel
 from videoar_jax.core.config import from_section
 from videoar_jax.data.config import DataConfig
 from videoar_jax.evaluate import compare, provenance
+from videoar_jax.report import chart
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.transformer.config import Remat, TransformerConfig
 

@@ -2,18 +2,93 @@
 
 import contextlib
 import itertools
+import os
 import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from absl import logging
+from tqdm import tqdm
+
 REMIND_S = 20.0
+_BAR = 'step {n_fmt}/{total_fmt} {bar:12} {desc}'
+
+
+def say(text: str) -> None:
+  """Prints a line of results, above a progress bar if one is shown."""
+  with tqdm.external_write_mode():
+    print(text, flush=True)
 
 
 def note(text: str) -> None:
   """Tells what goes on, or what was done that was not asked for."""
-  print(f'note: {text}', file=sys.stderr, flush=True)
+  with tqdm.external_write_mode(file=sys.stderr):
+    print(f'note: {text}', file=sys.stderr, flush=True)
+
+
+class Progress:
+  """How far long work is: a bar on a terminal, elsewhere a line now and then.
+
+  A context manager.
+  """
+
+  def __init__(self, total: int, *, done: int = 0, quiet: bool = False):
+    """Args:
+    total: steps in all.
+    done: of them before this.
+    quiet: shows nothing, as processes other than the first do.
+    """
+    self._quiet, self._bar = quiet, None
+    if not quiet and _has_columns():
+      self._bar = tqdm(
+        total=total,
+        initial=done,
+        bar_format=_BAR,
+        dynamic_ncols=True,
+        file=sys.stdout,
+      )
+
+  def __enter__(self) -> 'Progress':
+    if self._bar is not None:
+      logging.get_absl_handler().addFilter(self._make_room)
+    return self
+
+  def __exit__(self, *_) -> None:
+    if self._bar is not None:
+      logging.get_absl_handler().removeFilter(self._make_room)
+      self._bar.close()
+
+  def add(self, steps: int = 1) -> None:
+    """Counts steps that are done."""
+    if self._bar is not None:
+      self._bar.update(steps)
+
+  def show(self, where: str, figures: str) -> None:
+    """Shows how the work goes: beside the bar, or in a line of its own.
+
+    Args:
+      where: it is, as 'step 3/10', which a bar tells by itself.
+      figures: what is told.
+    """
+    if self._bar is not None:
+      self._bar.set_description_str(figures)
+    elif not self._quiet:
+      say(f'{where} {figures}')
+
+  def _make_room(self, _: Any) -> bool:
+    """Takes the bar away from where a warning is about to be written."""
+    self._bar.clear()
+    return True
+
+
+def _has_columns() -> bool:
+  """Whether stdout is a terminal whose width is known."""
+  try:
+    return os.get_terminal_size(sys.stdout.fileno()).columns > 0
+  except (OSError, ValueError, AttributeError):  # a file, a pipe, a notebook
+    return False
 
 
 @contextlib.contextmanager

@@ -3,7 +3,9 @@
 - `optimizer`: AdamW, its schedule, and which parameters decay.
 - `state`: `Update`, `TrainState`, and the birth of a sharded state.
 - `step`: one jitted step over a list of updates.
+- `tracking`: Weights & Biases, where a run names a project.
 - `metrics`: metrics.jsonl, TensorBoard, the console line.
+- `starts`: on what machine a run was begun, and begun again.
 - `preemption`: a signal asks the loop to finish its step and save.
 - `runner`: steps, logs, evaluations and saves of a run.
 - `heldout`: held-out metrics from the averaged weights.

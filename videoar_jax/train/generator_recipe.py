@@ -9,7 +9,6 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from videoar_jax import media
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section, of_section
 from videoar_jax.core.export import Loaded, tree_digest
@@ -32,10 +31,11 @@ from videoar_jax.tokenizer.features import note_length, tokenizer_config
 from videoar_jax.train.condition import check_last_stage, resolve_condition
 from videoar_jax.train.frozen import keep_tokenizer, load_tokenizer
 from videoar_jax.train.heldout import make_heldout
+from videoar_jax.train.metrics import Telling
 from videoar_jax.train.recipe import (
   Recipe,
   held_out_batches,
-  picture_path,
+  write_work,
 )
 from videoar_jax.train.sections import read_optimizer, read_streams
 from videoar_jax.train.state import TrainState, Update
@@ -109,6 +109,7 @@ def make_generator_recipe(
     visualise=_make_visualise(
       config, tokenizer, transformer, frozen, workdir=workdir, mesh=mesh
     ),
+    telling=Telling('bit_accuracy', 'bit acc'),
     config=config,
     begin=lambda: keep_tokenizer(loaded, workdir),
   )
@@ -225,8 +226,6 @@ def _make_visualise(config, tokenizer, transformer, frozen, *, workdir, mesh):
     nets = {**frozen, NET: state.nets[NET].ema}
     with jax.set_mesh(mesh):
       videos = list(sample_videos(program, nets, conditions, sampling=sampling))
-    path = picture_path(workdir, f'samples_{step:07d}.png')
-    if path is not None:
-      media.write_contact_sheet(path, videos, labels=names)
+    write_work(workdir, f'samples_{step:07d}', videos, names)
 
   return visualise

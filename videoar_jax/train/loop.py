@@ -10,11 +10,11 @@ from etils import epath
 from jax.sharding import Mesh
 
 from videoar_jax.core import config as config_lib
-from videoar_jax.core import export, manifest
-from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.core import console, export, manifest
 from videoar_jax.core.archive import check_memory
 from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.train import metrics as metrics_lib
+from videoar_jax.train import starts, tracking
 from videoar_jax.train.initial import start_from
 from videoar_jax.train.preemption import StopRequest
 from videoar_jax.train.runner import Batch, LoopConfig, Runner, say
@@ -36,6 +36,7 @@ MAY_CHANGE = (
   'train.eval_batches',
   'train.sample_every',
   'train.keep',
+  'train.wandb',
   'train.max_bad_updates',
   'data.num_workers',
   'data.max_bad_share',
@@ -61,6 +62,7 @@ def run(
   frozen: Mapping[str, Any] | None = None,
   evaluate: Callable[[TrainState], Mapping[str, float] | None] | None = None,
   visualise: Callable[[TrainState, int], None] | None = None,
+  telling: metrics_lib.Telling | None = None,
   best_metric: str = 'loss',
   begin: Callable[[], None] = lambda: None,
 ) -> TrainState:
@@ -83,15 +85,18 @@ def run(
     frozen: networks that are used and not trained, placed on the mesh.
     evaluate: held-out metrics of a state (`heldout.make_heldout`).
     visualise: writes samples or reconstructions of a state after a step.
+    telling: the figure that lines of progress show beside the loss.
     best_metric: of `evaluate`; the checkpoint where it is lowest is kept.
     begin: called before the first step, once nothing stands against it.
   Raises:
-    ValueError: workdir is of another config, the batch does not fit the mesh.
+    ValueError: workdir is of another config, the batch does not fit the mesh,
+      or Weights & Biases is asked for and cannot begin.
     CheckpointError: no checkpoint can be trusted (here or in `init_from`), or
       the last one could not be written.
     TrainingError: too many updates in a row were not finite.
     Stopped: a signal came; everything is saved.
   """
+  tracking.check_installed(loop.wandb)
   workdir = epath.Path(workdir)
   checkpoints = Checkpoints(workdir / export.CHECKPOINTS, keep=loop.keep)
   _check_config(workdir, config)
@@ -105,16 +110,12 @@ def run(
   else:
     start, state = restored.step, restored.tree
     best = restored.meta['best']
-    say(f'resumed from checkpoint {start} of {workdir}')
-  sizes = {
-    k: mesh_lib.count_parameters(x.params) for k, x in state.nets.items()
-  }
-  say(f'parameters: {", ".join(f"{k} {x}" for k, x in sizes.items())}')
   _save_config(workdir, config)
   if start >= loop.num_steps:
     say(f'{workdir} is trained already: {start} of {loop.num_steps} steps')
     return state
   begin()
+  _tell_start(workdir, state, step=start)
   runner = Runner(
     config=config,
     loop=loop,
@@ -122,9 +123,12 @@ def run(
     mesh=mesh,
     frozen=dict(frozen or {}),
     checkpoints=checkpoints,
-    writer=metrics_lib.MetricWriter(workdir, start_step=start),
+    writer=metrics_lib.MetricWriter(
+      workdir, start_step=start, project=loop.wandb, config=config.to_dict()
+    ),
     evaluate=evaluate,
     visualise=visualise,
+    telling=telling,
     best_metric=best_metric,
     state=state,
     done=start,
@@ -137,6 +141,19 @@ def run(
     runner.writer.close()
     checkpoints.close()
   return runner.state
+
+
+def _tell_start(workdir: epath.Path, state: TrainState, *, step: int) -> None:
+  """Says how large the networks are, and keeps that and where they train."""
+  if step:
+    say(f'resumed from checkpoint {step} of {workdir}')
+  sizes = {
+    name: sum(x.size for x in jax.tree.leaves(net.params))
+    for name, net in state.nets.items()
+  }
+  shown = ', '.join(f'{k} {console.count(x)}' for k, x in sizes.items())
+  say(f'parameters: {shown}')
+  starts.write_start(workdir, step=step, parameters=sizes)
 
 
 def _first_state(

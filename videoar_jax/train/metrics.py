@@ -1,8 +1,9 @@
-"""Where training writes its numbers: metrics.jsonl, TensorBoard, a line."""
+"""Where training writes its numbers: metrics.jsonl, boards, a line."""
 
+import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from absl import logging
 from etils import epath
 
 from videoar_jax.core import files, structure
+from videoar_jax.train.tracking import Tracker
 
 FILE = 'metrics.jsonl'
 _COUNTS = ('skipped_updates',)
@@ -21,17 +23,30 @@ _VALUES = structure.Each((float, type(None)))
 class MetricWriter:
   """Appends to a run's metrics; only the first process writes."""
 
-  def __init__(self, workdir: Any, *, start_step: int):
+  def __init__(
+    self,
+    workdir: Any,
+    *,
+    start_step: int,
+    project: str = '',
+    config: Mapping[str, Any] | None = None,
+  ):
     """Opens the files; lines after `start_step` are cut from the JSON file.
 
     Args:
       workdir: of the run.
       start_step: steps done; a resumed run does the later ones again.
+      project: of Weights & Biases, see `tracking`; '': none.
+      config: what it shows as the run's settings.
+    Raises:
+      ValueError: the run of Weights & Biases cannot begin.
     """
     self._path = epath.Path(workdir) / FILE
-    self._board = None
+    self._board = self._tracker = None
     self._failed = False
     if jax.process_index() == 0:
+      if project:
+        self._tracker = Tracker(project, workdir=workdir, config=config or {})
       _cut(self._path, start_step)
       self._board = tensorboardX.SummaryWriter(
         str(epath.Path(workdir) / 'tensorboard'),
@@ -45,7 +60,7 @@ class MetricWriter:
 
     Args:
       step: steps done.
-      kind: 'train' or 'heldout'; TensorBoard's names begin with it.
+      kind: 'train' or 'heldout'; names on boards begin with it.
       values: numbers; what is not finite becomes null.
 
     A full disk is logged and stops nothing.
@@ -70,8 +85,11 @@ class MetricWriter:
         error,
       )
       return
-    for name, value in values.items():
-      self._board.add_scalar(f'{kind}/{name}', value, step)
+    named = {f'{kind}/{name}': value for name, value in values.items()}
+    for name, value in named.items():
+      self._board.add_scalar(name, value, step)
+    if self._tracker is not None:
+      self._tracker.write(step, named)
 
   def close(self) -> None:
     """Flushes and closes the files."""
@@ -80,15 +98,34 @@ class MetricWriter:
         self._board.close()
     except OSError as error:
       logging.error("TensorBoard's file is incomplete: %s", error)
+    if self._tracker is not None:
+      self._tracker.close()
 
 
 def read_metrics(workdir: Any) -> list[dict[str, Any]]:
-  """The lines of a run's metrics.jsonl.
+  """The lines of a run's metrics.jsonl; see `read_lines`."""
+
+  def check(line: dict[str, Any], where: str) -> None:
+    structure.check(line, _LINE, where=where)
+    structure.check({**line, 'kind': None}, _VALUES, where=where)
+
+  return read_lines(epath.Path(workdir) / FILE, check)
+
+
+def read_lines(
+  path: Any, check: Callable[[dict[str, Any], str], None]
+) -> list[dict[str, Any]]:
+  """The lines of a file of JSON to which a run appends.
 
   An unfinished last one, cut short by a kill, is left out; others that are no
-  metrics are, too, and are counted in a warning.
+  such lines are, too, and are counted in a warning.
+
+  Args:
+    path: of the file; where there is none, it has no lines.
+    check: `(line, what to call it)` raises a ValueError for one of another
+      structure.
   """
-  path = epath.Path(workdir) / FILE
+  path = epath.Path(path)
   lines, bad = [], []
   data = path.read_bytes() if path.exists() else b''
   for number, text in enumerate(data.splitlines(keepends=True), 1):
@@ -96,8 +133,8 @@ def read_metrics(workdir: Any) -> list[dict[str, Any]]:
       continue
     where = f'line {number}'
     try:
-      line = files.parse_json(text, _LINE, where=where)
-      structure.check({**line, 'kind': None}, _VALUES, where=where)
+      line = files.parse_json(text, dict, where=where)
+      check(line, where)
       lines.append(line)
     except ValueError as error:
       if text.endswith(b'\n'):
@@ -145,32 +182,63 @@ class Averages:
     return means
 
 
-def console_line(step: int, num_steps: int, values: Mapping[str, float]) -> str:
-  """One line of progress: metrics, speed, and the time still to go.
+@dataclasses.dataclass(frozen=True)
+class Telling:
+  """The one figure, beside the loss, that says how well a network does.
+
+  Attributes:
+    name: of the metric.
+    label: what a line of progress calls it.
+  """
+
+  name: str
+  label: str
+
+
+def quality(
+  values: Mapping[str, float], telling: Telling | None, *, prefix: str = ''
+) -> str:
+  """The loss and the telling figure, as 'loss 0.0262 PSNR 31.7'.
 
   Args:
-    step: steps done.
-    num_steps: of the run.
-    values: metrics, with `clips_per_s`, `step_s` and `data_wait_s`.
+    values: metrics; what they lack is left out.
+    telling: besides the loss.
+    prefix: of the metrics' names, where several networks train.
   """
-  values = dict(values)
-  clips, seconds = values.pop('clips_per_s'), values.pop('step_s')
-  wait = values.pop('data_wait_s')
-  if not values.get('skipped_updates'):
-    values.pop('skipped_updates', None)
-  names = sorted(values, key=lambda name: not name.endswith('loss'))
-  shown = ' '.join(f'{name} {values[name]:.4g}' for name in names)
-  eta = duration((num_steps - step) * seconds)
-  return (
-    f'step {step}/{num_steps} {shown} {clips:.1f} clips/s '
-    f'{seconds:.3g} s/step data {wait:.2g} s eta {eta}'
+  shown = [('loss', 'loss')]
+  shown += [(telling.name, telling.label)] if telling else []
+  return ' '.join(
+    f'{label} {values[prefix + name]:.4g}'
+    for name, label in shown
+    if prefix + name in values
   )
 
 
+def speed(values: Mapping[str, float], *, steps_left: int) -> str:
+  """Clips and seconds, the share of waiting for data, the time still to go.
+
+  Args:
+    values: with `clips_per_s`, `step_s` and `data_wait_s`.
+    steps_left: of the run.
+  """
+  seconds = values['step_s']
+  share = values['data_wait_s'] / seconds if seconds else 0.0
+  return (
+    f'{_brief(values["clips_per_s"])} clips/s {_brief(seconds)} s/step '
+    f'data {share:.0%} eta {duration(steps_left * seconds)}'
+  )
+
+
+def _brief(value: float) -> str:
+  """Three digits, and no exponent where it is large."""
+  return f'{value:.0f}' if value >= 100 else f'{value:.3g}'
+
+
 def duration(seconds: float) -> str:
-  """Writes seconds as m:ss or h:mm:ss."""
-  minutes, seconds = divmod(round(seconds), 60)
-  hours, minutes = divmod(minutes, 60)
-  if hours:
-    return f'{hours}:{minutes:02d}:{seconds:02d}'
-  return f'{minutes}:{seconds:02d}'
+  """Writes seconds as 0:42, 5:01, 3h05 or 2d03h."""
+  if seconds < 3600 - 0.5:
+    minutes, rest = divmod(round(seconds), 60)
+    return f'{minutes}:{rest:02d}'
+  hours, minutes = divmod(round(seconds / 60), 60)
+  days, rest = divmod(hours, 24)
+  return f'{days}d{rest:02d}h' if days else f'{hours}h{minutes:02d}'

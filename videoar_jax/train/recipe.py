@@ -1,7 +1,7 @@
 """What a recipe is, and what all of them share."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +9,8 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
+from videoar_jax import media
+from videoar_jax.core import files
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
 from videoar_jax.data.config import DataConfig
@@ -16,8 +18,10 @@ from videoar_jax.data.mixture import make_mixture
 from videoar_jax.data.pipeline import make_batches, make_source
 from videoar_jax.data.prompts import PromptEncoder
 from videoar_jax.train import loop
+from videoar_jax.train.metrics import Telling
 from videoar_jax.train.state import TrainState, Update
 
+NEWEST = 'newest.npz'
 _HELD_OUT_SEED = 1_000_003
 
 
@@ -32,6 +36,7 @@ class Recipe:
     frozen: parameters of networks that are only read.
     evaluate: held-out metrics of the averaged parameters.
     visualise: writes pictures of the averaged parameters' work.
+    telling: the figure that lines of progress show beside the loss.
     config: the resolved config, which travels with the checkpoints.
     begin: called once nothing stands against training any more.
   """
@@ -42,6 +47,7 @@ class Recipe:
   frozen: dict[str, Any]
   evaluate: Callable[[TrainState], dict[str, float]]
   visualise: Callable[[TrainState, int], None]
+  telling: Telling
   config: Any
   begin: Callable[[], None] = lambda: None
 
@@ -74,6 +80,7 @@ def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
     frozen=recipe.frozen,
     evaluate=recipe.evaluate,
     visualise=recipe.visualise,
+    telling=recipe.telling,
     begin=recipe.begin,
   )
 
@@ -108,10 +115,34 @@ def held_out_batches(
   return batches
 
 
-def picture_path(workdir: epath.Path, name: str) -> epath.Path | None:
-  """Where a picture goes; None on all processes but the first."""
+def write_work(
+  workdir: epath.Path,
+  name: str,
+  videos: Sequence[np.ndarray],
+  labels: Sequence[str],
+  *,
+  moving: bool = True,
+) -> None:
+  """Writes what a network can do, from the first process only.
+
+  `samples/NAME.png` is a contact sheet, one for each step that is looked at;
+  `samples/newest.npz` holds the videos themselves, of the last step alone.
+
+  Args:
+    workdir: of the run.
+    name: of the sheet, with the step.
+    videos: uint8 (T, H, W, 3) each, of one shape.
+    labels: one for each.
+    moving: they are videos, and no pictures one after another.
+  """
   if jax.process_index():
-    return None
+    return
   folder = workdir / 'samples'
   folder.mkdir(parents=True, exist_ok=True)
-  return folder / name
+  media.write_contact_sheet(folder / f'{name}.png', videos, labels=labels)
+  if not moving:
+    return
+  with files.replacing(folder / NEWEST) as partial:
+    np.savez_compressed(
+      partial, videos=np.stack(videos), prompts=np.asarray(labels)
+    )

@@ -17,7 +17,7 @@ from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.train import metrics as metrics_lib
 from videoar_jax.train.preemption import Stopped, StopRequest, agree
 from videoar_jax.train.state import TrainState, Update
-from videoar_jax.train.step import due_metrics, make_step
+from videoar_jax.train.step import due_metrics, make_step, metric_prefix
 
 Batch = dict[str, np.ndarray]
 
@@ -39,6 +39,7 @@ class LoopConfig:
     eval_batches: held-out batches in one evaluation.
     sample_every: between two visualisations; 0: never, not even at the end.
     keep: latest checkpoints that are kept, besides the best one.
+    wandb: project of Weights & Biases that gets the metrics, too; '': none.
     accumulate: parts that a batch is cut into to save memory.
     max_bad_updates: consecutive steps with a loss or gradient that is not
       finite after which training stops.
@@ -52,6 +53,7 @@ class LoopConfig:
   eval_batches: fields.Count = 4
   sample_every: fields.Natural = 0
   keep: fields.Count = 2
+  wandb: str = ''
   accumulate: fields.Count = 1
   max_bad_updates: fields.Count = 20
 
@@ -78,6 +80,7 @@ class Runner:
   writer: metrics_lib.MetricWriter
   evaluate: Callable[[TrainState], Mapping[str, float] | None] | None
   visualise: Callable[[TrainState, int], None] | None
+  telling: metrics_lib.Telling | None
   best_metric: str
   state: TrainState
   done: int
@@ -94,6 +97,7 @@ class Runner:
     # collective (jax 0.10.2): there each step is waited for.
     self._wait = self.mesh.devices.flat[0].platform == 'cpu'
     self._averages = metrics_lib.Averages()
+    self._prefix = metric_prefix(self.updates, self.updates[0])
     self._start = self.done
     self._bad = 0
     self._rows = 0  # clips of the batch that was fetched last
@@ -102,12 +106,20 @@ class Runner:
 
   def train(self, batches: Iterator[Batch], request: StopRequest) -> None:
     """Steps to the end, or until a signal, which raises `Stopped`."""
+    quiet = jax.process_index() > 0
+    with console.Progress(
+      self.loop.num_steps, done=self.done, quiet=quiet
+    ) as self._progress:
+      self._train(batches, request)
+
+  def _train(self, batches: Iterator[Batch], request: StopRequest) -> None:
     batch = self._next(batches)
     first, unread = self.done + 1, None
     while self.done < self.loop.num_steps:
       with self._compiling(self.done + 1 == first):
         self.state, metrics = self._step(self.state, batch, self.frozen)
       self.done += 1
+      self._progress.add()
       self._clips += self._rows
       if unread is not None:
         self._read(*unread)
@@ -213,11 +225,16 @@ class Runner:
       'data_wait_s': self._data_wait_s / max(steps, 1),
     }
     self.writer.write(self.done, 'train', {**values, **speed})
-    say(
-      metrics_lib.console_line(
-        self.done, self.loop.num_steps, {**values, **speed}
-      )
+    left = self.loop.num_steps - self.done
+    quality = metrics_lib.quality(values, self.telling, prefix=self._prefix)
+    self._progress.show(
+      self._where(), f'{quality} {metrics_lib.speed(speed, steps_left=left)}'
     )
+    if skipped := values['skipped_updates']:
+      say(
+        f'{self._where()} {skipped:.0f} updates of the last {steps} steps were '
+        'left out: loss or gradient was not finite'
+      )
     self._restart_clock()
 
   def _evaluate_and_save(self, request: StopRequest) -> None:
@@ -251,10 +268,12 @@ class Runner:
         f'{", ".join(sorted(values))}'
       )
     self.writer.write(self.done, 'heldout', values)
-    shown = ' '.join(f'{name} {value:.4g}' for name, value in values.items())
-    say(f'step {self.done}/{self.loop.num_steps} heldout {shown}')
+    say(f'{self._where()} held out {metrics_lib.quality(values, self.telling)}')
     value = float(values[self.best_metric])
     return value if np.isfinite(value) else None
+
+  def _where(self) -> str:
+    return f'step {self.done}/{self.loop.num_steps}'
 
   def _agreed(self, request: StopRequest) -> tuple[int, bool]:
     """(signal or 0, whether the last save is too old), on all processes."""
@@ -271,4 +290,4 @@ class Runner:
 def say(text: str) -> None:
   """Prints a line, from the first process only."""
   if jax.process_index() == 0:
-    print(text, flush=True)
+    console.say(text)

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from etils import epath
 from jax.sharding import Mesh
 
-from videoar_jax import media
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section, of_section
 from videoar_jax.data.config import DataConfig
@@ -28,10 +27,11 @@ from videoar_jax.tokenizer.discriminator import (
 from videoar_jax.tokenizer.features import make_reconstructor
 from videoar_jax.tokenizer.perceptual import Network, load_lpips
 from videoar_jax.train.heldout import make_heldout
+from videoar_jax.train.metrics import Telling
 from videoar_jax.train.recipe import (
   Recipe,
   held_out_batches,
-  picture_path,
+  write_work,
 )
 from videoar_jax.train.sections import read_optimizer, read_streams
 from videoar_jax.train.state import TrainState, Update
@@ -100,9 +100,8 @@ def make_tokenizer_recipe(
     with jax.set_mesh(mesh):
       decoded, _ = reconstruct(state.nets[NET].ema, clips)
     clips, decoded = mesh_lib.to_host((clips, decoded))
-    path = picture_path(workdir, f'reconstructions_{step:07d}.png')
-    if path is not None:
-      media.write_contact_sheet(path, **_side_by_side(clips, decoded))
+    name = f'reconstructions_{step:07d}'
+    write_work(workdir, name, **_side_by_side(clips, decoded))
 
   return Recipe(
     updates=(update, judge.update) if judge else (update,),
@@ -112,6 +111,7 @@ def make_tokenizer_recipe(
       [held_out], batches=batches, mesh=mesh, frozen=frozen
     ),
     visualise=visualise,
+    telling=Telling('psnr', 'PSNR'),
     config=config,
   )
 
@@ -158,16 +158,12 @@ def _discriminator_update(
   return _Judge(opponent, update)
 
 
-def _side_by_side(clips_bTHWc, decoded_bTHWc) -> dict[str, list]:
-  """Rows of a contact sheet: a clip and its decoding, or single frames."""
+def _side_by_side(clips_bTHWc, decoded_bTHWc) -> dict[str, Any]:
+  """Clips and their decodings in turn, labelled, or so of single frames."""
+  labels = ['original', 'decoded']
   if clips_bTHWc.shape[1] == 1:
-    return {
-      'videos': [clips_bTHWc[:, 0], decoded_bTHWc[:, 0]],
-      'labels': ['original', 'decoded'],
-    }
+    videos = [clips_bTHWc[:, 0], decoded_bTHWc[:, 0]]
+    return {'videos': videos, 'labels': labels, 'moving': False}
   pairs = zip(clips_bTHWc[:_SHOWN_CLIPS], decoded_bTHWc)
   videos = [video for pair in pairs for video in pair]
-  return {
-    'videos': videos,
-    'labels': ['original', 'decoded'] * (len(videos) // 2),
-  }
+  return {'videos': videos, 'labels': labels * (len(videos) // 2)}

@@ -14,7 +14,8 @@ import numpy as np
 MAX_SERIES = 6
 LOG_SPAN = 5
 # Of a chart, in units of its drawing.
-_LEFT, _TOP, _WIDE, _HIGH = 62, 30, 420, 220
+_LEFT, _TOP, _WIDE, _HIGH = 62, 30, 290, 180
+_COLUMNS, _COLUMN = 2, 150  # of the legend
 _DOCUMENT_STYLE = (
   'svg { --a: #2563a8; --b: #c2570c; --c: #2f7d4f; --d: #8a3ea8; '
   '--e: #a8872b; --f: #3d8f97; font: 12px system-ui, sans-serif; } '
@@ -32,8 +33,9 @@ _CURVES = {
 # Metrics that each scale has, and what their charts are called.
 _BY_SCALE = {
   'bit_accuracy': 'bit accuracy by scale, train',
+  'bit_nats': 'nats a bit by scale, train',
   'bit_entropy': 'entropy of a bit by scale, train',
-  'residual_energy': 'share of the latents left over after each scale, train',
+  'residual_energy': 'latents left over after each scale, train',
 }
 _KINDS = (('train', 'train'), ('held out', 'heldout'))
 
@@ -97,13 +99,16 @@ def line_chart(
     path = ' '.join(
       f'{x:.1f},{y:.1f}' for x, y in (at(*p) for p in line.points)
     )
-    x0, y0 = _LEFT + 150 * (i % 3), _TOP + _HIGH + 58 + 18 * (i // 3)
+    x0, y0 = (
+      _LEFT + _COLUMN * (i % _COLUMNS),
+      _TOP + _HIGH + 58 + 18 * (i // _COLUMNS),
+    )
     # Round ends make a single point visible.
     parts.append(f'<polyline points="{path}" style="stroke: {ink}"/>')
     parts.append(f'<path d="M{x0} {y0 - 4}h18" style="stroke: {ink}"/>')
     text = f'{line.name} {line.points[-1][1]:.4g}'
     parts.append(_label(text, x0 + 24, y0, anchor='start'))
-  tall = _TOP + _HIGH + 66 + 18 * ((len(series) - 1) // 3)
+  tall = _TOP + _HIGH + 66 + 18 * ((len(series) - 1) // _COLUMNS)
   return (
     f'<svg viewBox="0 0 {_LEFT + _WIDE + 20} {tall}" role="img" '
     f'aria-label="{html.escape(title)}">{"".join(parts)}</svg>'
@@ -176,7 +181,9 @@ def training_curves(lines: list[dict]) -> str | None:
   note = f'{max(line["step"] for line in lines)} steps'
   if speed:
     note += f', {float(np.median(speed)):.3g} s each (median)'
-  return f'<p class="soft">{note}.</p><div class="row">{"".join(charts)}</div>'
+  return (
+    f'<p class="soft">{note}.</p><div class="charts">{"".join(charts)}</div>'
+  )
 
 
 def _series(lines: list[dict], name: str) -> list[Series]:

@@ -1,0 +1,138 @@
+"""Classes that a probe names, and how near samples come to training clips.
+
+Parts of a result that `videoar_jax.evaluate` adds where it is asked to.
+"""
+
+import pathlib
+from typing import Any
+
+from videoar_jax.report import markup
+
+_PICTURES = {'nearest.webp': 'image/webp', 'nearest.png': 'image/png'}
+# Kinds of videos, as a result names them -> as the page does, in its order.
+_KINDS = {
+  'samples': 'samples',
+  'real_heldout': 'real held-out clips',
+  'heldout': 'real held-out clips',
+  'reconstructions': 'reconstructions',
+  'first_frame': 'first frames, repeated',
+  'train': 'training clips, to those of other groups',
+}
+
+
+def show(result: dict, *, folder: pathlib.Path) -> list[str]:
+  """HTML of what there is of both, and of the nearest pairs."""
+  parts = []
+  if found := _object(result.get('probe')):
+    parts += _probe(found)
+  if found := _object(result.get('memorisation')):
+    parts += _memorisation(found, folder)
+  return parts
+
+
+def picture_paths(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Where the pairs' picture may lie."""
+  return [folder / name for name in _PICTURES]
+
+
+def _probe(found: dict) -> list[str]:
+  rows = []
+  for name, figures in _sets(found):
+    if figures.get('accuracy') is not None:
+      interval = _interval(figures)
+      count = figures.get('windows')
+      rows.append(
+        (
+          name,
+          markup.short(figures['accuracy']),
+          interval,
+          '–' if count is None else markup.short(count),
+        )
+      )
+  if not rows:
+    return []
+  about = 'How often a linear probe on I3D names the right class'
+  if found.get('chance') is not None:
+    about += f'; chance is {markup.short(found["chance"])}'
+  if found.get('train_windows') is not None:
+    about += f'. Fitted to {markup.short(found["train_windows"])} windows'
+    about += ' of training clips'
+  return [
+    '<h4>Is the class to be seen?</h4>',
+    markup.table(rows, head=('', 'accuracy', '95% interval', 'videos')),
+    markup.note(f'{about}.'),
+  ]
+
+
+def _memorisation(found: dict, folder: pathlib.Path) -> list[str]:
+  sets = [(name, x) for name, x in _sets(found) if 'median' in x]
+  if not sets:
+    return []
+  marks = list(
+    dict.fromkeys(k for _, x in sets for k in _object(x.get('quantiles')))
+  )
+  rows = [
+    (
+      name,
+      *(_or_dash(_object(x.get('quantiles')).get(mark)) for mark in marks),
+      _or_dash(x['median']),
+    )
+    for name, x in sets
+  ]
+  parts = [
+    '<h4>Are samples copies of training clips?</h4>',
+    markup.table(rows, head=('', *map(_percent, marks), 'median')),
+    markup.note(
+      'Distance to the nearest training window in I3D features, by quantile. '
+      'Copies would lie as near as reconstructions do; blurred videos lie far '
+      'from all, so that the pairs are to be looked at.'
+    ),
+  ]
+  shares = [
+    (f'nearer than {name}', _or_dash(x.get('share')), _interval(x))
+    for name, x in _object(found.get('nearer')).items()
+    if isinstance(x, dict)
+  ]
+  if shares:
+    head = ('share of samples', '', '95% interval')
+    parts.append(markup.table(shares, head=head))
+  return parts + _pairs(folder)
+
+
+def _pairs(folder: pathlib.Path) -> list[str]:
+  for path in picture_paths(folder):
+    if path.is_file():
+      caption = (
+        'Samples, each with the training window nearest to it on its right.'
+      )
+      kind = _PICTURES[path.name]
+      return [markup.picture(path.read_bytes(), kind, caption)]
+  return []
+
+
+def _sets(found: dict) -> list[tuple[str, dict]]:
+  return [
+    (words, found[name])
+    for name, words in _KINDS.items()
+    if isinstance(found.get(name), dict)
+  ]
+
+
+def _interval(figures: dict) -> str:
+  ends = [figures.get('low'), figures.get('high')]
+  return '–' if None in ends else ' to '.join(map(markup.short, ends))
+
+
+def _percent(mark: str) -> str:
+  try:
+    return f'{float(mark):.0%}'
+  except ValueError:
+    return mark
+
+
+def _or_dash(value: Any) -> str:
+  return '–' if value is None else markup.short(value)
+
+
+def _object(value: Any) -> dict:
+  return value if isinstance(value, dict) else {}

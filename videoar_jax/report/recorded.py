@@ -1,0 +1,113 @@
+"""Figures of the project's own runs and of the paper, to stand beside a run's.
+
+Those of the project are rows of docs/results.md, which says how each was made;
+`tests/test_report_figures.py` holds one against the other.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+PAPER = 'VideoAR (arXiv:2601.05966)'
+DOCUMENT = 'docs/results.md'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recorded:
+  """What an earlier run of the same kind came to.
+
+  Attributes:
+    name: of the run.
+    measured: what a result must hold for the two to be held together.
+    num_videos: that were measured.
+    figures: by the names that results have.
+    commit: of the code.
+    hardware: that it ran on.
+  """
+
+  name: str
+  measured: Mapping[str, Any]
+  num_videos: int
+  figures: Mapping[str, float]
+  commit: str
+  hardware: str
+
+
+_SHAPES = {'source': 'synthetic', 'frames': 9, 'resolution': [32, 32]}
+_UCF9 = {'protocol': 'ucf9_train256_17f_64'}
+_CORES = '2 cores of an AMD EPYC'
+
+OWN = (
+  Recorded(
+    name='quickstart, tokenizer',
+    measured={'recipe': 'tokenizer', **_SHAPES},
+    num_videos=256,
+    figures={
+      'class_accuracy': 0.988,
+      'class_accuracy_real': 1.0,
+      'psnr': 20.2,
+      'ssim': 0.705,
+    },
+    commit='f007bfb',
+    hardware=_CORES,
+  ),
+  Recorded(
+    name='quickstart, generator',
+    measured={'recipe': 'generator', **_SHAPES},
+    num_videos=256,
+    figures={'class_accuracy': 0.938, 'class_accuracy_real': 1.0},
+    commit='f007bfb',
+    hardware=_CORES,
+  ),
+  Recorded(
+    name='UCF-9, tokenizer',
+    measured={'recipe': 'tokenizer', **_UCF9},
+    num_videos=256,
+    figures={
+      'psnr': 24.6,
+      'ssim': 0.773,
+      'lpips': 0.261,
+      'fvd': 2530.0,
+      'fvd_inf': 2450.0,
+      'kvd': 337.0,
+      'kvd_stderr': 52.0,
+    },
+    commit='a2b4eab',
+    hardware=_CORES,
+  ),
+  Recorded(
+    name='UCF-9, generator by class, guidance 2',
+    measured={'recipe': 'generator', **_UCF9},
+    num_videos=256,
+    figures={
+      'fvd': 3286.0,
+      'fvd_inf': 3193.0,
+      'kvd': 379.0,
+      'kvd_stderr': 59.0,
+    },
+    commit='a2b4eab',
+    hardware=_CORES,
+  ),
+)
+
+# What the paper states, by recipe; of a protocol that it does not give in full.
+_UCF101 = 'ucf101_'
+PUBLISHED = {
+  'tokenizer': (('rFVD, tokenizer at 16× in space', 61.0),),
+  'generator': (('gFVD, VideoAR-L', 90.3), ('gFVD, VideoAR-XL', 88.6)),
+}
+
+
+def find_recorded(result: Mapping[str, Any]) -> Recorded | None:
+  """The recorded run that a result was measured like, but for its number."""
+  for run in OWN:
+    if all(result.get(key) == value for key, value in run.measured.items()):
+      return run
+  return None
+
+
+def find_published(result: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
+  """What the paper states of the data that a result was measured on."""
+  if str(result.get('protocol')).startswith(_UCF101):
+    return PUBLISHED.get(str(result.get('recipe')), ())
+  return ()
