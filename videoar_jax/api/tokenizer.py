@@ -116,7 +116,9 @@ class Tokenizer:
       ValueError: not bits of this tokenizer's scales, or no such number.
     """
     if not isinstance(bits, list | tuple):
-      raise ValueError(f'bits of {type(bits).__name__}: wanted a list of arrays')
+      raise ValueError(
+        f'bits of {type(bits).__name__}: wanted a list of arrays'
+      )
     videos = self.codec.decode(
       [np.asarray(scale) for scale in bits],
       num_frames=arguments.whole('num_frames', num_frames, least=1),
