@@ -10,6 +10,7 @@ import videoar_jax
 PACKAGE = 'videoar_jax'
 ROOT = pathlib.Path(videoar_jax.__file__).parent
 ROOMS = (
+  'zoo',
   'core',
   'data',
   'plan',
@@ -22,6 +23,7 @@ ROOMS = (
   'benchmark',
   'lease',
   'report',
+  'api',
   'commands',
 )
 # Modules beside the rooms -> the first room that may import them.

@@ -30,10 +30,10 @@ import numpy as np
 from videoar_jax import media
 from videoar_jax.core import cache, command, console, files, pretrained
 from videoar_jax.core.config import from_section
-from videoar_jax.core.export import CONFIG, write_export
+from videoar_jax.core.export import CONFIG, locate, write_export
 from videoar_jax.core.mesh import unbox
+from videoar_jax.data import clips
 from videoar_jax.data import decode as decode_lib
-from videoar_jax.data import transforms
 from videoar_jax.evaluate import compare
 from videoar_jax.tokenizer import token_file
 from videoar_jax.tokenizer.autoencoder import make_tokenizer
@@ -109,7 +109,7 @@ def _check_out(action: str) -> None:
     for name in (f'{_NET}.safetensors', CONFIG):
       files.check_replaceable(pathlib.Path(_OUT.value) / name, inputs=inputs)
   else:
-    config = pathlib.Path(_CHECKPOINT.value) / CONFIG
+    config = locate(_CHECKPOINT.value) / CONFIG
     files.output_file(_OUT.value, inputs=(*inputs, config))
 
 
@@ -237,16 +237,9 @@ class _Scores:
 
 def _pieces(size: tuple[int, int]) -> Iterator[np.ndarray]:
   """The frames of --video at a resolution, uint8 (1, T, …)."""
-  path = _VIDEO.value
-  try:
-    frames = (
-      transforms.fit_frame(frame, *size)
-      for frame in decode_lib.iterate_frames(path)
-    )
-    while piece := list(itertools.islice(frames, _PIECE)):
-      yield np.stack(piece)[None]
-  except decode_lib.BadRecordError as error:
-    raise ValueError(f'{path}: {error}') from None
+  frames = clips.fitted_frames(_VIDEO.value, size)
+  while piece := list(itertools.islice(frames, _PIECE)):
+    yield np.stack(piece)[None]
 
 
 def _chosen_size() -> tuple[int, int] | None:

@@ -12,15 +12,9 @@ import jax
 import numpy as np
 
 from videoar_jax.sample.bits import sample_keys
+from videoar_jax.sample.program import Rules, SamplingConfig, make_rules
 from videoar_jax.sample.rollout import Bits, advance, begin
-from videoar_jax.sample.sampler import (
-  Generator,
-  Rules,
-  SamplingConfig,
-  check_continues,
-  make_rules,
-  repeat_bits,
-)
+from videoar_jax.sample.sampler import Generator, check_continues, repeat_bits
 from videoar_jax.tokenizer.autoencoder import to_uint8
 from videoar_jax.tokenizer.stream import Tokenizer
 
@@ -151,8 +145,12 @@ def check_shots(
       )
 
 
+@functools.lru_cache(maxsize=8)
 def _programs(rules: Rules) -> tuple[Callable, Callable]:
-  """Compiled begin(nets, condition_bx), and a step of one block."""
+  """Compiled begin(nets, condition_bx), and a step of one block.
+
+  Equal rules have the same.
+  """
 
   @jax.jit
   def begin_(nets, condition_bx):

@@ -169,6 +169,7 @@ def _first_state(
     recipe=config.recipe,
     inflation=config.inflation,
     seed=seed,
+    classes=config.get('classes', ()),
   )
 
 
