@@ -1,4 +1,4 @@
-"""What is built of the checkout, and that it works where the checkout is not."""
+"""What is built of the checkout, and that it works without it."""
 
 import email
 import importlib.metadata
@@ -194,9 +194,7 @@ def make_environment(folder: pathlib.Path, wheel: pathlib.Path) -> pathlib.Path:
   # The packages this one needs; paths alone, so that no checkout is among them.
   needed = [path for path in sys.path if path.endswith('-packages')]
   (pathlib.Path(place) / 'needed.pth').write_text('\n'.join(needed) + '\n')
-  done = run(
-    [bin_dir / 'python', *'-m pip install --no-deps --no-index'.split(), wheel],
-    cwd=folder,
-  )
+  pip = [bin_dir / 'python', '-m', 'pip', 'install', '--no-deps', '--no-index']
+  done = run([*pip, wheel], cwd=folder)
   assert done.returncode == 0, done.stderr[-3000:]
   return bin_dir
