@@ -1,10 +1,14 @@
-"""Packaging of videoar_jax; `pip install -e .` from a checkout."""
+"""Packaging of videoar_jax: `pip install -e .`, or `python -m build`."""
 
 import pathlib
+import re
 
 from setuptools import find_packages, setup
 
-_VERSION = '0.1.0'
+_ROOT = pathlib.Path(__file__).parent
+_VERSION = re.search(
+  "__version__ = '(.+)'", (_ROOT / 'videoar_jax/__init__.py').read_text()
+)[1]
 
 _CORE = [
   'absl-py',
@@ -38,7 +42,14 @@ _EXTRAS = {
   'tfds': ['tensorflow-datasets', 'importlib_resources', 'tensorflow'],
   'parity': ['torch'],
   'wandb': ['wandb'],
-  'dev': ['pytest', 'pytest-xdist', 'ruff>=0.17,<0.18', 'pre-commit'],
+  'dev': [
+    'build',
+    'pre-commit',
+    'pytest',
+    'pytest-xdist',
+    'ruff>=0.17,<0.18',
+    'setuptools>=77',
+  ],
 }
 
 setup(
@@ -46,11 +57,20 @@ setup(
   version=_VERSION,
   description='VideoAR in JAX: a causal 3D multi-scale video tokenizer and '
   'a next-frame, next-scale video transformer',
-  long_description=pathlib.Path(__file__).with_name('README.md').read_text(),
+  long_description=(_ROOT / 'README.md').read_text(encoding='utf-8'),
   long_description_content_type='text/markdown',
   license='Apache-2.0',
+  license_files=['LICENSE', 'NOTICE'],
   python_requires='>=3.11',
-  packages=find_packages(include=['videoar_jax', 'videoar_jax.*']),
+  # Installed, the folder configs/ lies in the package.
+  packages=[
+    *find_packages(include=['videoar_jax', 'videoar_jax.*']),
+    'videoar_jax.configs',
+  ],
+  package_dir={'videoar_jax.configs': 'configs'},
+  package_data={'videoar_jax': ['**']},
+  exclude_package_data={'': ['*.py[co]']},
+  entry_points={'console_scripts': ['videoar-jax=videoar_jax.__main__:main']},
   install_requires=_CORE,
   extras_require=_EXTRAS,
 )

@@ -5,7 +5,8 @@
 #   make_environment metrics,dev    # extras of setup.py, or nothing
 #
 # It lies in .venv of the checkout, or where $VIDEOAR_VENV says, and is reused
-# until setup.py changes. Sets PYTHON to its interpreter.
+# until setup.py changes; $VIDEOAR_PYTHON says what a new one is made of. Sets
+# PYTHON to its interpreter.
 
 VIDEOAR_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VIDEOAR_PYTHONS='>=3.11,<3.15'
@@ -38,6 +39,21 @@ make_environment() {
   : >"$stamp-$extras"
 }
 
+# find_python 11: prints a Python 3.11 that runs, from the path or pyenv's.
+find_python() {
+  local python found
+  for python in "python3.$1" \
+    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"3.$1".*/bin/python; do
+    # A name on the path may be a shim that runs nothing.
+    found=$("$python" -c 'import sys; print(sys.version_info[1])' \
+      2>/dev/null) || continue
+    if [[ $found == "$1" ]]; then
+      echo "$python"
+      return 0
+    fi
+  done
+}
+
 _fail() {
   echo "error: $*" >&2
   exit 1
@@ -56,11 +72,12 @@ _is_recent() {
 _make_venv() {
   local venv=$1 python
   if command -v uv >/dev/null &&
-    uv venv --quiet --python "$VIDEOAR_PYTHONS" "$venv"; then
+    uv venv --quiet --python "${VIDEOAR_PYTHON:-$VIDEOAR_PYTHONS}" "$venv"; then
     return 0
   fi
   # A name on the path may be a shim that runs nothing: each is tried.
-  for python in python3 python3.13 python3.12 python3.11 python3.14; do
+  for python in ${VIDEOAR_PYTHON:-python3 python3.13 python3.12 python3.11 \
+    python3.14}; do
     if _is_recent "$python"; then
       "$python" -m venv "$venv" || {
         rm -rf -- "$venv"

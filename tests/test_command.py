@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from videoar_jax.core import command
+from videoar_jax.core import command, config_files
 
 GIVEN = types.SimpleNamespace(name='given', value='x')
 MISSING = types.SimpleNamespace(name='out', value=None)
@@ -100,8 +100,46 @@ def test_a_config_file_that_does_not_serve_is_one_line(tmp_path, name):
   assert words in said and '\n' not in said
 
 
-def test_a_config_file_that_is_not_there_is_named():
-  assert '/no/such.py' in ended(lambda words: None, '--config=/no/such.py')
+@pytest.mark.parametrize(
+  ('given', 'words'),
+  [
+    ('/no/such.py:small', 'flag --config=/no/such.py:small: no such file; see'),
+    ('configs/quickstrt.py', 'did you mean configs/quickstart.py?'),
+    ('mine/quickstart.py', 'did you mean configs/quickstart.py?'),
+  ],
+)
+def test_a_config_file_that_is_not_there_is_named(capsys, given, words):
+  assert ended(lambda words: None, f'--config={given}') == 2
+  said = capsys.readouterr().err
+  assert words in said and said.count('\n') == 1
+
+
+def test_elsewhere_the_configs_of_the_package_serve(
+  tmp_path, monkeypatch, capsys
+):
+  monkeypatch.chdir(tmp_path)
+  module = make_module()
+  given = '--config=configs/quickstart.py:tokenizer,smoke'
+  command.parse(module.FLAGS, ['c', given, '--config.seed=5'])
+  own = config_files.own_configs() / 'quickstart.py'
+  assert module.FLAGS['config'].recipe == 'tokenizer'
+  assert module.FLAGS['config'].seed == 5
+  assert module.FLAGS.config_file('config') == str(own)
+  said = capsys.readouterr().err
+  assert said.count('\n') == 1 and f'comes along: {own}:tokenizer' in said
+
+
+def test_a_config_of_ones_own_goes_before_that_of_the_package(
+  tmp_path, monkeypatch, capsys
+):
+  monkeypatch.chdir(tmp_path)
+  own = tmp_path / 'configs' / 'quickstart.py'
+  own.parent.mkdir()
+  own.write_text('def get_config():\n  return {"seed": 7}\n')
+  module = make_module()
+  command.parse(module.FLAGS, ['c', '--config=configs/quickstart.py'])
+  assert module.FLAGS['config'] == {'seed': 7}
+  assert not capsys.readouterr().err
 
 
 def test_a_variant_that_does_not_exist_is_one_line():

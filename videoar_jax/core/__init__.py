@@ -8,6 +8,7 @@ structure   what a JSON value must look like
 archive     zip archives and .npz, nothing inflated before its size is known
 lazy        packages that are imported on first use
 lock        one job at a time in a folder
+config_files  a user's config file, or one that comes with the package
 config      dataclass configs <-> ml_collections <-> JSON
 mesh        the device mesh, logical axis rules, sharding (the only such file)
 digest      per-array checksums that no mesh and no file format changes

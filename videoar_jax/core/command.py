@@ -20,6 +20,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from videoar_jax.core import fields
+from videoar_jax.core.config_files import ConfigParser, find_config
 from videoar_jax.core.console import note
 
 _COMMANDS = 'videoar_jax.commands'
@@ -66,7 +67,7 @@ class Flags:
     if not self.given(name):
       return None
     given = config_flags.get_config_filename(self.values[name])
-    return given.partition(':')[0]  # the variant left out
+    return find_config(given).partition(':')[0]  # the variant left out
 
   def check_read(
     self, read: Iterable[flags.FlagHolder | flags.Flag], *, by: str
@@ -120,9 +121,12 @@ class Flags:
   def config(self, name: str, about: str):
     """A config file, with a variant after a colon and keys as flags."""
     self.configs.append(name)
-    return config_flags.DEFINE_config_file(
+    holder = config_flags.DEFINE_config_file(
       name, None, about, flag_values=self.values
     )
+    flag = self.values[name]
+    flag.parser = ConfigParser(flag.parser)
+    return holder
 
   def number(self, name: str, default, about: str, kind=float, **bounds):
     """A number within bounds, which are those of `fields.Range`."""

@@ -1,0 +1,53 @@
+"""The scripts that make environments and run the tests in them."""
+
+import os
+import re
+import subprocess
+
+import pytest
+from shell import ROOT
+
+
+def make_python(path, *, says):
+  """An interpreter that says this of its version, or fails where it is ''."""
+  path.parent.mkdir(parents=True)
+  path.write_text(f'#!/bin/sh\n{f"echo {says}" if says else "exit 127"}\n')
+  path.chmod(0o755)
+
+
+def find_python(minor, *, path, pyenv):
+  """What `find_python` of launch/environment.sh prints."""
+  script = 'set -euo pipefail; source launch/environment.sh; find_python "$1"'
+  done = subprocess.run(
+    ['bash', '-c', script, 'bash', str(minor)],
+    cwd=ROOT,
+    env={'PATH': f'{path}:{os.environ["PATH"]}', 'PYENV_ROOT': str(pyenv)},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  return done.stdout.strip()
+
+
+def test_a_python_is_found_on_the_path_before_those_of_pyenv(tmp_path):
+  path, pyenv = tmp_path / 'bin', tmp_path / 'pyenv'
+  make_python(path / 'python3.99', says='99')
+  make_python(pyenv / 'versions/3.99.1/bin/python', says='99')
+  assert find_python(99, path=path, pyenv=pyenv) == 'python3.99'
+
+
+@pytest.mark.parametrize('says', ['', '9'])
+def test_a_name_that_runs_no_such_python_is_passed_over(tmp_path, says):
+  path, pyenv = tmp_path / 'bin', tmp_path / 'pyenv'
+  make_python(path / 'python3.99', says=says)
+  assert find_python(99, path=path, pyenv=pyenv) == ''
+  own = pyenv / 'versions/3.99.1/bin/python'
+  make_python(own, says='99')
+  assert find_python(99, path=path, pyenv=pyenv) == str(own)
+
+
+def test_the_tests_of_the_newest_python_exist():
+  script = (ROOT / '.ci' / 'run').read_text()
+  named = re.findall(r'^  (tests/\w+\.py)$', script, re.M)
+  assert len(named) > 9
+  assert not [name for name in named if not (ROOT / name).is_file()]
