@@ -56,6 +56,7 @@ evaluate() {
 
 stage 'preparing the environment'
 make_environment
+follow_report
 
 stage 'training the tokenizer on single frames'
 train image_tokenizer
@@ -86,7 +87,7 @@ evaluate tokenizer
 evaluate generator
 
 stage 'writing the report'
-videoar report --run="$run" --out="$run/report.html"
+finish_report
 
 echo
 echo "done in $(elapsed): open $run/report.html"

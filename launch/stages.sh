@@ -5,6 +5,8 @@
 #   start_run NAME          # $run: where the run goes; the checkout is entered
 #   stage TEXT              # tells which stage begins
 #   videoar COMMAND …       # python -m videoar_jax.COMMAND, or the end
+#   follow_report           # keeps $run/report.html up to date beside the rest
+#   finish_report           # ends that, and writes it a last time
 #   up_to_date RESULT RUN   # whether RESULT is newer than RUN's checkpoints
 
 # shellcheck source=launch/environment.sh
@@ -47,6 +49,19 @@ videoar() {
       echo "error: videoar_jax.$command failed ($code), see above" >&2
     exit "$code"
   fi
+}
+
+follow_report() {
+  "$PYTHON" -m videoar_jax.report --run="$run" --out="$run/report.html" \
+    --follow --verbosity=-1 &
+  follower=$!
+  trap 'kill "$follower" 2>/dev/null || true' EXIT
+}
+
+finish_report() {
+  kill "$follower" 2>/dev/null || true
+  wait "$follower" 2>/dev/null || true
+  videoar report --run="$run" --out="$run/report.html"
 }
 
 # up_to_date RESULT RUN: whether RESULT is newer than each checkpoint of RUN.

@@ -89,6 +89,7 @@ evaluate() {
 
 stage 'preparing the environment'
 make_environment metrics
+follow_report
 
 stage 'decoding the clips'
 if [[ -n $(find "$DATA" -maxdepth 2 \( -iname '*.jpg' -o -iname '*.png' \) \
@@ -129,7 +130,7 @@ evaluate generator --baselines
 evaluate text_generator
 
 stage 'writing the report'
-videoar report --run="$run" --out="$run/report.html"
+finish_report
 
 echo
 echo "done in $(elapsed): open $run/report.html"
