@@ -36,19 +36,11 @@ def picture_paths(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _probe(found: dict) -> list[str]:
-  rows = []
-  for name, figures in _sets(found):
-    if figures.get('accuracy') is not None:
-      interval = _interval(figures)
-      count = figures.get('windows')
-      rows.append(
-        (
-          name,
-          markup.short(figures['accuracy']),
-          interval,
-          '–' if count is None else markup.short(count),
-        )
-      )
+  rows = [
+    (name, _share(x, 'accuracy'), _or_dash(x.get('windows')))
+    for name, x in _sets(found)
+    if x.get('accuracy') is not None
+  ]
   if not rows:
     return []
   about = 'How often a linear probe on I3D names the right class'
@@ -59,13 +51,13 @@ def _probe(found: dict) -> list[str]:
     about += ' of training clips'
   return [
     '<h4>Is the class to be seen?</h4>',
-    markup.table(rows, head=('', 'accuracy', '95% interval', 'videos')),
-    markup.note(f'{about}.'),
+    markup.table(rows, head=('', 'accuracy', 'videos')),
+    markup.note(f'{about}. In small print: 95% intervals.'),
   ]
 
 
 def _memorisation(found: dict, folder: pathlib.Path) -> list[str]:
-  sets = [(name, x) for name, x in _sets(found) if 'median' in x]
+  sets = [(name, x) for name, x in _sets(found) if x.get('quantiles')]
   if not sets:
     return []
   marks = list(
@@ -75,13 +67,12 @@ def _memorisation(found: dict, folder: pathlib.Path) -> list[str]:
     (
       name,
       *(_or_dash(_object(x.get('quantiles')).get(mark)) for mark in marks),
-      _or_dash(x['median']),
     )
     for name, x in sets
   ]
   parts = [
     '<h4>Are samples copies of training clips?</h4>',
-    markup.table(rows, head=('', *map(_percent, marks), 'median')),
+    markup.table(rows, head=('', *map(_percent, marks))),
     markup.note(
       'Distance to the nearest training window in I3D features, by quantile. '
       'Copies would lie as near as reconstructions do; blurred videos lie far '
@@ -89,13 +80,12 @@ def _memorisation(found: dict, folder: pathlib.Path) -> list[str]:
     ),
   ]
   shares = [
-    (f'nearer than {name}', _or_dash(x.get('share')), _interval(x))
+    (f'nearer than {name}', _share(x, 'share'))
     for name, x in _object(found.get('nearer')).items()
     if isinstance(x, dict)
   ]
   if shares:
-    head = ('share of samples', '', '95% interval')
-    parts.append(markup.table(shares, head=head))
+    parts.append(markup.table(shares, head=('', 'share of samples')))
   return parts + _pairs(folder)
 
 
@@ -118,9 +108,11 @@ def _sets(found: dict) -> list[tuple[str, dict]]:
   ]
 
 
-def _interval(figures: dict) -> str:
+def _share(figures: dict, name: str) -> str:
+  """A figure, and its interval in small print."""
   ends = [figures.get('low'), figures.get('high')]
-  return '–' if None in ends else ' to '.join(map(markup.short, ends))
+  shown = _or_dash(figures.get(name))
+  return shown if None in ends else f'{shown}\n{markup.between(*ends)}'
 
 
 def _percent(mark: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from videoar_jax.report import copies, markup
@@ -22,12 +23,12 @@ FIGURES = {
   'bits_per_pixel': 'bits the tokenizer spends on a pixel',
   'fvd': 'Fréchet video distance; compares only at one number of videos',
   'fvd_inf': 'the same, extrapolated to infinitely many videos',
-  'kvd': 'kernel video distance, unbiased',
-  'kvd_stderr': 'its standard error',
+  'kvd': 'kernel video distance, unbiased, ± its standard error',
 }
 # Rows of one evaluation beside the checkpoint's own.
 _NO_PROTOCOL = 'none: '
-_DISTANCES = ('fvd', 'fvd_inf', 'kvd', 'kvd_stderr')
+_DISTANCES = ('fvd', 'fvd_inf', 'kvd')
+_ERRORS = {'kvd': 'kvd_stderr'}
 
 
 def show_result(
@@ -78,8 +79,7 @@ def _beside_recorded(result: dict) -> list[str]:
   for name in names:
     row = [f'{name}\n{FIGURES[name]}', _with_interval(result, name)]
     if run is not None:
-      known = run.figures.get(name)
-      row.append('–' if known is None else markup.short(known))
+      row.append(_figure(run.figures, name))
     rows.append(row)
   if not rows:
     return []
@@ -102,12 +102,20 @@ def _beside_recorded(result: dict) -> list[str]:
 
 
 def _with_interval(result: dict, name: str) -> str:
-  shown = markup.short(result[name])
+  shown = _figure(result, name)
   interval = (result.get('intervals') or {}).get(name)
   if isinstance(interval, dict) and {'low', 'high'} <= interval.keys():
-    low, high = (markup.short(interval[end]) for end in ('low', 'high'))
-    shown += f' ({low} to {high})'
+    shown += f'\n{markup.between(interval["low"], interval["high"])}'
   return shown
+
+
+def _figure(figures: Mapping[str, Any], name: str) -> str:
+  """A figure, ± its standard error where that is known."""
+  value, error = figures.get(name), figures.get(_ERRORS.get(name, ''))
+  if value is None:
+    return '–'
+  shown = markup.short(value)
+  return shown if error is None else f'{shown} ± {markup.short(error)}'
 
 
 def _published(result: dict) -> list[str]:
@@ -131,15 +139,11 @@ def _baselines(result: dict) -> list[str]:
   shown = [k for k in _DISTANCES if any(x.get(k) is not None for _, x in rows)]
   if len(rows) < 2 or not shown:
     return []
-  cells = [[name, *(_or_dash(x.get(k)) for k in shown)] for name, x in rows]
+  cells = [[name, *(_figure(x, k) for k in shown)] for name, x in rows]
   return [
     '<h4>Beside other videos, by the same evaluation</h4>',
     markup.table(cells, head=('', *shown)),
   ]
-
-
-def _or_dash(value: Any) -> str:
-  return '–' if value is None else markup.short(value)
 
 
 def _by_class(result: dict) -> list[str]:

@@ -57,6 +57,8 @@ th { color: var(--soft); font-size: .85rem; font-weight: 600; }
   font-variant-numeric: tabular-nums; }
 .about { display: block; color: var(--soft); font-size: .82rem;
   line-height: 1.3; max-width: 26rem; }
+@media (max-width: 40rem) { td, th { padding-right: .7rem; }
+  td:first-child { min-width: 6rem; } }
 details { margin: .5rem 0; } summary { cursor: pointer; }
 pre { background: var(--tint); padding: .8rem; overflow-x: auto;
   font-size: .82rem; line-height: 1.4; }
@@ -122,7 +124,7 @@ def table(
   """A table whose first column names what the others say.
 
   Args:
-    rows: plain text; a first cell of two lines has its second in small print.
+    rows: plain text; a cell of two lines has its second in small print.
     head: titles of the columns.
     numbers: the other columns are numbers.
   """
@@ -188,3 +190,8 @@ def short(value) -> str:
   if isinstance(value, int) and not isinstance(value, bool):
     return f'{value:,}'
   return str(value)
+
+
+def between(low, high) -> str:
+  """An interval, for small print."""
+  return f'{short(low)} to {short(high)}'

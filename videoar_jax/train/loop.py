@@ -108,8 +108,7 @@ def run(
     start, best = 0, None
     state = _first_state(config, create_state(updates, **shape), seed=seed)
   else:
-    start, state = restored.step, restored.tree
-    best = restored.meta['best']
+    start, state, best = restored.step, restored.tree, restored.meta['best']
   _save_config(workdir, config)
   if start >= loop.num_steps:
     say(f'{workdir} is trained already: {start} of {loop.num_steps} steps')
