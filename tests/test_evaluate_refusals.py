@@ -12,7 +12,7 @@ from tiny_runs import CLASSES, runs  # noqa: F401
 from videoar_jax import media
 from videoar_jax.commands import evaluate
 from videoar_jax.core import command, export, pretrained
-from videoar_jax.evaluate import checkpoint, i3d, request, video_sets
+from videoar_jax.evaluate import i3d, measure, request, video_sets
 
 
 def ended(*flags, expect=2):
@@ -123,7 +123,7 @@ def test_what_cannot_be_is_told_before_loading(
 @pytest.fixture
 def nothing_drawn(monkeypatch):
   monkeypatch.setattr(
-    checkpoint, 'draw_windows', lambda *_, **__: pytest.fail('clips drawn')
+    measure, 'draw_windows', lambda *_, **__: pytest.fail('clips drawn')
   )
 
 
