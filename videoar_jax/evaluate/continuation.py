@@ -15,13 +15,12 @@ import numpy as np
 from videoar_jax import media
 from videoar_jax.evaluate import i3d, provenance
 from videoar_jax.evaluate.clips import ClipWindows
-from videoar_jax.evaluate.measure import load_i3d, reconstruct
+from videoar_jax.evaluate.measure import coded_batches, load_i3d
 from videoar_jax.evaluate.request import Request, Task, resolve
 from videoar_jax.evaluate.splits import Splits
 from videoar_jax.evaluate.stages import Stages
 from videoar_jax.evaluate.windows import check_splits
 from videoar_jax.sample import sampler as sampler_lib
-from videoar_jax.tokenizer.stream import Tokenizer
 
 _SHOWN = 8  # clips in a picture
 
@@ -56,10 +55,10 @@ def measure_checkpoint(
       **splits.probe_facts(),
       'real_heldout': splits.named(splits.heldout_nd),
     }
-  coded, _ = reconstruct(task, windows.videos_nTHWc, stages)
+  coded, bits = _code(task, windows.videos_nTHWc, stages)
   result['given'] = {}
   for given in given_frames:
-    made = _continue(task, windows, given, stages)
+    made = _continue(task, windows, bits, given, stages)
     still = repeat_from(windows.videos_nTHWc, given)
     found = figures(windows.videos_nTHWc, made, coded, given=given)
     if model is not None:
@@ -134,30 +133,49 @@ def _check(request: Request, task: Task, given_frames: Sequence[int]) -> None:
   check_splits(task.data, several_classes=request.fvd)
 
 
+def _code(
+  task: Task, videos_nTHWc: np.ndarray, stages: Stages
+) -> tuple[np.ndarray, list[np.ndarray]]:
+  """Clips through the tokenizer, and their bits per scale."""
+  made_nTHWc, found = np.empty_like(videos_nTHWc), []
+  for rows, video, bits in coded_batches(task, videos_nTHWc, stages):
+    made_nTHWc[rows] = video
+    found.append(bits)
+  return made_nTHWc, [np.concatenate(scale) for scale in zip(*found)]
+
+
 def _continue(
-  task: Task, windows: ClipWindows, given: int, stages: Stages
+  task: Task,
+  windows: ClipWindows,
+  bits: list[np.ndarray],
+  given: int,
+  stages: Stages,
 ) -> np.ndarray:
-  """What the generator makes of the first frames of each window."""
-  generator, real_nTHWc = task.generator, windows.videos_nTHWc
-  tokenizer = Tokenizer(generator.tokenizer, generator.nets['autoencoder'])
+  """What the generator makes of the first frames of each window.
+
+  The tokenizer is causal: the bits of a clip begin with those of its first
+  frames.
+  """
+  generator = task.generator
   program = generator.program(task.sampling)
+  latent_frames = generator.tokenizer.latent_frames(given)
   conditions_nx = windows.labels_n
   if generator.prompts is not None:
     of_class = generator.prompts.encode_classes(windows.classes)
     conditions_nx = of_class[windows.labels_n]
-  made_nTHWc, count = np.empty_like(real_nTHWc), len(real_nTHWc)
+  count = len(windows.labels_n)
+  made_nTHWc = np.empty_like(windows.videos_nTHWc)
   size = min(task.sampling.batch_size, count)
   with stages.counted(f'going on from {given}', count) as progress:
     for start in range(0, count, size):
       index_b = np.arange(start, start + size)
       rows = np.minimum(index_b, count - 1)  # one program serves all
-      bits = tokenizer.encode(real_nTHWc[rows, :given])
       video, _ = program(
         generator.nets,
         conditions_nx[rows],
         index_b.astype(np.uint32),
         np.uint32(task.sampling.seed),
-        tuple(np.float32(scale) for scale in bits),
+        tuple(np.float32(scale[rows, :latent_frames]) for scale in bits),
       )
       left = min(size, count - start)
       made_nTHWc[start : start + left] = np.asarray(video)[:left]

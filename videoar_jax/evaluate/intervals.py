@@ -36,7 +36,7 @@ def wilson(right: float, count: float) -> Interval:
   """
   if count < 1 or not 0 <= right <= count:
     raise ValueError(f'{right} of {count}: wanted 0 to count, at least 1')
-  share, more = right / count, _Z**2 / count
+  share, more = float(right) / count, _Z**2 / count
   middle = (share + more / 2) / (1 + more)
   half = _Z * math.sqrt(share * (1 - share) / count + more / (4 * count))
   half /= 1 + more
@@ -102,7 +102,7 @@ def distances(
     names_u = names_v = np.unique(np.concatenate([units_n, other_units_m]))
   else:
     other_units_m = names_v = np.arange(len(other_md))
-  if min(len(names_u), len(names_v)) < 2:
+  if min(len(np.unique(x)) for x in (units_n, other_units_m)) < 2:
     raise ValueError(
       'all clips are of one unit (one group of a class): an interval needs at '
       'least 2; leave intervals out'
@@ -112,8 +112,8 @@ def distances(
   sums = _UnitSums(real_nd, other_md, *of_unit, shared=shared)
   rng, drawn = np.random.default_rng(seed), []
   for _ in range(_DISTANCES):
-    weight_u = _draw_weights(rng, len(names_u))
-    weight_v = weight_u if shared else _draw_weights(rng, len(names_v))
+    weight_u = _draw_weights(rng, of_unit if shared else of_unit[:1])
+    weight_v = weight_u if shared else _draw_weights(rng, of_unit[1:])
     sets = [
       np.repeat(rows, (of @ weight).astype(int), axis=0)
       for rows, of, weight in zip(
@@ -186,11 +186,13 @@ class _UnitSums:
     return float(xx + yy - 2 * xy)
 
 
-def _draw_weights(rng: np.random.Generator, count: int) -> np.ndarray:
-  """How often each unit is drawn; never one unit alone."""
+def _draw_weights(rng: np.random.Generator, sets: list) -> np.ndarray:
+  """How often each unit is drawn; of each set never one unit alone."""
+  count = sets[0].shape[1]
+  there = [of_unit.any(axis=0) for of_unit in sets]
   while True:
     weights = rng.multinomial(count, np.full(count, 1 / count))
-    if np.count_nonzero(weights) > 1:
+    if all(np.count_nonzero(weights[known]) > 1 for known in there):
       return weights.astype(np.float64)
 
 

@@ -3,6 +3,9 @@
 I3D sees every set once; probe, memorisation and intervals share what it found.
 """
 
+import functools
+from collections.abc import Iterator
+
 import jax
 import numpy as np
 
@@ -35,6 +38,9 @@ def load_i3d(request: Request, task: Task) -> i3d.I3D | None:
     raise ValueError(f'{error}; or pass --nofvd') from error
 
 
+_make_coder = functools.cache(make_reconstructor)  # compiled once
+
+
 def draw(task: Task, stages: Stages, *, seed: int, name: str) -> Windows:
   """Real clips of the task's split."""
   with stages.counted(name, task.num_videos) as progress:
@@ -52,22 +58,31 @@ def reconstruct(
   task: Task, videos_nTHWc: np.ndarray, stages: Stages
 ) -> tuple[np.ndarray, baselines.BitCounts]:
   """Clips through the tokenizer, uint8 nTHWc, and their bits counted."""
-  reconstruct = make_reconstructor(task.tokenizer)
+  made_nTHWc, counts = np.empty_like(videos_nTHWc), baselines.BitCounts()
+  for rows, video, bits in coded_batches(task, videos_nTHWc, stages):
+    made_nTHWc[rows] = video
+    counts.add(bits)
+  return made_nTHWc, counts
+
+
+def coded_batches(
+  task: Task, videos_nTHWc: np.ndarray, stages: Stages
+) -> Iterator[tuple[slice, np.ndarray, list[np.ndarray]]]:
+  """Yields which clips, what the tokenizer makes of them, and their bits."""
+  code = _make_coder(task.tokenizer)
   params = jax.device_put(task.autoencoder)
   count = len(videos_nTHWc)
   size = min(task.data.batch_size, count)
-  made_nTHWc, counts = np.empty_like(videos_nTHWc), baselines.BitCounts()
   with stages.counted('reconstruction', count) as progress:
     for start in range(0, count, size):
       batch = videos_nTHWc[start : start + size]
       left = len(batch)
       # The last batch is filled up, so that one program serves all.
       batch = np.concatenate([batch, np.repeat(batch[-1:], size - left, 0)])
-      video, bits = jax.device_get(reconstruct(params, batch))
-      made_nTHWc[start : start + left] = video[:left]
-      counts.add([scale[:left] for scale in bits])
+      video, bits = jax.device_get(code(params, batch))
+      rows = slice(start, start + left)
+      yield rows, video[:left], [scale[:left] for scale in bits]
       progress.add(left)
-  return made_nTHWc, counts
 
 
 def empty_videos(task: Task) -> np.ndarray:

@@ -7,8 +7,8 @@ without motion.
 
 Logits are standardised, a class is a target of 1 among 0s, and the squared
 error plus `ridge` times the number of windows times the squared weights is
-least. The ridge is the one of `RIDGES` that names most training windows rightly
-where the probe is fitted to other groups (see `clips`).
+least. The ridge is the one of `RIDGES` with the least error on training windows
+of groups that the probe is not fitted to (see `clips`).
 """
 
 import dataclasses
@@ -43,10 +43,14 @@ class Probe:
   ridge: float
   fold_accuracy: float | None = None
 
+  def scores(self, rows_nd: np.ndarray) -> np.ndarray:
+    """How much each video looks like each class, about 0 to 1, (n, c)."""
+    x_nd = (np.asarray(rows_nd, np.float64) - self.mean_d) / self.scale_d
+    return x_nd @ self.weight_dc + self.offset_c
+
   def named(self, rows_nd: np.ndarray) -> np.ndarray:
     """The class of each video, (n,)."""
-    x_nd = (np.asarray(rows_nd, np.float64) - self.mean_d) / self.scale_d
-    return np.argmax(x_nd @ self.weight_dc + self.offset_c, axis=1)
+    return np.argmax(self.scores(rows_nd), axis=1)
 
 
 def fit(
@@ -103,19 +107,22 @@ def fit_best(
   if len(order) < 2:
     raise ValueError('windows of one group: a probe needs at least 2')
   fold_n = np.searchsorted(order, groups_n) % min(_FOLDS, len(order))
-  right = {ridge: 0 for ridge in RIDGES}
+  target_nc = np.eye(num_classes)[labels_n]
+  errors, right = np.zeros(len(RIDGES)), np.zeros(len(RIDGES))
   for fold in np.unique(fold_n):
     seen_n = fold_n != fold
-    for ridge in RIDGES:
+    for i, ridge in enumerate(RIDGES):
       probe = fit(
         rows_nd[seen_n], labels_n[seen_n], num_classes=num_classes, ridge=ridge
       )
-      named = probe.named(rows_nd[~seen_n])
-      right[ridge] += int((named == labels_n[~seen_n]).sum())
-  # Among equals the strongest, which trusts the features least.
-  best = max(RIDGES, key=lambda ridge: (right[ridge], ridge))
-  probe = fit(rows_nd, labels_n, num_classes=num_classes, ridge=best)
-  return dataclasses.replace(probe, fold_accuracy=right[best] / len(labels_n))
+      scores_nc = probe.scores(rows_nd[~seen_n])
+      errors[i] += np.square(scores_nc - target_nc[~seen_n]).sum()
+      right[i] += (np.argmax(scores_nc, axis=1) == labels_n[~seen_n]).sum()
+  best = int(np.argmin(errors))
+  return dataclasses.replace(
+    fit(rows_nd, labels_n, num_classes=num_classes, ridge=RIDGES[best]),
+    fold_accuracy=float(right[best] / len(labels_n)),
+  )
 
 
 def accuracy(

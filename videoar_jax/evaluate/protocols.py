@@ -172,7 +172,7 @@ _ALL = (
     resolution=64,
     data_set="four of Weizmann's actions",
     source="the default's rules on four of Weizmann's actions by seven actors: "
-    'windows of 56 clips, so that N windows are fewer than N videos',
+    'windows of 56 clips',
   ),
   Protocol(
     name='weizmann4_validation64_17f_64',
