@@ -12,7 +12,7 @@ from tiny_runs import CLASSES, runs  # noqa: F401
 from videoar_jax import media
 from videoar_jax.commands import evaluate
 from videoar_jax.core import command, export, pretrained
-from videoar_jax.evaluate import checkpoint, i3d, request, video_sets
+from videoar_jax.evaluate import i3d, measure, request, video_sets
 
 
 def ended(*flags, expect=2):
@@ -48,6 +48,7 @@ def nothing_loads(monkeypatch):
 CHECKPOINT = ('--checkpoint=x', '--out=o.json')
 SETS = ('--real=a', '--generated=b', '--out=o.json')
 EXPOSURE = ('exposure', *CHECKPOINT)
+CONTINUATION = ('continuation', *CHECKPOINT)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,11 @@ EXPOSURE = ('exposure', *CHECKPOINT)
     ((*SETS, '--nofvd'), '--fvd is not read'),
     ((*SETS, '--data=folder:x'), '--data is not read'),
     ((*SETS, '--save=x'), '--save is not read'),
+    ((*SETS, '--probe'), '--probe is not read'),
+    ((*CHECKPOINT, '--train_windows=7'), 'at least 8'),
+    ((*CHECKPOINT, '--given_frames=1'), '--given_frames is not read'),
+    ((*CONTINUATION, '--given_frames=1,0'), 'at least 1'),
+    ((*CONTINUATION, '--split=train'), '--split is not read'),
     ((*EXPOSURE, '--share=0'), 'more than 0 and at most 0.5'),
     ((*EXPOSURE, '--share=1'), 'more than 0 and at most 0.5'),
     ((*EXPOSURE, '--share=nan'), 'finite'),
@@ -98,6 +104,7 @@ def test_a_bad_command_line_loads_nothing(nothing_loads, flags, words):
     ),
     ((*CHECKPOINT, '--protocol=x', '--num_videos=9'), 'leave out one'),
     ((*CHECKPOINT, '--baselines', '--nofvd'), 'leave out one'),
+    ((*CHECKPOINT, '--probe', '--nofvd'), 'leave out one'),
     ((*CHECKPOINT, '--save=file'), 'a file; give a folder'),
     ((*CHECKPOINT, '--save=/proc/x'), 'no file can be made there'),
     (('--checkpoint=x', '--out=.'), 'a folder'),
@@ -123,7 +130,7 @@ def test_what_cannot_be_is_told_before_loading(
 @pytest.fixture
 def nothing_drawn(monkeypatch):
   monkeypatch.setattr(
-    checkpoint, 'draw_windows', lambda *_, **__: pytest.fail('clips drawn')
+    measure, 'draw_windows', lambda *_, **__: pytest.fail('clips drawn')
   )
 
 

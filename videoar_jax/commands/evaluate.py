@@ -3,7 +3,7 @@
     python -m videoar_jax.evaluate --checkpoint=PATH --out=result.json \\
       [--protocol=NAME] [--data=SOURCE] [--num_videos=N] [--num_frames=T] \\
       [--split=train|validation] [--baselines] [--h264] [--nofvd] \\
-      [--save=DIR]
+      [--probe] [--memorisation] [--intervals] [--save=DIR]
 
 A tokenizer is measured by its reconstructions, a generator by its samples.
 SOURCE is synthetic, folder:PATH or array_record:PATH.
@@ -16,6 +16,12 @@ SOURCE is synthetic, folder:PATH or array_record:PATH.
       [--split=train|validation]
 
 measures what errors in a generator's first frame do to the next ones.
+
+    python -m videoar_jax.evaluate continuation --checkpoint=PATH \\
+      --out=result.json [--given_frames=1,5] [--data=SOURCE] [--nofvd] \\
+      [--save=DIR]
+
+measures how a generator goes on from the first frames of held-out real clips.
 
     python -m videoar_jax.evaluate features --checkpoint=PATH \\
       --out=real.npz [--protocol=NAME] [--data=SOURCE] [--num_videos=N]
@@ -36,8 +42,10 @@ from videoar_jax.core import cache, command, files, mesh
 from videoar_jax.evaluate import (
   checkpoint,
   compare,
+  continuation,
   exposure,
   i3d,
+  memorisation,
   protocols,
   real_features,
   request,
@@ -110,12 +118,32 @@ _BASELINES = FLAGS.switch(
 _H264 = FLAGS.switch(
   'h264', False, 'Adds the clips as H.264 at the bits of the tokenizer.'
 )
+_PROBE = FLAGS.switch(
+  'probe', False, "Adds a linear probe's accuracy of the class, on any data."
+)
+_MEMORISATION = FLAGS.switch(
+  'memorisation', False, 'Adds how near samples come to training clips.'
+)
+_INTERVALS = FLAGS.switch(
+  'intervals',
+  False,
+  'Adds 95% intervals over clips; real against real by group.',
+)
+_TRAIN_WINDOWS = FLAGS.count(
+  'train_windows',
+  request.TRAIN_WINDOWS,
+  'Training windows that the last three take, in all.',
+  least=8,
+)
 _SHARE = FLAGS.number(
   'share',
   0.1,
   "exposure: of the first frame's bits that are flipped.",
   above=0,
   most=0.5,
+)
+_GIVEN_FRAMES = FLAGS.counts(
+  'given_frames', '1,5', 'continuation: real frames to go on from.', least=1
 )
 _SAVE = FLAGS.text('save', None, 'Folder for videos and a picture.')
 
@@ -134,9 +162,14 @@ _SAMPLES = (_CHECKPOINT, _OUT, _FEATURES, _SEED, _GUIDANCE, _TEMPERATURE)
 _SAMPLES += (_TOP_P, _BATCH_SIZE, _WEIGHTS)
 _MEASURE = (*_REAL_CLIPS, _GUIDANCE, _TEMPERATURE, _TOP_P)
 _MEASURE += (_FVD, _BASELINES, _H264, _SAVE)
+_MEASURE += (_PROBE, _MEMORISATION, _INTERVALS, _TRAIN_WINDOWS)
+_CONTINUATION = (_CHECKPOINT, _OUT, _GIVEN_FRAMES, _DATA, _SPLIT_FILE)
+_CONTINUATION += (_NUM_FRAMES, _GUIDANCE, _TEMPERATURE, _TOP_P, _BATCH_SIZE)
+_CONTINUATION += (_SEED, _FVD, _TRAIN_WINDOWS, _WEIGHTS, _SAVE)
 _SETS_OF, _CHECKPOINT_OF = '--real and --generated', '--checkpoint'
-_ACTIONS = _EXPOSURE_OF, _FEATURES_OF, _SAMPLES_OF = (
+_ACTIONS = _EXPOSURE_OF, _CONTINUATION_OF, _FEATURES_OF, _SAMPLES_OF = (
   'exposure',
+  'continuation',
   'features',
   'samples',
 )
@@ -144,6 +177,7 @@ _USES = {
   _SETS_OF: (3, _SETS),
   _CHECKPOINT_OF: (2, _MEASURE),
   _EXPOSURE_OF: (2, _EXPOSURE),
+  _CONTINUATION_OF: (2, _CONTINUATION),
   _FEATURES_OF: (2, _REAL_CLIPS),
   _SAMPLES_OF: (3, _SAMPLES),
 }
@@ -174,6 +208,7 @@ def main(words: list[str]) -> None:
       _SETS_OF: evaluate_sets,
       _CHECKPOINT_OF: evaluate_checkpoint,
       _EXPOSURE_OF: evaluate_exposure,
+      _CONTINUATION_OF: evaluate_continuation,
       _SAMPLES_OF: evaluate_samples,
     }[name]()
     compare.write_json(out, result)
@@ -215,6 +250,14 @@ def evaluate_exposure() -> dict:
   return exposure.measure_checkpoint(chosen, share=_SHARE.value)
 
 
+def evaluate_continuation() -> dict:
+  """Measures how --checkpoint goes on from real frames."""
+  chosen = _request(num_videos=2, split='validation')
+  return continuation.measure_checkpoint(
+    chosen, given_frames=_GIVEN_FRAMES.value
+  )
+
+
 def keep_features(out: pathlib.Path) -> None:
   """Writes I3D's features of the real clips for --checkpoint."""
   if out.suffix != '.npz':
@@ -230,12 +273,16 @@ def evaluate_samples() -> dict:
 
 def evaluate_checkpoint() -> dict:
   """Measures --checkpoint."""
-  return checkpoint.evaluate_checkpoint(_request())
+  pictures = pathlib.Path(_OUT.value).parent
+  return checkpoint.evaluate_checkpoint(_request(pictures=pictures))
 
 
-def _request() -> request.Request:
+def _request(**others) -> request.Request:
+  """What the flags ask for, and what they do not say."""
+  others.setdefault('pictures', None)
   names = {field.name for field in dataclasses.fields(request.Request)}
-  return request.Request(**{name: FLAGS[name] for name in names})
+  names -= set(others)
+  return request.Request(**{name: FLAGS[name] for name in names}, **others)
 
 
 def evaluate_sets() -> dict:
@@ -294,3 +341,46 @@ def print_summary(result: dict) -> None:
     if gap := figures.get('farther'):
       shown.append(f'farther {gap["kvd"]:.2f} ± {gap["kvd_stderr"]:.2f} in kvd')
     print(f'{name}: {", ".join(shown)}')
+  print_further(result)
+
+
+def print_further(result: dict) -> None:
+  """Prints probe, memorisation, intervals and continuation."""
+  found = result.get('probe', result)
+  if 'ridge' in found:
+    print(
+      f'probe of {found["train_windows"]} windows of {found["train_clips"]} '
+      f'clips, ridge {found["ridge"]}, chance {found["chance"]:.3f}:'
+    )
+  for name, figures in found.items():
+    if isinstance(figures, dict) and 'accuracy' in figures:
+      print(f'  {name} {_accuracy(figures)}')
+  if found := result.get('memorisation'):
+    for name in memorisation.SETS:
+      print(f'nearest training window, {name}: {found[name]["median"]:.2f}')
+    for name, share in found['nearer'].items():
+      print(f'  samples nearer than {name}: {_share(share, "share")}')
+  for name, figures in result.get('intervals', {}).items():
+    if isinstance(figures, dict):
+      print(f'{name} by units of clips {_share(figures, "value")}')
+  if found := result.get('between_groups'):
+    kvd = found['kvd']
+    print(
+      f'real against real of other groups: kvd {kvd["median"]:.2f} '
+      f'({kvd["least"]:.2f} to {kvd["most"]:.2f})'
+    )
+  for given, figures in result.get('given', {}).items():
+    for name in ('psnr', 'psnr_repeated', 'psnr_coded'):
+      shown = ' '.join(f'{value:.1f}' for value in figures[name])
+      print(f'{given} given, {name} by frame: {shown}')
+    for name, accuracy in figures.get('probe', {}).items():
+      print(f'  {name} {_accuracy(accuracy)}')
+
+
+def _accuracy(figures: dict) -> str:
+  return f'{_share(figures, "accuracy")} of {figures["windows"]}'
+
+
+def _share(figures: dict, name: str) -> str:
+  ends = f'{figures["low"]:.3f} to {figures["high"]:.3f}'
+  return f'{figures[name]:.3f} ({ends})'

@@ -125,13 +125,7 @@ def make_batches(
   if start_step < 0:
     raise ValueError(f'start_step={start_step}: must be 0 or more')
   load = _LoadClip(source, flip=config.flip and train)
-  clips = (
-    grain.MapDataset.range(len(source))
-    .seed(seed)
-    .shuffle()
-    .repeat(None)
-    .random_map(load)
-  )
+  clips = clip_order(len(source), seed=seed).random_map(load)
   steps = _ENDLESS
   if not train:
     steps = -(-len(source) // config.batch_size)
@@ -145,6 +139,11 @@ def make_batches(
   return iter(
     batches.to_iter_dataset(grain.ReadOptions(1, 2)).mp_prefetch(workers)
   )
+
+
+def clip_order(length: int, *, seed: int) -> grain.MapDataset:
+  """Index of the video that each clip of the endless stream is of."""
+  return grain.MapDataset.range(length).seed(seed).shuffle().repeat(None)
 
 
 def _rows_per_process(

@@ -11,6 +11,14 @@ checkpoint      a trained tokenizer or generator to one dictionary of metrics
 request         what of a checkpoint is measured, resolved and checked
 real_features   I3D's features of real clips in a file, and gFVD by them
 windows         the real clips of a data source
+clips           all disjoint windows of a split; which clips belong together
+splits          those of both splits, and I3D's features of them
+measure         real clips, what is held against them, distances between
+intervals       95% intervals of shares and distances, over units of clips
+probe           the class of a video, by a linear probe on I3D's features
+memorisation    how near samples come to training clips
+further         probe and memorisation of a checkpoint
+continuation    how a generator goes on from the first frames of real clips
 baselines       what a figure is held against, at the same number of videos
 h264            clips as H.264 at a tokenizer's number of bits
 stages          seconds and progress of the parts of an evaluation

@@ -14,6 +14,8 @@ carries how much farther than the checkpoint's own videos it lies.
 """
 
 import functools
+import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -21,12 +23,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from videoar_jax.evaluate import compare, frechet
+from videoar_jax.evaluate import compare, frechet, intervals
 from videoar_jax.sample.bits import sample_keys
 from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_uint8
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.quantizer import Scales, decode_scales
 
+_DIVISIONS = 35  # of groups into halves: all there are of up to seven
 REAL = 'real against real'
 FIRST_FRAME = 'first frame'
 RANDOM_BITS = 'random bits'
@@ -38,6 +41,7 @@ class Features(NamedTuple):
 
   rows_nd: np.ndarray
   paired: bool  # row i belongs to real row i
+  units: Sequence[str] | None = None  # of clips, where each is not its own
 
 
 def distances(
@@ -84,6 +88,72 @@ def farther(real_nd: np.ndarray, near: Features, far: Features) -> dict:
       far_paired=far.paired,
     )
   )
+
+
+def between_groups(
+  rows_nd: np.ndarray,
+  *,
+  units_n: np.ndarray,
+  groups_n: np.ndarray,
+  covariance: frechet.Covariance,
+  seed: int,
+) -> dict:
+  """Real against real where both sets are of other groups (see `clips`).
+
+  Groups are divided into halves in every way there is, or in 35 drawn ones.
+
+  Args:
+    rows_nd: features of real clips.
+    units_n: unit of each.
+    groups_n: group of each, at least two.
+    covariance: divide by N - 1 or by N.
+    seed: of the ways.
+  Returns:
+    Of `fvd` and `kvd` (that of `intervals.distances`) the `median`, `least`
+    and `most`; `groups`, `divisions`, `windows`, and `windows_least` of a half:
+    FVD is to be compared at its size alone.
+  Raises:
+    ValueError: fewer than two groups, or units.
+  """
+  names = np.unique(groups_n)
+  if len(names) < 2:
+    raise ValueError(
+      'real clips of one group: nothing to hold against each other; leave '
+      'intervals out, or add videos'
+    )
+  found, sizes = [], []
+  for chosen in _halves(names, np.random.default_rng(seed)):
+    first_n = np.isin(groups_n, chosen)
+    near, far = rows_nd[first_n], rows_nd[~first_n]
+    kvd = intervals.kvd(
+      near, far, units_n=units_n[first_n], other_units_m=units_n[~first_n]
+    )
+    found.append((frechet.fvd(near, far, covariance=covariance), kvd))
+    sizes.append(min(len(near), len(far)))
+  return {
+    **{
+      name: {
+        'median': float(np.median(values)),
+        'least': float(np.min(values)),
+        'most': float(np.max(values)),
+      }
+      for name, values in zip(('fvd', 'kvd'), np.transpose(found))
+    },
+    'groups': len(names),
+    'divisions': len(found),
+    'windows': len(rows_nd),
+    'windows_least': min(sizes),
+  }
+
+
+def _halves(names: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+  """Halves of groups, each way of dividing them once."""
+  size = len(names) // 2
+  if math.comb(len(names), size) <= _DIVISIONS:
+    ways = [np.array(way) for way in itertools.combinations(names, size)]
+    # Of an even number, a half and the rest are one way.
+    return ways[: len(ways) // 2] if len(names) % 2 == 0 else ways
+  return [rng.choice(names, size, replace=False) for _ in range(_DIVISIONS)]
 
 
 def _named(kernel: frechet.KernelDistance) -> dict:

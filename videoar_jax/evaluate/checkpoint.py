@@ -7,21 +7,26 @@ also by the motion that the videos show. Averaged weights are measured.
 
 import pathlib
 
-import jax
 import numpy as np
 
 from videoar_jax import media
 from videoar_jax.core import files
-from videoar_jax.core.pretrained import MissingWeightsError
 from videoar_jax.evaluate import (
   baselines,
   compare,
   facts,
+  further,
   h264,
-  i3d,
-  kinetics,
   motion,
   protocols,
+)
+from videoar_jax.evaluate.measure import (
+  Measure,
+  draw,
+  empty_videos,
+  find_baselines,
+  load_i3d,
+  reconstruct,
 )
 from videoar_jax.evaluate.request import (
   Request,
@@ -30,9 +35,8 @@ from videoar_jax.evaluate.request import (
   resolve,
 )
 from videoar_jax.evaluate.stages import Stages
-from videoar_jax.evaluate.windows import Windows, draw_windows
+from videoar_jax.evaluate.windows import Windows
 from videoar_jax.sample import sampler as sampler_lib
-from videoar_jax.tokenizer.features import make_reconstructor
 
 _DISTANCES = ('fvd', 'fvd_inf', 'kvd', 'kvd_stderr', 'paired', 'halves')
 _SHEET_VIDEOS = 16  # more rows do not fit a picture
@@ -58,11 +62,11 @@ def evaluate_checkpoint(request: Request) -> dict:
     save = request.save and files.output_folder(request.save)
     task = resolve(request)
     check_measurable(request, task)
-    model = _load_i3d(request, task)
-  real = _draw(task, stages, seed=request.seed, name='real clips')
+    model = load_i3d(request, task)
+  real = draw(task, stages, seed=request.seed, name='real clips')
   labels_n, counts = real.labels_n, None
   if task.paired:
-    videos, counts = _reconstruct(task, real, stages)
+    videos, counts = reconstruct(task, real.videos_nTHWc, stages)
   else:
     labels_n, conditions_nx = _wanted(task, real)
     videos = _sample(task, conditions_nx, stages)
@@ -74,22 +78,10 @@ def evaluate_checkpoint(request: Request) -> dict:
       _save(pathlib.Path(save), real, shown, labels_n)
   result = _named(task, dict.fromkeys(_DISTANCES))
   if model is not None:
-    measure = _Measure(request, task, model, real, stages)
-    own = measure.features('generated', videos, paired=task.paired)
-    result = _named(task, measure.distances(own))
-    result['i3d_classes'] = measure.classes_named(own.rows_nd, labels_n)
-    result['i3d_classes_real'] = measure.classes_named(measure.real_nd)
-    if request.baselines:
-      result['baselines'] = {
-        name: measure.beside(own, other)
-        for name, other in _baselines(
-          request, task, real, counts, measure, stages
-        ).items()
-      }
-    if request.h264:
-      result['h264'] = measure.beside(
-        own, measure.features('H.264', shown['h264'], paired=True)
-      )
+    measure = Measure(request, task, model, real, stages)
+    result = _by_features(
+      request, task, measure, real, shown, labels_n, counts, stages
+    )
   if task.paired:
     with stages.timed('pairs'):
       result |= compare.compare_pairs(real.videos_nTHWc, videos)
@@ -109,25 +101,46 @@ def evaluate_checkpoint(request: Request) -> dict:
   return {**result, 'seconds': stages.seconds}
 
 
-def _load_i3d(request: Request, task: Task) -> i3d.I3D | None:
-  if not request.fvd:
-    return None
-  try:
-    return i3d.load_i3d(task.rules.i3d, path=request.i3d_weights)
-  except MissingWeightsError as error:
-    raise ValueError(f'{error}; or pass --nofvd') from error
-
-
-def _draw(task: Task, stages: Stages, *, seed: int, name: str) -> Windows:
-  with stages.counted(name, task.num_videos) as progress:
-    return draw_windows(
-      task.data,
-      num_videos=task.num_videos,
-      train=task.train,
-      seed=seed,
-      progress=progress,
-      prompts=task.generator and task.generator.prompts,
+def _by_features(
+  request: Request,
+  task: Task,
+  measure: Measure,
+  real: Windows,
+  shown: dict[str, np.ndarray],
+  labels_n: np.ndarray,
+  counts: baselines.BitCounts | None,
+  stages: Stages,
+) -> dict:
+  """The figures that I3D's features give."""
+  videos, *_ = shown.values()
+  own = measure.features('generated', videos, paired=task.paired)
+  result = _named(task, measure.distances(own))
+  result['i3d_classes'] = measure.classes_named(own.rows_nd, labels_n)
+  result['i3d_classes_real'] = measure.classes_named(measure.real_nd)
+  if request.baselines:
+    others = find_baselines(request, task, real, counts, measure, stages)
+    result['baselines'] = {
+      name: measure.beside(own, other) for name, other in others.items()
+    }
+  if request.h264:
+    coded = measure.features('H.264', shown['h264'], paired=True)
+    result['h264'] = measure.beside(own, coded)
+  if request.probe:
+    result['probe'] = further.probe_figures(
+      task, measure, stages, rows_nd=own.rows_nd, labels_n=labels_n
     )
+  if request.memorisation:
+    result['memorisation'] = further.memorisation_figures(
+      request,
+      task,
+      measure,
+      stages,
+      rows_nd=own.rows_nd,
+      videos_nTHWc=videos,
+    )
+  if request.intervals:
+    result['between_groups'] = measure.between_groups()
+  return result
 
 
 def _wanted(task: Task, real: Windows) -> tuple[np.ndarray, np.ndarray]:
@@ -146,7 +159,7 @@ def _sample(
 ) -> np.ndarray:
   """One sample for each condition, uint8 nTHWc."""
   program = task.generator.program(task.sampling)
-  videos_nTHWc = _empty(task)
+  videos_nTHWc = empty_videos(task)
   with stages.counted('sampling', len(conditions_nx)) as progress:
     stream = sampler_lib.sample_videos(
       program, task.generator.nets, conditions_nx, sampling=task.sampling
@@ -157,33 +170,12 @@ def _sample(
   return videos_nTHWc
 
 
-def _reconstruct(
-  task: Task, real: Windows, stages: Stages
-) -> tuple[np.ndarray, baselines.BitCounts]:
-  """Real clips through the tokenizer, uint8 nTHWc, and their bits counted."""
-  reconstruct = make_reconstructor(task.tokenizer)
-  params = jax.device_put(task.autoencoder)
-  size = min(task.data.batch_size, task.num_videos)
-  videos_nTHWc, counts = _empty(task), baselines.BitCounts()
-  with stages.counted('reconstruction', task.num_videos) as progress:
-    for start in range(0, task.num_videos, size):
-      batch = real.videos_nTHWc[start : start + size]
-      count = len(batch)
-      # The last batch is filled up, so that one program serves all.
-      batch = np.concatenate([batch, np.repeat(batch[-1:], size - count, 0)])
-      video, bits = jax.device_get(reconstruct(params, batch))
-      videos_nTHWc[start : start + count] = video[:count]
-      counts.add([scale[:count] for scale in bits])
-      progress.add(count)
-  return videos_nTHWc, counts
-
-
 def _code_h264(
   task: Task, real: Windows, stages: Stages
 ) -> tuple[np.ndarray, float]:
   """Real clips through H.264 at the tokenizer's bits; the mean it took."""
   wanted, bits = facts.bits_per_clip(task), 0
-  videos_nTHWc = _empty(task)
+  videos_nTHWc = empty_videos(task)
   with stages.counted('H.264', task.num_videos) as progress:
     for i, clip_THWc in enumerate(real.videos_nTHWc):
       videos_nTHWc[i], count = h264.code_at(clip_THWc, wanted)
@@ -192,117 +184,10 @@ def _code_h264(
   return videos_nTHWc, bits / task.num_videos
 
 
-def _empty(task: Task) -> np.ndarray:
-  data = task.data
-  shape = (task.num_videos, data.num_frames, data.height, data.width, 3)
-  return np.empty(shape, np.uint8)
-
-
 def _named(task: Task, distances: dict) -> dict:
   """The main figures, FVD under its own name as well."""
   name = 'rfvd' if task.paired else 'gfvd'
   return {**distances, 'paired': task.paired, name: distances['fvd']}
-
-
-class _Measure:
-  """Distances from the real clips, which I3D sees once.
-
-  Attributes:
-    real_nd: features of the real clips.
-  """
-
-  def __init__(
-    self, request: Request, task: Task, model, real: Windows, stages: Stages
-  ):
-    self._request, self._task, self._stages = request, task, stages
-    self._model, self._real = model, real
-    self.real_nd = self._logits('real clips', real.videos_nTHWc)
-
-  def features(
-    self, name: str, videos_nTHWc: np.ndarray, *, paired: bool
-  ) -> baselines.Features:
-    """I3D's features of another set, once it is known to fit."""
-    compare.check_sets(
-      self._real.videos_nTHWc,
-      videos_nTHWc,
-      protocol=self._task.protocol,
-      paired=paired,
-    )
-    return baselines.Features(self._logits(name, videos_nTHWc), paired)
-
-  def distances(self, other: baselines.Features) -> dict:
-    return baselines.distances(
-      self.real_nd,
-      other,
-      covariance=self._task.rules.covariance,
-      seed=self._request.seed,
-    )
-
-  def beside(self, own: baselines.Features, other: baselines.Features) -> dict:
-    """Distances of another set, and how much farther than one's own it lies."""
-    gap = baselines.farther(self.real_nd, own, other)
-    figures = {**self.distances(other), 'farther': gap}
-    if other.paired:
-      figures['i3d_classes'] = self.classes_named(other.rows_nd)
-    return figures
-
-  def classes_named(self, rows_nd, labels_n=None) -> dict | None:
-    """See `kinetics`; of the real clips' labels if none are given."""
-    labels_n = self._real.labels_n if labels_n is None else labels_n
-    return kinetics.class_accuracy(rows_nd, labels_n, self._real.classes)
-
-  def _logits(self, name: str, videos_nTHWc: np.ndarray) -> np.ndarray:
-    with self._stages.timed(f'I3D: {name}'):
-      return i3d.logits(self._model, videos_nTHWc)
-
-
-def _baselines(
-  request: Request, task: Task, real: Windows, counts, measure, stages: Stages
-) -> dict[str, baselines.Features]:
-  """Features of each baseline, by its name."""
-  names = baselines
-  second = _draw(
-    task, stages, seed=request.seed + 1, name='second draw of real clips'
-  )
-  still = baselines.repeat_first_frame(real.videos_nTHWc)
-  found = {
-    names.REAL: measure.features(names.REAL, second.videos_nTHWc, paired=False),
-    names.FIRST_FRAME: measure.features(names.FIRST_FRAME, still, paired=True),
-  }
-  if counts is None:
-    videos, counts = _reconstruct(task, real, stages)
-    found[names.RECONSTRUCTIONS] = measure.features(
-      names.RECONSTRUCTIONS, videos, paired=True
-    )
-  videos = _random_bits(request, task, counts, stages)
-  found[names.RANDOM_BITS] = measure.features(
-    names.RANDOM_BITS, videos, paired=False
-  )
-  return found
-
-
-def _random_bits(
-  request: Request, task: Task, counts: baselines.BitCounts, stages: Stages
-) -> np.ndarray:
-  """Decoded random bits with the frequencies of the real clips' bits."""
-  latent_frames = task.tokenizer.latent_frames(task.data.num_frames)
-  decode = baselines.make_random_decoder(
-    task.tokenizer, latent_frames=latent_frames, scales=task.scales
-  )
-  videos_nTHWc, done = _empty(task), 0
-  with stages.counted('decoding random bits', task.num_videos) as progress:
-    for batch in baselines.random_bits(
-      decode,
-      jax.device_put(task.autoencoder),
-      counts.marginals(),
-      num_videos=task.num_videos,
-      batch_size=min(task.data.batch_size, task.num_videos),
-      seed=request.seed,
-    ):
-      videos_nTHWc[done : done + len(batch)] = batch
-      done += len(batch)
-      progress.add(len(batch))
-  return videos_nTHWc
 
 
 def _save(

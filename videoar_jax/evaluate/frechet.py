@@ -237,23 +237,24 @@ def _variance(left_out: np.ndarray) -> float:
   return (n - 1) / n * np.square(left_out - left_out.mean()).sum()
 
 
-def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+  """k(x_i, y_j) of `kvd` for all rows of two sets of features."""
   return (x @ y.T / x.shape[1] + 1) ** 3
 
 
 def _row_sums(x: np.ndarray) -> np.ndarray:
   """Sum of k(x_i, x_j) over j other than i."""
   own = (np.square(x).sum(axis=1) / x.shape[1] + 1) ** 3
-  return np.concatenate([_kernel(r, x).sum(axis=1) for r in _blocks(x)]) - own
+  return np.concatenate([kernel(r, x).sum(axis=1) for r in _blocks(x)]) - own
 
 
 def _cross_sums(x: np.ndarray, y: np.ndarray):
   """Sums of k(x_i, y_j) over j and over i, and k(x_i, y_i) where both are."""
   over_j, over_i = [], np.zeros(len(y))
   for rows in _blocks(x):
-    kernel = _kernel(rows, y)
-    over_j.append(kernel.sum(axis=1))
-    over_i += kernel.sum(axis=0)
+    block = kernel(rows, y)
+    over_j.append(block.sum(axis=1))
+    over_i += block.sum(axis=0)
   shared = min(len(x), len(y))
   dots = (x[:shared] * y[:shared]).sum(axis=1)
   return np.concatenate(over_j), over_i, (dots / x.shape[1] + 1) ** 3

@@ -45,6 +45,7 @@ class Protocol:
     num_videos: N, of each set.
     num_frames: of each video.
     resolution: height and width of the videos, pixels.
+    data_set: what the real videos are of; nothing checks it.
     frame_stride: distance of neighbouring frames in the real video.
     split: which real videos are drawn.
     window: which frames of a real video are taken.
@@ -59,6 +60,7 @@ class Protocol:
   num_videos: int
   num_frames: int
   resolution: int
+  data_set: str = 'UCF-101'
   frame_stride: int = 1
   split: Split = Split.TRAIN
   window: Window = Window.RANDOM
@@ -133,6 +135,7 @@ _ALL = (
     num_videos=256,
     num_frames=17,
     resolution=128,
+    data_set='nine classes of UCF-101',
     source="the default's rules on nine classes of UCF-101",
   ),
   Protocol(
@@ -140,6 +143,7 @@ _ALL = (
     num_videos=256,
     num_frames=17,
     resolution=64,
+    data_set='nine classes of UCF-101',
     source="the default's rules on nine classes of UCF-101, at 64x64",
   ),
   Protocol(
@@ -147,6 +151,7 @@ _ALL = (
     num_videos=192,
     num_frames=17,
     resolution=128,
+    data_set='nine classes of UCF-101',
     split=Split.VALIDATION,
     source="the default's rules on held-out clips of nine classes of UCF-101",
   ),
@@ -155,15 +160,36 @@ _ALL = (
     num_videos=192,
     num_frames=17,
     resolution=64,
+    data_set='nine classes of UCF-101',
     split=Split.VALIDATION,
     source="the default's rules on held-out clips of nine classes of UCF-101, "
     'at 64x64',
+  ),
+  Protocol(
+    name='weizmann4_train256_17f_64',
+    num_videos=256,
+    num_frames=17,
+    resolution=64,
+    data_set="four of Weizmann's actions",
+    source="the default's rules on four of Weizmann's actions by seven actors: "
+    'windows of 56 clips',
+  ),
+  Protocol(
+    name='weizmann4_validation64_17f_64',
+    num_videos=64,
+    num_frames=17,
+    resolution=64,
+    data_set="four of Weizmann's actions",
+    split=Split.VALIDATION,
+    source="the default's rules on four of Weizmann's actions by the two "
+    'actors held out: windows of 16 clips',
   ),
   Protocol(
     name='synthetic_256_17f_64',
     num_videos=256,
     num_frames=17,
     resolution=64,
+    data_set='moving shapes',
     labels=Labels.UNIFORM,
     source="the default's rules on the built-in moving shapes",
   ),
@@ -172,6 +198,7 @@ _ALL = (
     num_videos=256,
     num_frames=17,
     resolution=32,
+    data_set='moving shapes',
     labels=Labels.UNIFORM,
     source="the default's rules on the built-in moving shapes, at 32x32",
   ),

@@ -6,14 +6,16 @@ are drawn there, their files.
 """
 
 import dataclasses
+import hashlib
 import io
 import json
 from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 
-from videoar_jax.core import files, structure
+from videoar_jax.core import cache, files, structure
 from videoar_jax.core.archive import Archive
 from videoar_jax.core.export import load_weights
 from videoar_jax.evaluate import baselines, i3d, protocols, provenance
@@ -22,6 +24,7 @@ from videoar_jax.evaluate.stages import Stages
 from videoar_jax.evaluate.windows import draw_windows
 from videoar_jax.sample import sampler as sampler_lib
 
+_BLOCK = 32  # clips in a file of the cache
 _FIX = 'make it again with `python -m videoar_jax.evaluate features`'
 _ABOUT = {
   'classes': [str],
@@ -93,6 +96,43 @@ def write(path: Any, real: RealFeatures) -> None:
   np.savez(data, rows=real.rows_nd, labels=real.labels_n, about=about)
   with files.replacing(path) as partial:
     partial.write_bytes(data.getvalue())
+
+
+def kept_logits(model: i3d.I3D, videos_nTHWc: np.ndarray) -> np.ndarray:
+  """`i3d.logits` of clips that are asked for again and again.
+
+  Found by what is in the clips, in the user's cache, a few at a time: work cut
+  short is gone on with.
+  """
+  return np.concatenate(
+    [
+      _kept_block(model, videos_nTHWc[start : start + _BLOCK])
+      for start in range(0, len(videos_nTHWc), _BLOCK)
+    ]
+  )
+
+
+def _kept_block(model: i3d.I3D, videos_nTHWc: np.ndarray) -> np.ndarray:
+  rules = model.sha256, model.config, jax.default_backend()
+  digest = hashlib.sha256(repr((rules, videos_nTHWc.shape)).encode())
+  digest.update(np.ascontiguousarray(videos_nTHWc).tobytes())
+  path = cache.cache_dir() / 'i3d' / f'{digest.hexdigest()}.npz'
+  if path.exists():
+    try:
+      with Archive(path, fix='it is made again') as archive:
+        rows_nd = archive.read_array('rows')
+      if rows_nd.shape == (len(videos_nTHWc), i3d.NUM_CLASSES):
+        return rows_nd
+    except ValueError as error:
+      logging.warning('%s', error)
+  rows_nd = i3d.logits(model, videos_nTHWc)
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as partial:
+      np.savez(partial, rows=rows_nd)
+  except OSError as error:
+    logging.warning('%s: cannot keep features: %s', path, error)
+  return rows_nd
 
 
 def read(path: Any) -> RealFeatures:

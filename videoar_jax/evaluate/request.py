@@ -9,7 +9,7 @@ from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import Loaded, load_weights
 from videoar_jax.data.config import DataConfig, parse_source
 from videoar_jax.evaluate import i3d, motion, protocols
-from videoar_jax.evaluate.windows import open_split
+from videoar_jax.evaluate.windows import check_splits, open_split
 from videoar_jax.sample import sampler as sampler_lib
 from videoar_jax.sample.bits import Temperature, TopP
 from videoar_jax.sample.program import SamplingConfig, make_rules
@@ -18,6 +18,7 @@ from videoar_jax.tokenizer.features import tokenizer_config
 
 SPLITS = ('train', 'validation')
 NUM_VIDEOS = 256
+TRAIN_WINDOWS = 512
 _LAST_SEED = 2**32 - 2  # the second draw of real clips takes the next
 
 
@@ -47,8 +48,17 @@ class Request:
     baselines: adds the distances of `baselines`.
     h264: of a tokenizer; adds the same clips as H.264 at the same number of
       bits (see `h264`).
+    probe: adds how often a linear probe on I3D's features names the class (see
+      `probe`).
+    memorisation: of a generator; adds how near its samples come to training
+      clips (see `memorisation`).
+    intervals: adds 95% intervals by a bootstrap over clips, and real against
+      real where both are of other groups of clips.
+    train_windows: disjoint windows of training clips that the last three take,
+      in all.
     i3d_weights: an I3D weight file instead of the package's.
     save: folder for the videos and a contact sheet of them; None saves none.
+    pictures: folder for the picture of `memorisation` where `save` is None.
   """
 
   checkpoint: str
@@ -67,8 +77,13 @@ class Request:
   fvd: bool = True
   baselines: bool = False
   h264: bool = False
+  probe: bool = False
+  memorisation: bool = False
+  intervals: bool = False
+  train_windows: Annotated[int, fields.Range(least=8)] = TRAIN_WINDOWS
   i3d_weights: str | None = None
   save: str | os.PathLike | None = None
+  pictures: str | os.PathLike | None = None
 
   def __post_init__(self):
     fields.check(self)
@@ -77,11 +92,12 @@ class Request:
         f'num_videos={self.num_videos} with protocol={self.protocol}: figures '
         'of different N do not compare, so the protocol decides; leave out one'
       )
-    if self.baselines and not self.fvd:
-      raise ValueError(
-        'baselines=True with fvd=False: baselines are distances between I3D '
-        'features; leave out one'
-      )
+    for name in ('baselines', 'probe', 'memorisation', 'intervals'):
+      if getattr(self, name) and not self.fvd:
+        raise ValueError(
+          f'{name}=True with fvd=False: {name} takes features of I3D; leave '
+          'out one'
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +212,13 @@ def check_measurable(request: Request, task: Task) -> None:
       f'i3d_weights={request.i3d_weights} with fvd=False: nothing reads them; '
       'leave out one'
     )
+  if request.memorisation and task.paired:
+    raise ValueError(
+      f'memorisation=True: {request.checkpoint} is a tokenizer, which samples '
+      'nothing; leave memorisation out, or give a generator'
+    )
+  if request.probe or request.memorisation:
+    check_splits(task.data, several_classes=request.probe)
   if request.fvd or task.paired:
     return
   if not task.synthetic:

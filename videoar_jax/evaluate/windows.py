@@ -1,14 +1,21 @@
 """The real clips that an evaluation compares with."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
 from videoar_jax.data.config import DataConfig, parse_source
 from videoar_jax.data.failures import FailureLog
-from videoar_jax.data.pipeline import Source, make_batches, make_source
+from videoar_jax.data.pipeline import (
+  Source,
+  clip_order,
+  make_batches,
+  make_source,
+)
 from videoar_jax.data.prompts import PromptEncoder
 from videoar_jax.data.work import Progress
+from videoar_jax.evaluate.clips import unit_of
 
 _NEXT_PASS = 7919  # between the seeds of passes over a held-out split
 
@@ -24,6 +31,9 @@ class Windows:
     videos_in_split: how many videos the split holds.
     substituted: clips whose video could not be read, so that another one took
       its place.
+    clips_n: which video of the split each clip is of; of a substituted one,
+      the video whose place it took.
+    name_of: the name of a video of the split.
     prompts_nx: tokens of their prompts, if asked for.
   """
 
@@ -32,12 +42,20 @@ class Windows:
   classes: tuple[str, ...]
   videos_in_split: int
   substituted: int
+  clips_n: np.ndarray
+  name_of: Callable[[int], str]
   prompts_nx: np.ndarray | None = None
 
   @property
   def videos_repeated(self) -> int:
     """How many clips are further windows of a video that was drawn before."""
     return max(0, len(self.labels_n) - self.videos_in_split)
+
+  def units(self) -> list[str]:
+    """The unit of each clip (see `clips`); reads names, which may take long."""
+    found, which_n = np.unique(self.clips_n, return_inverse=True)
+    names = [unit_of(self.name_of(int(index))) for index in found]
+    return [names[i] for i in which_n]
 
 
 def open_split(
@@ -77,6 +95,24 @@ def open_split(
   return source
 
 
+def check_splits(config: DataConfig, *, several_classes: bool) -> None:
+  """Raises ValueError where the splits do not serve a probe or a comparison.
+
+  Args:
+    config: the source; its captions are not read.
+    several_classes: there must be more than one.
+  """
+  for train in (True, False):
+    source = open_split(
+      dataclasses.replace(config, captions=''), num_videos=2, train=train
+    )
+  if several_classes and len(source.classes) < 2:
+    raise ValueError(
+      f'{config.source} has one class, {source.classes[0]}: a probe needs at '
+      'least 2; leave it out'
+    )
+
+
 def draw_windows(
   config: DataConfig,
   *,
@@ -110,6 +146,7 @@ def draw_windows(
   size = (config.num_frames, config.height, config.width, 3)
   videos_nTHWc = np.empty((num_videos, *size), np.uint8)
   labels_n = np.empty(num_videos, np.int32)
+  clips_n = np.empty(num_videos, np.int64)
   prompts_nx = None
   if prompts is not None:
     prompts_nx = np.empty((num_videos, prompts.length), np.int32)
@@ -118,12 +155,10 @@ def draw_windows(
     # The held-out split ends after one pass, so further ones are begun anew.
     left = num_videos - done
     end = done + (left if train else min(left, len(source)))
-    batches = make_batches(
-      config,
-      train=train,
-      seed=(seed + passes * _NEXT_PASS) % 2**32,
-      prompts=prompts,
-    )
+    own_seed = (seed + passes * _NEXT_PASS) % 2**32
+    order = clip_order(len(source), seed=own_seed)
+    clips_n[done:end] = [order[i] for i in range(end - done)]
+    batches = make_batches(config, train=train, seed=own_seed, prompts=prompts)
     passes += 1
     for batch in batches:
       count = min(len(batch['label']), end - done)
@@ -144,5 +179,7 @@ def draw_windows(
     tuple(source.classes),
     len(source),
     substituted,
+    clips_n,
+    source.name,
     prompts_nx,
   )

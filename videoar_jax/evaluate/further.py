@@ -1,0 +1,98 @@
+"""What is asked of a checkpoint besides distances: classes and copies."""
+
+import pathlib
+
+import numpy as np
+
+from videoar_jax.evaluate import memorisation, probe
+from videoar_jax.evaluate.measure import Measure, reconstruct
+from videoar_jax.evaluate.request import Request, Task
+from videoar_jax.evaluate.stages import Stages
+from videoar_jax.evaluate.windows import draw_windows
+
+NUM_COPIES = 64  # reconstructions that stand for copies
+
+
+def probe_figures(
+  task: Task,
+  measure: Measure,
+  stages: Stages,
+  *,
+  rows_nd: np.ndarray,
+  labels_n: np.ndarray,
+) -> dict:
+  """The accuracy of a probe (see `probe`) on all kinds of videos.
+
+  Args:
+    task: what is measured.
+    measure: whose features there are.
+    stages: are told what takes how long.
+    rows_nd: logits of the samples; of a tokenizer nothing reads them.
+    labels_n: class that each sample was asked for.
+  Returns:
+    What the probe was fitted to (see `Splits.probe_facts`), and the figures of
+    `probe.accuracy` of the held-out windows as they are (`real_heldout`),
+    through the tokenizer (`reconstructions`) and as their first frames
+    (`first_frame`); of a generator those of its `samples`.
+  """
+  splits = measure.splits
+  windows = splits.heldout
+  videos, _ = reconstruct(task, windows.videos_nTHWc, stages)
+  result = {
+    **splits.probe_facts(),
+    'real_heldout': splits.named(splits.heldout_nd),
+    'reconstructions': splits.named(
+      measure.logits('held-out reconstructions', videos)
+    ),
+    'first_frame': splits.named(splits.still_nd),
+  }
+  if not task.paired:
+    result['samples'] = probe.accuracy(
+      splits.probe, rows_nd, labels_n, windows.classes
+    )
+  return result
+
+
+def memorisation_figures(
+  request: Request,
+  task: Task,
+  measure: Measure,
+  stages: Stages,
+  *,
+  rows_nd: np.ndarray,
+  videos_nTHWc: np.ndarray,
+) -> dict:
+  """Are samples copies? See `memorisation.measure`; writes the nearest pairs.
+
+  Args:
+    request: names the folder of the pictures, if any.
+    task: what is measured, a generator.
+    measure: whose features there are.
+    stages: are told what takes how long.
+    rows_nd: logits of the samples.
+    videos_nTHWc: the samples.
+  """
+  splits = measure.splits
+  with stages.counted('training clips', NUM_COPIES) as progress:
+    again = draw_windows(
+      splits.data,
+      num_videos=min(NUM_COPIES, len(splits.train.labels_n)),
+      train=True,
+      seed=request.seed,
+      progress=progress,
+    )
+  copies, _ = reconstruct(task, again.videos_nTHWc, stages)
+  train = splits.training_set
+  result = memorisation.measure(
+    train,
+    samples_nd=rows_nd,
+    heldout_nd=splits.heldout_nd,
+    reconstructions_nd=measure.logits('training reconstructions', copies),
+  )
+  folder = request.save or request.pictures
+  if folder is not None:
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    memorisation.write_pairs(folder, train, rows_nd, videos_nTHWc)
+    result['picture'] = str(folder / 'nearest.webp')
+  return result
