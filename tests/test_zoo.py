@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import safetensors
+from etils import epath
 from tiny_runs import CLASSES, FRAMES, SIDE, runs  # noqa: F401
 from toy import compile_cache  # noqa: F401
 
@@ -17,21 +18,11 @@ from videoar_jax import media, zoo
 from videoar_jax.commands import train as train_command
 from videoar_jax.core import command, export
 from videoar_jax.core.manifest import CheckpointError
-from videoar_jax.train.initial import with_classes
-
-CONFIG = """
+from videoar_jax.core.mesh import MeshConfig, make_mesh
 from videoar_jax.train import defaults
-
-
-def get_config(variant=''):
-  config = defaults.generator_config()
-  config.data.update(batch_size=8, num_frames=9, height=16, width=16)
-  config.transformer.update(num_layers=2, width=16, num_heads=2)
-  config.transformer.dtype = 'float32'
-  config.optimizer.warmup_steps = 0
-  config.train.update(num_steps=1, log_every=1)
-  return config.lock()
-"""
+from videoar_jax.train.generator_recipe import make_generator_recipe
+from videoar_jax.train.initial import with_classes
+from videoar_jax.train.recipe import run_recipe
 
 
 def export_to(out, source, *words):
@@ -168,26 +159,25 @@ def test_classes_of_the_same_name_keep_their_tokens():
   assert with_classes(text, ('a',), ('b',)) is text
 
 
-def test_a_model_goes_on_with_clips_and_classes_of_ones_own(
-  root, tmp_path, monkeypatch, capsys
-):
+def test_a_model_goes_on_with_clips_and_classes_of_ones_own(tmp_path, capsys):
   rng = np.random.default_rng(0)
   for name in ('left', 'wave'):
     (tmp_path / 'clips' / name).mkdir(parents=True)
     for i in range(4):
       video = rng.integers(0, 256, (FRAMES, SIDE, SIDE, 3), np.uint8)
       media.write_mp4(tmp_path / f'clips/{name}/{i}.mp4', video)
-  (tmp_path / 'config.py').write_text(CONFIG)
-  words = [
-    f'--config={tmp_path}/config.py',
-    '--config.init_from=zoo:tiny',
-    '--config.tokenizer=zoo:tiny',
-    f'--config.data.source=folder:{tmp_path}/clips',
-    '--config.optimizer.learning_rate=0',
-    f'--workdir={tmp_path}/run',
-  ]
-  monkeypatch.setattr('sys.argv', ['train', *words])
-  assert command.run(train_command, ['train', *words]) is None
+  config = defaults.generator_config()
+  config.init_from = config.tokenizer = 'zoo:tiny'
+  config.data.update(source=f'folder:{tmp_path}/clips', batch_size=2)
+  config.data.update(num_frames=FRAMES, height=SIDE, width=SIDE)
+  config.transformer.update(num_layers=2, width=16, num_heads=2)
+  config.transformer.dtype = 'float32'
+  config.optimizer.update(learning_rate=0.0, warmup_steps=0)
+  config.train.num_steps = 1
+  mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+  workdir = epath.Path(tmp_path / 'run')
+  recipe = make_generator_recipe(config.lock(), workdir=workdir, mesh=mesh)
+  run_recipe(recipe, workdir=workdir, mesh=mesh)
   assert 'no class in particular: wave' in capsys.readouterr().err
   before = export.load_weights('zoo:tiny')
   after = export.load_weights(tmp_path / 'run')
