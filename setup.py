@@ -44,6 +44,8 @@ _EXTRAS = {
   'wandb': ['wandb'],
   'dev': [
     'build',
+    'ipykernel',
+    'nbclient',
     'pre-commit',
     'pytest',
     'pytest-xdist',
