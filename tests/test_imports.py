@@ -21,6 +21,7 @@ ROOMS = (
   'train',
   'benchmark',
   'lease',
+  'api',
   'commands',
 )
 # Modules beside the rooms -> the first room that may import them.

@@ -32,7 +32,7 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
@@ -47,6 +47,12 @@ from videoar_jax.sample.given import read_given
 from videoar_jax.sample.guidance import parse_guidance
 from videoar_jax.sample.memory import check_memory
 from videoar_jax.sample.streaming import VideoStream, check_shots
+from videoar_jax.sample.wanted import (
+  MOST_VIDEOS,
+  Wanted,
+  by_class,
+  by_prompt,
+)
 from videoar_jax.tokenizer.stream import Tokenizer
 
 FLAGS = command.Flags()
@@ -66,7 +72,7 @@ _NUM_VIDEOS = FLAGS.number(
   'Videos in all; default: one per class or prompt.',
   int,
   least=1,
-  most=1_000_000,
+  most=MOST_VIDEOS,
 )
 _NUM_FRAMES = FLAGS.count(
   'num_frames', None, "Frames of a video; default: the training clips'."
@@ -187,20 +193,21 @@ def run() -> None:
   check_memory(generator, sampling, count=len(wanted), streamed=streamed)
   check_shots(generator, sampling, _SHOTS.value, _OVERLAP.value)
   out = pathlib.Path(_OUT.value)
-  check_names(out, wanted, () if streamed else _SET)
+  output = Output(out, wanted)
+  check_names(output, () if streamed else _SET)
   if streamed:
     program, write = VideoStream(generator, sampling), write_streams
   else:
     program, write = generator.program(sampling), write_videos
   given = given_bits(generator, sampling)
-  with lock.hold(out, what='sample'), playable(wanted):
-    write(out, program, generator, sampling, wanted, given)
+  with lock.hold(out, what='sample'), playable(output):
+    write(output, program, generator, sampling, given)
   print(f'{len(wanted)} videos written to {out}')
 
 
-def check_names(out: pathlib.Path, wanted: 'Wanted', others) -> None:
+def check_names(output: 'Output', others: Sequence[str]) -> None:
   """Refuses to write over what is read, and tells what stays in the folder."""
-  names = {*wanted.files, *others}
+  out, names = output.folder, {*output.names, *others}
   for name in sorted(names):
     files.check_replaceable(out / name, inputs=_given_files())
   old = sorted(
@@ -218,12 +225,13 @@ def check_names(out: pathlib.Path, wanted: 'Wanted', others) -> None:
 
 
 @contextlib.contextmanager
-def playable(wanted: 'Wanted') -> Iterator[None]:
+def playable(output: 'Output') -> Iterator[None]:
   """Tells, when it is left by an error or Ctrl-C, what there is by then."""
   try:
     yield
   except BaseException:
-    command.note(f'{len(wanted.written)} of {len(wanted)} videos can be played')
+    written, wanted = len(output.written), len(output.wanted)
+    command.note(f'{written} of {wanted} videos can be played')
     raise
 
 
@@ -232,28 +240,23 @@ def _given_files() -> list[str]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
-  """The videos that are asked for.
+class Output:
+  """What is written.
 
   Attributes:
-    names: class or prompt of each.
-    conditions_nx: the same as the transformer reads it.
-    facts: arrays for samples.npz.
+    folder: to write to.
+    wanted: the videos.
     written: files of those that can be played by now.
   """
 
-  names: list[str]
-  conditions_nx: np.ndarray
-  facts: dict[str, np.ndarray]
+  folder: pathlib.Path
+  wanted: Wanted
   written: list[str] = dataclasses.field(default_factory=list)
 
   @property
-  def files(self) -> list[str]:
+  def names(self) -> list[str]:
     """Names of the videos' files."""
-    return [_file_name(i, name) for i, name in enumerate(self.names)]
-
-  def __len__(self) -> int:
-    return len(self.names)
+    return [_file_name(i, name) for i, name in enumerate(self.wanted.names)]
 
 
 def given_bits(generator, sampling):
@@ -273,11 +276,9 @@ def given_bits(generator, sampling):
   return tuple(tokenizer.encode(video))
 
 
-def write_videos(
-  out: pathlib.Path, program, generator, sampling, wanted, given
-) -> None:
+def write_videos(output: Output, program, generator, sampling, given) -> None:
   """Samples batch by batch, and writes each video and the set of them."""
-  videos = []
+  wanted, videos = output.wanted, []
   stream = sampler_lib.sample_videos(
     program,
     generator.nets,
@@ -286,26 +287,24 @@ def write_videos(
     given=given,
   )
   stream = console.first_slow(stream, _COMPILING)
-  for name, video in zip(wanted.files, stream, strict=True):
-    media.write_mp4(out / name, video, fps=_FPS.value)
-    wanted.written.append(name)
+  for name, video in zip(output.names, stream, strict=True):
+    media.write_mp4(output.folder / name, video, fps=_FPS.value)
+    output.written.append(name)
     videos.append(video)
     _progress(len(videos), len(wanted))
-  write_set(out, np.stack(videos), wanted)
+  write_set(output.folder, np.stack(videos), wanted)
 
 
-def write_streams(
-  out: pathlib.Path, stream, generator, sampling, wanted, given
-) -> None:
+def write_streams(output: Output, stream, generator, sampling, given) -> None:
   """Writes frames as they are made; what is cut short can be played."""
-  all_names = wanted.files
+  wanted = output.wanted
   for start in range(0, len(wanted), sampling.batch_size):
     batch = slice(start, start + sampling.batch_size)
-    names, frames = all_names[batch], 0
+    names, frames = output.names[batch], 0
     with contextlib.ExitStack() as stack:
       writers = [
         stack.enter_context(
-          media.Mp4Writer(out / name, fps=_FPS.value, live=True)
+          media.Mp4Writer(output.folder / name, fps=_FPS.value, live=True)
         )
         for name in names
       ]
@@ -320,7 +319,7 @@ def write_streams(
         for writer, part in zip(writers, video):
           writer.add(part)
         if not frames:
-          wanted.written.extend(names)
+          output.written.extend(names)
         frames += video.shape[1]
         _progress(frames, what='frames')
 
@@ -334,28 +333,12 @@ def chosen_videos(generator) -> Wanted:
   """What is asked for by --class, --prompt and --num_videos.
 
   Raises:
-    ValueError: no such class, a prompt that cannot be read, or no videos.
+    ValueError: no such class, or a prompt that cannot be read.
   """
   if _PROMPT.value:
-    prompts = _take_turns(_PROMPT.value)
-    conditions = generator.of_prompts(prompts)
-    return Wanted(prompts, conditions, {'prompts': np.asarray(prompts)})
-  classes = generator.classes
-  if not classes:
-    raise ValueError('this generator knows no class by name; give --prompt')
-  if _CLASS.value in (None, 'all'):
-    labels = list(range(len(classes)))
-  else:
-    labels = [sampler_lib.label_of(_CLASS.value, classes)]
-  labels = _take_turns(labels)
-  facts = {'labels': np.int32(labels), 'classes': np.asarray(classes)}
-  names = [classes[label] for label in labels]
-  return Wanted(names, generator.of_classes(labels), facts)
-
-
-def _take_turns(items: list) -> list:
-  count = len(items) if _NUM_VIDEOS.value is None else _NUM_VIDEOS.value
-  return [items[i % len(items)] for i in range(count)]
+    return by_prompt(generator, _PROMPT.value, _NUM_VIDEOS.value)
+  name = None if _CLASS.value == 'all' else _CLASS.value
+  return by_class(generator, name, _NUM_VIDEOS.value)
 
 
 def write_set(out: pathlib.Path, videos_nTHWc, wanted: Wanted) -> None:

@@ -32,8 +32,8 @@ from videoar_jax.core import cache, command, console, files, pretrained
 from videoar_jax.core.config import from_section
 from videoar_jax.core.export import CONFIG, write_export
 from videoar_jax.core.mesh import unbox
+from videoar_jax.data import clips
 from videoar_jax.data import decode as decode_lib
-from videoar_jax.data import transforms
 from videoar_jax.evaluate import compare
 from videoar_jax.tokenizer import token_file
 from videoar_jax.tokenizer.autoencoder import make_tokenizer
@@ -237,16 +237,9 @@ class _Scores:
 
 def _pieces(size: tuple[int, int]) -> Iterator[np.ndarray]:
   """The frames of --video at a resolution, uint8 (1, T, …)."""
-  path = _VIDEO.value
-  try:
-    frames = (
-      transforms.fit_frame(frame, *size)
-      for frame in decode_lib.iterate_frames(path)
-    )
-    while piece := list(itertools.islice(frames, _PIECE)):
-      yield np.stack(piece)[None]
-  except decode_lib.BadRecordError as error:
-    raise ValueError(f'{path}: {error}') from None
+  frames = clips.fitted_frames(_VIDEO.value, size)
+  while piece := list(itertools.islice(frames, _PIECE)):
+    yield np.stack(piece)[None]
 
 
 def _chosen_size() -> tuple[int, int] | None:

@@ -271,7 +271,8 @@ def load_weights(
       can be trusted), the folder of one step, or an export.
     ema: averaged parameters; else those of the last step. An export holds
       what it was made of.
-    expect: the recipe it must be of, 'tokenizer' or 'generator'.
+    expect: the recipe it must be of, 'tokenizer' or 'generator'. The tokenizer
+      of a generator is the one that lies beside it.
   Raises:
     CheckpointError: no such path, not a checkpoint, none that can be trusted,
       or of another recipe.
@@ -281,7 +282,10 @@ def load_weights(
     raise CheckpointError(f'{path}: no such checkpoint; give {_TAKES}')
   home = _home(path)
   checkpoints = path if home != path else path / CHECKPOINTS
-  if home != path or manifest_lib.list_steps(checkpoints):
+  beside = (home / CONFIG).exists() and (home / TOKENIZER / CONFIG).exists()
+  if expect == TOKENIZER and beside:
+    loaded = _read_own(home / TOKENIZER)
+  elif home != path or manifest_lib.list_steps(checkpoints):
     loaded = _load_run(checkpoints, home, ema=ema)
   elif _read_about(path) is not None:
     loaded = read_export(path)

@@ -5,6 +5,7 @@ synthetic     moving shapes rendered on the fly; the class is the motion
 folder        class folders of videos (UCF-101's layout) or of pictures
 decode        a random window of a video file, by PyAV; damage is noticed here
 pictures      a picture file as a clip of one frame
+clips         a user's video, a file or an array, brought to a size
 transforms    resize with antialias, centre crop, mirror
 array_record  videos decoded once to the training resolution, lossless
 features      a trained tokenizer's features of such videos

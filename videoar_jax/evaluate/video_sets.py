@@ -81,21 +81,30 @@ def _from_npz(path: pathlib.Path) -> np.ndarray:
   fix = 'save it with np.savez(path, videos=...)'
   with archive.Archive(path, fix=fix) as file:
     videos = file.read_array('videos')
+  return check_videos(videos, name=f'{path}: `videos`')
+
+
+def check_videos(videos: np.ndarray, *, name: str) -> np.ndarray:
+  """A set of videos, uint8 or float32.
+
+  Args:
+    videos: any array.
+    name: what to call it.
+  Raises:
+    ValueError: not (N, T, H, W, 3), or neither uint8 nor float 0..1.
+  """
   if videos.ndim != 5 or videos.shape[-1] != 3 or 0 in videos.shape:
-    raise ValueError(
-      f'{path}: `videos` of shape {videos.shape}; wanted (N, T, H, W, 3)'
-    )
+    raise ValueError(f'{name} of shape {videos.shape}; wanted (N, T, H, W, 3)')
   if videos.dtype == np.uint8:
     return videos
   if videos.dtype.kind != 'f':
     raise ValueError(
-      f'{path}: `videos` of dtype {videos.dtype}; wanted uint8 0..255 or float '
-      '0..1'
+      f'{name} of dtype {videos.dtype}; wanted uint8 0..255 or float 0..1'
     )
   low, high = float(videos.min()), float(videos.max())
   if not (low >= 0 and high <= 1):
     raise ValueError(
-      f'{path}: `videos` of dtype {videos.dtype} spans {low:g}..{high:g}; '
+      f'{name} of dtype {videos.dtype} spans {low:g}..{high:g}; '
       'wanted 0..1, or uint8 for 0..255'
     )
   return videos.astype(np.float32)
