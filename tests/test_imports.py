@@ -22,12 +22,13 @@ ROOMS = (
   'benchmark',
   'lease',
   'api',
+  'page',
   'commands',
 )
 # Modules beside the rooms -> the first room that may import them.
 SHARED = {'media': 'data'}
 # Commands: nobody imports them, but `core.command.launch` by name.
-LEAVES = {'commands', 'data.prepare', 'report'}
+LEAVES = {'commands', 'data.prepare', 'demo', 'report'}
 
 
 def imported(source: str, *, module: str) -> set[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from videoar_jax import media
+from videoar_jax.api.model import Model
 from videoar_jax.core import command
 from videoar_jax.core.lazy import Lazy
 from videoar_jax.data import pictures
@@ -26,7 +27,6 @@ AT_ONCE = 2  # videos that are made at a time; who comes later waits
 _WAITING = 20  # visitors at most that wait
 _RADIO = 8  # classes that are shown side by side; more are a list
 _RANDOM_SEED = '() => Math.floor(Math.random() * 4294967296)'
-_FULL = 'it could not begin: too many wait for a turn; try again later'
 _FAULT = 'a fault of this program; its terminal tells where'
 
 
@@ -35,11 +35,11 @@ class Studio:
   """A generator behind a page.
 
   Attributes:
-    model: an `api.Model`.
+    model: the generator.
     checkpoint: what it was loaded from, as `--checkpoint` takes it.
   """
 
-  model: Any
+  model: Model
   checkpoint: str
 
   def first_wish(self) -> Wish:
@@ -87,7 +87,7 @@ class Studio:
     picture, links = show.video(
       np.stack(frames), f'{wish.condition}, seed {wish.seed}', _name(wish)
     )
-    text = f'{len(frames)} frames of {height}×{width} in {duration_s:.1f} s'
+    text = f'{len(frames)} frames of {height}×{width} in {duration_s:.2f} s'
     yield picture, show.note(text, after=links)
 
   def answer(self, *values: Any) -> Iterator[tuple]:
@@ -99,16 +99,14 @@ class Studio:
       Values of picture, words, command, and of the buttons.
     """
     wish = Wish(*values)
-    line = self.command(wish)
-    picture, words = None, ''
+    line, picture, words = self.command(wish), None, ''
     try:
       for picture, words in self.make(wish):
         yield _kept(picture), words, line, *_buttons(running=True)
+      last = _kept(picture), words
     except Exception as error:
-      words = show.fault(_told(error, wish))
-      yield _kept(None), words, line, *_buttons(running=False)
-    else:
-      yield _kept(picture), words, line, *_buttons(running=False)
+      last = _kept(None), show.fault(_told(error, wish))
+    yield *last, line, *_buttons(running=False)
 
 
 def make_page(studio: Studio, first: tuple[str, str]) -> Any:
@@ -175,12 +173,6 @@ def _connect(studio: Studio, inputs: list, outputs: list) -> None:
   running = begun.then(
     studio.answer, inputs, outputs, concurrency_limit=AT_ONCE, **hidden
   )
-  running.failure(  # before `answer` began, as where too many wait
-    lambda: (show.fault(_FULL), *_buttons(running=False)),
-    outputs=[words, sample, stop],
-    queue=False,
-    **hidden,
-  )
   stop.click(
     lambda: (show.note('Stopped.'), *_buttons(running=False)),
     outputs=[words, sample, stop],
@@ -190,7 +182,7 @@ def _connect(studio: Studio, inputs: list, outputs: list) -> None:
   )
 
 
-def _condition(model: Any, wish: Wish) -> Any:
+def _condition(model: Model, wish: Wish) -> Any:
   """The field of the class or the prompt."""
   if model.reads_text:
     known = ', '.join(model.classes[:_RADIO])

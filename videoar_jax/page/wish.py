@@ -9,7 +9,7 @@ from videoar_jax.data import pictures
 
 # The page holds all frames of a video, and sends each of them.
 MOST_FRAMES = 1001
-_LINE = 40  # characters of a line of the command, as a phone shows it
+_LINE = 38  # characters of a line of the command, as a phone shows it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Wish:
       if value in (None, ''):
         continue
       word = shlex.quote(f'--{name}={_shown(value)}')
-      if name != 'checkpoint' and len(lines[-1]) + len(word) < _LINE:
+      if name != 'checkpoint' and len(lines[-1]) + len(word) < _LINE - 1:
         lines[-1] += f' {word}'
       else:
         lines.append(f'  {word}')

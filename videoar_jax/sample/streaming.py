@@ -5,12 +5,14 @@ goes on from its state, and the decoder from its own. With a window, neither
 state grows.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
 
+from videoar_jax.plan.unit import UnitPlan
 from videoar_jax.sample.bits import sample_keys
 from videoar_jax.sample.rollout import Bits, advance, begin
 from videoar_jax.sample.sampler import (
@@ -21,8 +23,11 @@ from videoar_jax.sample.sampler import (
   make_rules,
   repeat_bits,
 )
-from videoar_jax.tokenizer.autoencoder import to_uint8
+from videoar_jax.tokenizer.autoencoder import Autoencoder, to_uint8
 from videoar_jax.tokenizer.stream import Tokenizer
+from videoar_jax.transformer.model import VideoAR
+
+_KEPT_PROGRAMS = 16  # another stream that needs one of them compiles nothing
 
 
 class VideoStream:
@@ -38,7 +43,7 @@ class VideoStream:
     self._rules = make_rules(
       generator.tokenizer, generator.transformer, sampling
     )
-    self._begin, self._step = _programs(self._rules)
+    self._begin, self._step = _programs(_Compiled.of(self._rules))
 
   def video(
     self,
@@ -151,32 +156,54 @@ def check_shots(
       )
 
 
-def _programs(rules: Rules) -> tuple[Callable, Callable]:
+@dataclasses.dataclass(frozen=True)
+class _Compiled:
+  """What two streams share if they run the same programs, see `Rules`."""
+
+  model: VideoAR
+  autoencoder: Autoencoder
+  plan: UnitPlan
+  guided: bool
+  drawing: tuple[tuple[str, float], ...]
+
+  @classmethod
+  def of(cls, rules: Rules) -> '_Compiled':
+    return cls(
+      model=rules.model,
+      autoencoder=rules.autoencoder,
+      plan=rules.plan,
+      guided=rules.guided,
+      drawing=tuple(sorted(rules.drawing.items())),
+    )
+
+
+@functools.lru_cache(maxsize=_KEPT_PROGRAMS)
+def _programs(own: _Compiled) -> tuple[Callable, Callable]:
   """Compiled begin(nets, condition_bx), and a step of one block."""
 
   @jax.jit
   def begin_(nets, condition_bx):
     return begin(
-      rules.model,
+      own.model,
       nets['transformer'],
-      plan=rules.plan,
+      plan=own.plan,
       condition_bx=condition_bx,
-      guided=rules.guided,
+      guided=own.guided,
     )
 
   @functools.partial(jax.jit, donate_argnums=(1, 2))
   def step(nets, state, conv, key_b, gamma_ts, given):
     state, sampled = advance(
-      rules.model,
+      own.model,
       nets['transformer'],
       state,
-      plan=rules.plan,
+      plan=own.plan,
       key_b=key_b,
       gamma_ts=gamma_ts,
       given=given,
-      **rules.drawing,
+      **dict(own.drawing),
     )
-    video, conv = rules.autoencoder.apply(
+    video, conv = own.autoencoder.apply(
       {'params': nets['autoencoder']},
       sampled.f_bthwd,
       conv,
