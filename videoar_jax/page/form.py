@@ -105,7 +105,7 @@ class Studio:
         yield _kept(picture), words, line, *_buttons(running=True)
       last = _kept(picture), words
     except Exception as error:
-      last = _kept(None), show.fault(_told(error, wish))
+      last = _kept(None), show.fault(told(error, wish))
     yield *last, line, *_buttons(running=False)
 
 
@@ -142,6 +142,17 @@ def make_page(studio: Studio, first: tuple[str, str]) -> Any:
     outputs = [picture, words, line, sample, stop]
     _connect(studio, inputs, outputs)
   return page.queue(max_size=_WAITING)
+
+
+def told(error: Exception, wish: Wish) -> str:
+  """What a visitor is told of an error; one of this program is printed, too."""
+  text = command.describe(error)
+  if text is None:
+    traceback.print_exception(error, file=sys.stderr)
+    return _FAULT
+  if wish.path:  # a name that this server gave
+    text = text.replace(wish.path, os.path.basename(wish.path))
+  return text
 
 
 def look() -> dict[str, Any]:
@@ -257,17 +268,6 @@ def _buttons(*, running: bool) -> tuple:
 
 def _kept(picture: str | None) -> Any:
   return gr.skip() if picture is None else picture
-
-
-def _told(error: Exception, wish: Wish) -> str:
-  """What a visitor is told of an error."""
-  text = command.describe(error)
-  if text is None:
-    traceback.print_exception(error, file=sys.stderr)
-    return _FAULT
-  if wish.path:  # a name that this server gave
-    text = text.replace(wish.path, os.path.basename(wish.path))
-  return text
 
 
 def _name(wish: Wish) -> str:

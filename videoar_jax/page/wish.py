@@ -49,7 +49,8 @@ class Wish:
         f'num_frames={frames}: the page shows at most {MOST_FRAMES}; the '
         'command below makes more with --stream'
       )
-    if self.given_frames and not self._has_video():
+    given = whole('given_frames', self.given_frames or None)
+    if given is not None and not self._has_video():
       raise ValueError(
         'given_frames goes with a video; add one, or leave it empty'
       )
@@ -59,7 +60,7 @@ class Wish:
       'guidance': self.guidance or None,
       'temperature': self.temperature,
       'video': self.path,
-      'given_frames': whole('given_frames', self.given_frames or None),
+      'given_frames': given,
     }
 
   def command(self, checkpoint: str, *, is_prompt: bool) -> str:
