@@ -10,6 +10,7 @@ import videoar_jax
 PACKAGE = 'videoar_jax'
 ROOT = pathlib.Path(videoar_jax.__file__).parent
 ROOMS = (
+  'zoo',
   'core',
   'data',
   'plan',

@@ -18,8 +18,9 @@ from videoar_jax.sample.bits import (
   sample_keys,
 )
 from videoar_jax.sample.guidance import parse_guidance
+from videoar_jax.sample.program import SamplingConfig
 from videoar_jax.sample.rollout import rollout
-from videoar_jax.sample.sampler import SamplingConfig, label_of
+from videoar_jax.sample.sampler import label_of
 from videoar_jax.tokenizer.quantizer import accumulate, decode_scales
 from videoar_jax.transformer.prefix import unconditional
 

@@ -134,7 +134,7 @@ def test_coarse_scales_alone_decode(tokenizer):
     tokenizer.encode(np.zeros((1, 5, *SIZE, 3), np.float32))
   with pytest.raises(ValueError, match='8×8'):
     tokenizer.encode(np.zeros((1, 5, 8, 8, 3), np.uint8))
-  with pytest.raises(ValueError, match=r'bits of scales .*wanted'):
+  with pytest.raises(ValueError, match=r'bits of shapes .*wanted'):
     tokenizer.decode(bits[1:])
 
 

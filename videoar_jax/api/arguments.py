@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from videoar_jax.core import fields
+
 Path = str | os.PathLike
 Condition = str | int | Sequence[str | int] | None
 Size = tuple[int, int]
@@ -18,12 +20,14 @@ def path(name: str, value: Any) -> Path:
   return value
 
 
-def whole(name: str, value: Any) -> Any:
-  """A whole number, or None."""
+def whole(name: str, value: Any, *, least: int | None = None) -> Any:
+  """A whole number from `least` upwards, or None."""
   if value is None:
     return None
   if isinstance(value, bool) or not isinstance(value, int | np.integer):
     raise ValueError(f'{name}={value!r}: wanted a whole number')
+  if fault := fields.Range(least=least).fault(int(value)):
+    raise ValueError(f'{name}={value!r}: {fault}')
   return int(value)
 
 

@@ -15,6 +15,7 @@ from videoar_jax.core.export import load_weights
 from videoar_jax.sample import sampler as sampler_lib
 from videoar_jax.sample.given import read_given
 from videoar_jax.sample.memory import check_memory
+from videoar_jax.sample.program import SamplingConfig
 from videoar_jax.sample.streaming import VideoStream
 from videoar_jax.sample.wanted import Wanted, by_condition
 from videoar_jax.tokenizer import stream as stream_lib
@@ -223,7 +224,7 @@ class Model:
     count = arguments.whole('num_videos', num_videos)
     return by_condition(self.generator, condition, count)
 
-  def _sampling(self, **chosen: Any) -> sampler_lib.SamplingConfig:
+  def _sampling(self, **chosen: Any) -> SamplingConfig:
     """What was chosen, each of the kind that it must be."""
     for name in ('seed', 'num_frames'):
       chosen[name] = arguments.whole(name, chosen[name])
@@ -237,7 +238,7 @@ class Model:
   def _sample(
     self,
     wanted: Wanted,
-    sampling: sampler_lib.SamplingConfig,
+    sampling: SamplingConfig,
     given: Bits | None = None,
   ) -> Videos:
     count = len(wanted)
@@ -255,7 +256,7 @@ class Model:
     self,
     video: Path | np.ndarray,
     count: int | None,
-    sampling: sampler_lib.SamplingConfig,
+    sampling: SamplingConfig,
   ) -> Bits:
     """The bits of the frames that a video begins with."""
     sampler_lib.check_continues(self.generator.transformer)

@@ -115,12 +115,14 @@ class Tokenizer:
     Raises:
       ValueError: not bits of this tokenizer's scales, or no such number.
     """
-    num_scales = arguments.whole('num_scales', num_scales)
-    num_frames = arguments.whole('num_frames', num_frames)
+    if not isinstance(bits, list | tuple):
+      raise ValueError(
+        f'bits of {type(bits).__name__}: wanted a list of arrays'
+      )
     videos = self.codec.decode(
       [np.asarray(scale) for scale in bits],
-      num_frames=num_frames,
-      num_scales=num_scales,
+      num_frames=arguments.whole('num_frames', num_frames, least=1),
+      num_scales=arguments.whole('num_scales', num_scales),
     )
     return Videos(videos)
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from videoar_jax.benchmark import ceilings, process
 from videoar_jax.core.config import from_section
-from videoar_jax.sample.sampler import Generator, Rules, make_rules
+from videoar_jax.sample.program import Rules, make_rules, sample_program
+from videoar_jax.sample.sampler import Generator
 from videoar_jax.sample.streaming import VideoStream
 from videoar_jax.tokenizer import autoencoder
 from videoar_jax.tokenizer.config import TokenizerConfig
@@ -44,21 +45,21 @@ def measure_program(
   """
   generator = made_up(config, tokenizer, cast=cast)
   sampling = generator.sampling(batch_size=batch_size)
-  program = generator.program(sampling)
+  rules = make_rules(generator.tokenizer, generator.transformer, sampling)
   arguments = (
     generator.nets,
     blank_condition(generator.transformer, batch_size),
     np.arange(batch_size, dtype=np.uint32),
     np.uint32(0),
+    rules.gamma_ts,
   )
   started = time.perf_counter()
-  compiled = program.lower(*arguments).compile()
+  compiled = sample_program(rules).lower(*arguments).compile()
   compile_s = time.perf_counter() - started
   started = time.perf_counter()
   _, sampled = jax.block_until_ready(compiled(*arguments))
   first_s = time.perf_counter() - started
   steady_s = ceilings.best_time(compiled, *arguments, repeats=3)
-  rules = make_rules(generator.tokenizer, generator.transformer, sampling)
   most = ceilings.measure_ceilings(generator.transformer.dtype)
   weights = sum(
     x.nbytes for x in jax.tree.leaves(generator.nets['transformer'])

@@ -39,7 +39,7 @@ import numpy as np
 
 from videoar_jax import media
 from videoar_jax.core import cache, command, console, files, lock, mesh
-from videoar_jax.core.export import load_weights
+from videoar_jax.core.export import load_weights, locate
 from videoar_jax.data import pictures
 from videoar_jax.data.prompts import check_prompt
 from videoar_jax.sample import sampler as sampler_lib
@@ -166,7 +166,7 @@ def check_flags() -> None:
     parse_guidance(_GUIDANCE.value, num_frames=1, num_scales=1)
   if '://' in _OUT.value:
     raise ValueError(f'--out={_OUT.value}: videos go to a local folder alone')
-  files.output_folder(_OUT.value, inputs=(_CHECKPOINT.value,))
+  files.output_folder(_OUT.value, inputs=(locate(_CHECKPOINT.value),))
 
 
 def run() -> None:

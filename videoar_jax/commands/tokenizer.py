@@ -30,7 +30,7 @@ import numpy as np
 from videoar_jax import media
 from videoar_jax.core import cache, command, console, files, pretrained
 from videoar_jax.core.config import from_section
-from videoar_jax.core.export import CONFIG, write_export
+from videoar_jax.core.export import CONFIG, locate, write_export
 from videoar_jax.core.mesh import unbox
 from videoar_jax.data import clips
 from videoar_jax.data import decode as decode_lib
@@ -109,7 +109,7 @@ def _check_out(action: str) -> None:
     for name in (f'{_NET}.safetensors', CONFIG):
       files.check_replaceable(pathlib.Path(_OUT.value) / name, inputs=inputs)
   else:
-    config = pathlib.Path(_CHECKPOINT.value) / CONFIG
+    config = locate(_CHECKPOINT.value) / CONFIG
     files.output_file(_OUT.value, inputs=(*inputs, config))
 
 

@@ -2,7 +2,8 @@
 
   python -m videoar_jax.train --config=configs/quickstart.py:tokenizer \
     --workdir=runs/tokenizer [--config.optimizer.learning_rate=3e-4]
-  python -m videoar_jax.train export --workdir=runs/tokenizer --out=DIR
+  python -m videoar_jax.train export --workdir=runs/tokenizer --out=DIR \
+    [--dtype=bfloat16]
 """
 
 import jax
@@ -12,6 +13,7 @@ from videoar_jax.core import cache, command, files, lock
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
 from videoar_jax.core.export import check_target, load_weights, write_loaded
+from videoar_jax.core.weight_file import DTYPES
 from videoar_jax.train import preemption, sections
 from videoar_jax.train.generator_recipe import make_generator_recipe
 from videoar_jax.train.recipe import run_recipe
@@ -24,6 +26,9 @@ _WORKDIR = FLAGS.text('workdir', None, 'Where the run lives.')
 _OUT = FLAGS.text('out', None, 'export: the folder to write.')
 _RAW = FLAGS.switch(
   'raw', False, 'export: the last parameters instead of their average.'
+)
+_DTYPE = FLAGS.choice(
+  'dtype', 'float32', tuple(DTYPES), 'export: of the weights in the file.'
 )
 
 _RECIPES = {
@@ -48,7 +53,7 @@ def export() -> None:
   out = epath.Path(_OUT.value)
   loaded = load_weights(_WORKDIR.value, ema=not _RAW.value)
   with lock.hold(out, what='train export'):
-    write_loaded(out, loaded)
+    write_loaded(out, loaded, dtype=_DTYPE.value)
   print(f'step {loaded.step} of {_WORKDIR.value} written to {_OUT.value}')
 
 

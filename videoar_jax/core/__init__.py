@@ -15,6 +15,7 @@ event_loop  lets Orbax fail in peace: an error is told once
 manifest    what is trusted of a checkpoint folder, and reading it
 checkpoint  verified Orbax checkpoints: per-array digests, commit, fall-back
 export      safetensors + JSON weights, and `load_weights` for any checkpoint
+weight_file a network's weights as safetensors, float32 or bfloat16
 cache       where weights and compiled programs are kept between commands
 pretrained  finds, checks and caches weights that packages bring along
 shapes      the glossary of array-axis letters

@@ -1,9 +1,10 @@
 """Weights for use: exports, and one reader for all that `--checkpoint` takes.
 
 An export is a folder with `<net>.safetensors` for each network (arrays named
-`a/b/c`) and `config.json`, which holds the run's config, the step and the
-digest of each network. A generator's export has its tokenizer's export in
-the folder `tokenizer/`; so has a generator's workdir.
+`a/b/c`, float32 or bfloat16) and `config.json`, which holds the run's config,
+the step and the digest of each network. Digests are of the values as float32,
+which is what they are in memory. A generator's export has its tokenizer's
+export in the folder `tokenizer/`; so has a generator's workdir.
 """
 
 import dataclasses
@@ -11,15 +12,14 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import jax
 import ml_collections
 import numpy as np
-import safetensors.numpy
 from etils import epath
 
+from videoar_jax import zoo
 from videoar_jax.core import config as config_lib
 from videoar_jax.core import digest as digest_lib
-from videoar_jax.core import files, lock, pretrained, structure
+from videoar_jax.core import files, lock, structure, weight_file
 from videoar_jax.core import manifest as manifest_lib
 from videoar_jax.core.digest import tree_digest
 from videoar_jax.core.manifest import CheckpointError
@@ -36,7 +36,8 @@ _ABOUT = {
   'config': dict,
 }
 _TAKES = (
-  'a workdir, its checkpoints folder, the folder of one step, or an export'
+  'a workdir, its checkpoints folder, the folder of one step, an export, or '
+  'zoo:NAME'
 )
 
 
@@ -74,6 +75,7 @@ def write_export(
   *,
   step: int = 0,
   tokenizer: Loaded | None = None,
+  dtype: str = 'float32',
 ) -> None:
   """Writes weights and config; `config.json` comes last and completes it.
 
@@ -83,24 +85,23 @@ def write_export(
     config: of the run, a ConfigDict or plain dict.
     step: of the checkpoint that they are from.
     tokenizer: a generator's tokenizer, exported to `tokenizer/`.
+    dtype: that numbers are rounded to, 'float32' or 'bfloat16'.
   """
   directory = epath.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   (directory / CONFIG).unlink(missing_ok=True)
   if tokenizer is not None:
-    write_loaded(directory / TOKENIZER, tokenizer)
+    write_loaded(directory / TOKENIZER, tokenizer, dtype=dtype)
+  digests = {}
   for name, params in nets.items():
-    arrays = {
-      key: np.ascontiguousarray(jax.device_get(x))
-      for key, x in digest_lib.flatten(params).items()
-    }
-    _write(directory / f'{name}{_SUFFIX}', safetensors.numpy.save(arrays))
-  plain = config if isinstance(config, dict) else config.to_dict()
+    arrays = weight_file.rounded(params, dtype)
+    _write(directory / f'{name}{_SUFFIX}', weight_file.dump(arrays))
+    digests[name] = tree_digest(weight_file.in_memory(arrays))
   about = {
     'format': FORMAT,
     'step': int(step),
-    'digests': {name: tree_digest(params) for name, params in nets.items()},
-    'config': plain,
+    'digests': digests,
+    'config': config if isinstance(config, dict) else config.to_dict(),
   }
   partial = directory / f'{CONFIG}.partial'
   _write(partial, (json.dumps(about, indent=2) + '\n').encode())
@@ -112,14 +113,17 @@ def _write(path: epath.Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def write_loaded(directory: Any, loaded: Loaded) -> None:
-  """Writes what `load_weights` returned as an export."""
+def write_loaded(
+  directory: Any, loaded: Loaded, *, dtype: str = 'float32'
+) -> None:
+  """Writes what `load_weights` returned as an export, see `write_export`."""
   write_export(
     directory,
     loaded.nets,
     loaded.config,
     step=loaded.step,
     tokenizer=loaded.tokenizer,
+    dtype=dtype,
   )
 
 
@@ -135,7 +139,7 @@ def check_target(path: Any, *, source: Any) -> None:
     ValueError: it holds something else, is the source or the source's
       tokenizer, or nothing may be written there.
   """
-  home = _home(epath.Path(source))
+  home = _home(locate(source))
   folder = files.output_folder(path, inputs=(source, home, home / TOKENIZER))
   for found in manifest_lib.children(folder):
     known = (CONFIG, f'{CONFIG}.partial', TOKENIZER, lock.NAME)
@@ -178,8 +182,7 @@ def _read_own(directory: epath.Path) -> Loaded:
 
 def _read_net(path: epath.Path, digest: str) -> dict[str, Any]:
   try:
-    data = path.read_bytes()
-    net = digest_lib.nest(pretrained.parse_safetensors(data, name=path.name))
+    net = weight_file.in_memory(weight_file.parse(path.read_bytes()))
     found = tree_digest(net)
   except (OSError, ValueError) as error:
     raise CheckpointError(
@@ -268,7 +271,7 @@ def load_weights(
 
   Args:
     path: a workdir, its checkpoints folder (both: the newest checkpoint that
-      can be trusted), the folder of one step, or an export.
+      can be trusted), the folder of one step, an export, or zoo:NAME.
     ema: averaged parameters; else those of the last step. An export holds
       what it was made of.
     expect: the recipe it must be of, 'tokenizer' or 'generator'. The tokenizer
@@ -277,7 +280,7 @@ def load_weights(
     CheckpointError: no such path, not a checkpoint, none that can be trusted,
       or of another recipe.
   """
-  path = epath.Path(path)
+  path = locate(path)
   if not path.exists():
     raise CheckpointError(f'{path}: no such checkpoint; give {_TAKES}')
   home = _home(path)
@@ -302,6 +305,18 @@ def load_weights(
   return loaded
 
 
+def locate(path: Any) -> epath.Path:
+  """The folder that a checkpoint is read from, whether or not it exists.
+
+  Raises:
+    CheckpointError: no model comes with the package under that name.
+  """
+  try:
+    return epath.Path(zoo.locate(path) if zoo.is_name(path) else path)
+  except ValueError as error:
+    raise CheckpointError(str(error)) from None
+
+
 def read_config(path: Any) -> ml_collections.ConfigDict:
   """The config that lies beside weights, which are not read.
 
@@ -310,7 +325,7 @@ def read_config(path: Any) -> ml_collections.ConfigDict:
   Raises:
     CheckpointError: there is none.
   """
-  home = _home(epath.Path(path))
+  home = _home(locate(path))
   about = _read_about(home)
   if about is not None:
     return _config(about['config'], where=home / CONFIG)
@@ -327,7 +342,7 @@ def tokenizer_digests(path: Any) -> dict[str, str] | None:
   Raises:
     CheckpointError: the tokenizer's config is damaged.
   """
-  about = _read_about(_home(epath.Path(path)) / TOKENIZER)
+  about = _read_about(_home(locate(path)) / TOKENIZER)
   return None if about is None else about['digests']
 
 

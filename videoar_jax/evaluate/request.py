@@ -12,6 +12,7 @@ from videoar_jax.evaluate import i3d, motion, protocols
 from videoar_jax.evaluate.windows import open_split
 from videoar_jax.sample import sampler as sampler_lib
 from videoar_jax.sample.bits import Temperature, TopP
+from videoar_jax.sample.program import SamplingConfig, make_rules
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.features import tokenizer_config
 
@@ -107,7 +108,7 @@ class Task:
   num_videos: int
   split: str
   generator: sampler_lib.Generator | None = None
-  sampling: sampler_lib.SamplingConfig | None = None
+  sampling: SamplingConfig | None = None
 
   @property
   def paired(self) -> bool:
@@ -172,7 +173,7 @@ def resolve(request: Request) -> Task:
       seed=request.seed,
       batch_size=request.batch_size,
     )
-    sampler_lib.make_rules(tokenizer, generator.transformer, sampling)
+    make_rules(tokenizer, generator.transformer, sampling)
   task = Task(
     loaded=loaded,
     tokenizer=tokenizer,

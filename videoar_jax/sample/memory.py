@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from videoar_jax.core import archive
-from videoar_jax.sample.sampler import Generator, SamplingConfig
+from videoar_jax.sample.program import SamplingConfig
+from videoar_jax.sample.sampler import Generator
 
 _UNIT_BYTES = 400  # of Python's objects for a unit of the plan
 _STRENGTH_BYTES = 16  # of a unit's strength of guidance, and what it is made of

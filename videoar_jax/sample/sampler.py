@@ -15,24 +15,14 @@ from videoar_jax.core.mesh import to_host
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.prompts import PromptConfig, PromptEncoder, shortened
 from videoar_jax.plan.kinds import make_plan
-from videoar_jax.plan.unit import UnitPlan
-from videoar_jax.sample.bits import Temperature, TopP, sample_keys
+from videoar_jax.sample.bits import Temperature, TopP
 from videoar_jax.sample.guidance import parse_guidance
-from videoar_jax.sample.rollout import Bits, Rollout, rollout
-from videoar_jax.tokenizer.autoencoder import (
-  Autoencoder,
-  make_tokenizer,
-  to_uint8,
-)
+from videoar_jax.sample.program import SamplingConfig, make_sample_program
+from videoar_jax.sample.rollout import Bits
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.features import tokenizer_config
 from videoar_jax.transformer.config import Condition, TransformerConfig
-from videoar_jax.transformer.model import (
-  VideoAR,
-  inference_params,
-  make_transformer,
-  transformer_config,
-)
+from videoar_jax.transformer.model import inference_params, transformer_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,36 +38,6 @@ class PreviewConfig:
   guidance: str = 'ucf'
   temperature: Temperature = 1.0
   top_p: TopP = 1.0
-
-  def __post_init__(self):
-    fields.check(self)
-    parse_guidance(self.guidance, num_frames=1, num_scales=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplingConfig:
-  """What a user chooses at sampling time.
-
-  Attributes:
-    num_frames: pixel frames of a video, 1 + 4k at paper scale.
-    guidance: see `parse_guidance`.
-    temperature: of the bits.
-    top_p: see `draw_bits`.
-    seed: with a sample's index it decides that sample.
-    batch_size: samples at a time; has no influence on what a sample is.
-    window: latent frames that a frame sees before its own; None: all. With a
-      window neither memory nor time of a frame grows with the video.
-    size: height and width in pixels; None: the tokenizer's main resolution.
-  """
-
-  num_frames: fields.Count
-  guidance: str = 'ucf'
-  temperature: Temperature = 1.0
-  top_p: TopP = 1.0
-  seed: fields.Seed = 0
-  batch_size: fields.Size = 8
-  window: fields.Count | None = None
-  size: tuple[fields.Size, fields.Size] | None = None
 
   def __post_init__(self):
     fields.check(self)
@@ -186,127 +146,6 @@ class Generator:
   def program(self, sampling: SamplingConfig):
     """See `make_sample_program`."""
     return make_sample_program(self.tokenizer, self.transformer, sampling)
-
-
-@dataclasses.dataclass(frozen=True)
-class Rules:
-  """What the rollout of a video follows.
-
-  Attributes:
-    model: the transformer.
-    autoencoder: the tokenizer's networks.
-    plan: of the latent frames that are kept at a time.
-    gamma_ts: strength of guidance of all latent frames and their scales.
-    drawing: temperature and top_p of the bits.
-  """
-
-  model: VideoAR
-  autoencoder: Autoencoder
-  plan: UnitPlan
-  gamma_ts: np.ndarray
-  drawing: dict[str, float]
-
-  @property
-  def guided(self) -> bool:
-    """Whether any strength needs the unconditional pass."""
-    return bool((self.gamma_ts != 1.0).any())
-
-  def roll(self, nets, condition_bx, index_b, seed, given=None) -> Rollout:
-    """Bits and features of whole videos; see `make_sample_program`."""
-    return rollout(
-      self.model,
-      nets['transformer'],
-      plan=self.plan,
-      condition_bx=condition_bx,
-      key_b=sample_keys(seed, index_b),
-      gamma_ts=self.gamma_ts,
-      guided=self.guided,
-      given=given,
-      **self.drawing,
-    )
-
-  def decode(self, nets, f_bthwd: jax.Array) -> jax.Array:
-    """The videos that features stand for: uint8 bTHWc."""
-    params = {'params': nets['autoencoder']}
-    return to_uint8(self.autoencoder.apply(params, f_bthwd, method='decode'))
-
-
-def make_rules(
-  tokenizer: TokenizerConfig,
-  transformer: TransformerConfig,
-  sampling: SamplingConfig,
-) -> Rules:
-  """Works out what was chosen for the networks there are.
-
-  Raises:
-    ValueError: frames off the tokenizer's grid, a malformed guidance or
-      temperature.
-  """
-  frames = tokenizer.latent_frames(sampling.num_frames)
-  scales = tokenizer.scales
-  if sampling.size is not None:
-    scales = tokenizer.scales_for(*sampling.size)
-  return Rules(
-    model=make_transformer(
-      transformer,
-      num_bits=tokenizer.latent_width,
-      num_scales=tokenizer.num_scales,
-    ),
-    autoencoder=make_tokenizer(tokenizer),
-    plan=_kept_plan(transformer, frames, scales, window=sampling.window),
-    gamma_ts=parse_guidance(
-      sampling.guidance, num_frames=frames, num_scales=len(scales)
-    ),
-    drawing={'temperature': sampling.temperature, 'top_p': sampling.top_p},
-  )
-
-
-def _kept_plan(
-  transformer: TransformerConfig, frames: int, scales, *, window: int | None
-) -> UnitPlan:
-  """The plan of the latent frames that are kept at a time."""
-  plan = make_plan(transformer.plan, frames, scales)
-  transformer.check_reach(plan)
-  if window is None or window + 1 >= frames:
-    return plan
-  if plan.block_frames > 1:
-    raise ValueError(
-      f'window={window}: this generator makes all {frames} latent frames '
-      f'together (plan {plan.name}); leave window out'
-    )
-  return make_plan(transformer.plan, window + 1, scales)
-
-
-def make_sample_program(
-  tokenizer: TokenizerConfig,
-  transformer: TransformerConfig,
-  sampling: SamplingConfig,
-):
-  """One compiled program from keys to pixels.
-
-  Args:
-    tokenizer: the tokenizer's shape.
-    transformer: the transformer's shape.
-    sampling: frames, guidance, temperature, window.
-
-  Returns:
-    program(nets, condition_bx, index_b, seed, given=None) -> (video_bTHWc
-    uint8, Rollout), with nets {'autoencoder': …, 'transformer': …}, one index
-    per sample, and `given` the bits of the first latent frames, if any.
-
-  Raises:
-    ValueError: see `make_rules`.
-  """
-  rules = make_rules(tokenizer, transformer, sampling)
-
-  @jax.jit
-  def program(
-    nets, condition_bx, index_b, seed, given=None
-  ) -> tuple[jax.Array, Rollout]:
-    sampled = rules.roll(nets, condition_bx, index_b, seed, given)
-    return rules.decode(nets, sampled.f_bthwd), sampled
-
-  return program
 
 
 def sample_videos(

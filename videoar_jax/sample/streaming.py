@@ -5,29 +5,18 @@ goes on from its state, and the decoder from its own. With a window, neither
 state grows.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
 
-from videoar_jax.plan.unit import UnitPlan
 from videoar_jax.sample.bits import sample_keys
+from videoar_jax.sample.program import Rules, SamplingConfig, make_rules
 from videoar_jax.sample.rollout import Bits, advance, begin
-from videoar_jax.sample.sampler import (
-  Generator,
-  Rules,
-  SamplingConfig,
-  check_continues,
-  make_rules,
-  repeat_bits,
-)
-from videoar_jax.tokenizer.autoencoder import Autoencoder, to_uint8
+from videoar_jax.sample.sampler import Generator, check_continues, repeat_bits
+from videoar_jax.tokenizer.autoencoder import to_uint8
 from videoar_jax.tokenizer.stream import Tokenizer
-from videoar_jax.transformer.model import VideoAR
-
-_KEPT_PROGRAMS = 16  # another stream that needs one of them compiles nothing
 
 
 class VideoStream:
@@ -43,7 +32,7 @@ class VideoStream:
     self._rules = make_rules(
       generator.tokenizer, generator.transformer, sampling
     )
-    self._begin, self._step = _programs(_Compiled.of(self._rules))
+    self._begin, self._step = _programs(self._rules)
 
   def video(
     self,
@@ -156,54 +145,36 @@ def check_shots(
       )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Compiled:
-  """What two streams share if they run the same programs, see `Rules`."""
+@functools.lru_cache(maxsize=8)
+def _programs(rules: Rules) -> tuple[Callable, Callable]:
+  """Compiled begin(nets, condition_bx), and a step of one block.
 
-  model: VideoAR
-  autoencoder: Autoencoder
-  plan: UnitPlan
-  guided: bool
-  drawing: tuple[tuple[str, float], ...]
-
-  @classmethod
-  def of(cls, rules: Rules) -> '_Compiled':
-    return cls(
-      model=rules.model,
-      autoencoder=rules.autoencoder,
-      plan=rules.plan,
-      guided=rules.guided,
-      drawing=tuple(sorted(rules.drawing.items())),
-    )
-
-
-@functools.lru_cache(maxsize=_KEPT_PROGRAMS)
-def _programs(own: _Compiled) -> tuple[Callable, Callable]:
-  """Compiled begin(nets, condition_bx), and a step of one block."""
+  Equal rules have the same.
+  """
 
   @jax.jit
   def begin_(nets, condition_bx):
     return begin(
-      own.model,
+      rules.model,
       nets['transformer'],
-      plan=own.plan,
+      plan=rules.plan,
       condition_bx=condition_bx,
-      guided=own.guided,
+      guided=rules.guided,
     )
 
   @functools.partial(jax.jit, donate_argnums=(1, 2))
   def step(nets, state, conv, key_b, gamma_ts, given):
     state, sampled = advance(
-      own.model,
+      rules.model,
       nets['transformer'],
       state,
-      plan=own.plan,
+      plan=rules.plan,
       key_b=key_b,
       gamma_ts=gamma_ts,
       given=given,
-      **dict(own.drawing),
+      **rules.drawing,
     )
-    video, conv = own.autoencoder.apply(
+    video, conv = rules.autoencoder.apply(
       {'params': nets['autoencoder']},
       sampled.f_bthwd,
       conv,

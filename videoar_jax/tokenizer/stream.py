@@ -185,10 +185,17 @@ class Tokenizer:
     return self.config.scales_for(*shape[2:4])
 
   def _scales_of_bits(self, bits: Bits) -> Scales:
-    scales = self.config.scales_of(bits[-1].shape[2:4])
-    sizes = tuple(scale.shape[2:4] for scale in bits)
-    if sizes != tuple(map(tuple, scales)):
-      raise ValueError(f'bits of scales {sizes}: wanted {scales}')
+    shapes = [scale.shape for scale in bits]
+    if not shapes or any(len(shape) != 5 for shape in shapes):
+      raise ValueError(
+        f'bits of shapes {shapes}: wanted (b, t, h, w, bits) for each scale'
+      )
+    batch, frames = shapes[0][:2]
+    scales = self.config.scales_of(shapes[-1][2:4])
+    width = self.config.latent_width
+    wanted = [(batch, frames, *size, width) for size in scales]
+    if shapes != wanted:
+      raise ValueError(f'bits of shapes {shapes}: wanted {wanted}')
     return scales
 
 

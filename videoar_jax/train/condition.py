@@ -115,8 +115,9 @@ def check_last_stage(config: Any, tokenizer_digest: str) -> None:
     tokenizer_digest: of this run's tokenizer.
 
   Raises:
-    ValueError: it had another tokenizer, other classes or another tokenizer of
-      prompts, so that its weights mean something else.
+    ValueError: it had another tokenizer, or another tokenizer of prompts, so
+      that its weights mean something else. Classes may be others (see
+      `initial.with_classes`).
     CheckpointError: there is no such run.
   """
   if not config.init_from:
@@ -131,13 +132,8 @@ def check_last_stage(config: Any, tokenizer_digest: str) -> None:
       f'{digests["autoencoder"]}, and config.tokenizer is {tokenizer_digest}; '
       'the bits of two tokenizers mean different things: use the same'
     )
-  if config.transformer.condition == Condition.CLASS:
-    if tuple(last.classes) != tuple(config.classes):
-      raise ValueError(
-        f'init_from={config.init_from}: trained on other classes than '
-        f'{config.data.source} has'
-      )
-  elif last.prompts.tokenizer != config.prompts.tokenizer:
+  text = config.transformer.condition == Condition.TEXT
+  if text and last.prompts.tokenizer != config.prompts.tokenizer:
     raise ValueError(
       f'init_from={config.init_from}: its prompts have another tokenizer; '
       "leave prompts.tokenizer='' to take over that one"

@@ -20,12 +20,8 @@ from videoar_jax.objectives.corruption import CorruptionConfig
 from videoar_jax.objectives.frame_mask import FrameMaskConfig
 from videoar_jax.plan.kinds import make_plan
 from videoar_jax.plan.unit import UnitPlan
-from videoar_jax.sample.sampler import (
-  SamplingConfig,
-  make_prompt_encoder,
-  make_sample_program,
-  sample_videos,
-)
+from videoar_jax.sample.program import SamplingConfig, make_sample_program
+from videoar_jax.sample.sampler import make_prompt_encoder, sample_videos
 from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_float
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.features import note_length, tokenizer_config

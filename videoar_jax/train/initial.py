@@ -6,6 +6,7 @@ what comes out for a single frame is the same. Source: VideoAR App. A.
 """
 
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.core.console import note
 from videoar_jax.core.digest import flatten
 from videoar_jax.core.export import check_fits, load_weights
 from videoar_jax.train.state import TrainState
 
 INFLATIONS = ('zeros', 'random')
-_TOKENIZER = 'autoencoder'
+_TOKENIZER, _GENERATOR = 'autoencoder', 'transformer'
 
 
 def start_from(
@@ -28,6 +30,7 @@ def start_from(
   recipe: str,
   inflation: str = 'zeros',
   seed: int = 0,
+  classes: Sequence[str] = (),
 ) -> TrainState:
   """Puts another run's averaged weights in the place of initial parameters.
 
@@ -39,6 +42,8 @@ def start_from(
     inflation: 'zeros' takes the weights as they are, 'random' those of
       `fill_past`.
     seed: of the latter.
+    classes: of a generator by class, which may be others than the other run's:
+      see `with_classes`.
 
   Returns:
     The state, each array placed as it was.
@@ -62,6 +67,8 @@ def start_from(
       nets[name] = net
       continue
     given = loaded.nets[name]
+    if name == _GENERATOR:
+      given = with_classes(given, loaded.config.get('classes'), classes)
     check_fits(
       flatten(given),
       flatten(net.params),
@@ -76,6 +83,34 @@ def start_from(
     )
     nets[name] = net.replace(params=params, ema=jax.tree.map(jnp.copy, params))
   return state.replace(nets=nets)
+
+
+def with_classes(
+  params: Any, old: Sequence[str] | None, new: Sequence[str]
+) -> Any:
+  """A generator's parameters for other classes.
+
+  A class of the same name keeps its tokens; one that is new begins with those
+  that stand for no class in particular.
+
+  Args:
+    params: a generator's, by class or by text.
+    old: names of its classes.
+    new: names of the classes that are wanted.
+  Returns:
+    The parameters as they are, where classes do not condition it or are the
+    same.
+  """
+  old = tuple(old or ())
+  table = params.get('prefix', {}).get('table')
+  if table is None or old == tuple(new) or len(table) != len(old) + 1:
+    return params
+  unknown = [name for name in new if name not in old]
+  if unknown and jax.process_index() == 0:
+    note(f'new classes begin as no class in particular: {", ".join(unknown)}')
+  rows = [old.index(name) if name in old else len(old) for name in new]
+  prefix = {**params['prefix'], 'table': table[[*rows, len(old)]]}
+  return {**params, 'prefix': prefix}
 
 
 def fill_past(given: Any, *, seed: int) -> Any:

@@ -152,6 +152,7 @@ def _first_state(
     recipe=config.recipe,
     inflation=config.inflation,
     seed=seed,
+    classes=config.get('classes', ()),
   )
 
 
