@@ -11,6 +11,7 @@ reaches this machine can use it. Two videos are made at a time; who comes later
 waits. Ctrl-C ends it, and deletes what was uploaded.
 """
 
+import signal
 import threading
 
 from videoar_jax.api.model import load
@@ -43,6 +44,8 @@ def main(words: list[str]) -> None:
   port = serve.free_port(_HOST.value, _PORT.value)
   model = load(_CHECKPOINT.value, ema=_EMA.value)
   studio = form.Studio(model, _CHECKPOINT.value)
+  # Ended either way, it deletes what was uploaded.
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
   with serve.serving(studio, host=_HOST.value, port=port) as address:
     print(f'open {address} in a browser; Ctrl-C ends', flush=True)
     threading.Event().wait()

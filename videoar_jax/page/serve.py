@@ -12,7 +12,7 @@ from videoar_jax.page import form
 _PORT, _PORTS = 7860, 100
 _MOST_UPLOAD = '256mb'
 # Read by Gradio when it is imported, or later.
-_QUIET = {
+SWITCHES = {
   'GRADIO_ANALYTICS_ENABLED': 'False',
   'GRADIO_RUN_HISTORY': 'False',
   'HF_HUB_DISABLE_TELEMETRY': '1',
@@ -21,7 +21,7 @@ _QUIET = {
 
 def check_gradio() -> None:
   """Raises a ValueError where Gradio is not installed."""
-  os.environ.update(_QUIET)
+  os.environ.update(SWITCHES)
   form.gr.Blocks  # noqa: B018
 
 

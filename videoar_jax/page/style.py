@@ -9,6 +9,7 @@ CSS = """
 header h1 { font-size: 1.4rem; font-weight: 650; margin: 0; line-height: 1.3; }
 header p { margin: 0; color: var(--body-text-color-subdued); }
 #columns { gap: 1.5rem 2.5rem; align-items: flex-start; }
+#video, #form { flex: 1 1 0 !important; }
 #video { gap: .75rem; }
 .screen { border-radius: 12px; overflow: hidden; max-height: 78vh;
   background: var(--neutral-900); display: flex; margin: 0 auto; }
