@@ -38,7 +38,14 @@ _EXTRAS = {
   'tfds': ['tensorflow-datasets', 'importlib_resources', 'tensorflow'],
   'parity': ['torch'],
   'demo': ['gradio>=6'],
-  'dev': ['pytest', 'pytest-xdist', 'ruff>=0.17,<0.18', 'pre-commit'],
+  'dev': [
+    'pytest',
+    'pytest-xdist',
+    'ruff>=0.17,<0.18',
+    'pre-commit',
+    'nbclient',
+    'ipykernel',
+  ],
 }
 
 setup(
@@ -51,6 +58,14 @@ setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   packages=find_packages(include=['videoar_jax', 'videoar_jax.*']),
+  package_data={
+    'videoar_jax': [
+      'zoo/*/*.json',
+      'zoo/*/*.safetensors',
+      'zoo/*/tokenizer/*',
+      'zoo/*/card.md',
+    ]
+  },
   install_requires=_CORE,
   extras_require=_EXTRAS,
 )

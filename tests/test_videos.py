@@ -33,7 +33,6 @@ def test_labels_follow_what_is_taken():
   # Of what is no longer a video for each label there are none.
   assert videos[1][2].labels == videos[:, 2].labels == videos[..., 0].labels
   assert videos[:, 2].labels == () == videos[[0, 1]].labels
-  assert isinstance(videos.mean(), float)
 
 
 def test_a_page_shows_them_moving():
@@ -56,13 +55,20 @@ def test_a_page_shows_no_more_than_fit():
     assert image.size == (80, 80)  # 8 by 8 and what lies between
 
 
-def test_what_is_computed_of_them_shows_as_an_array():
+def test_what_is_computed_of_them_is_an_array():
   videos = make()
-  for other in (videos / 2, videos[0, 0], videos[:0], videos[..., :1] + 0):
-    if other.ndim not in (4, 5) or other.shape[-1] == 3:
-      assert other._repr_html_() is None
+  for other in (videos / 2, videos + 1, videos == 3, videos.mean(axis=0)):
+    assert type(other) is np.ndarray
+  assert isinstance(videos.mean(), float)
+  assert isinstance(videos.max(), np.uint8)
+
+
+def test_a_part_of_one_shows_as_an_array():
+  videos = make()
+  for part in (videos[0, 0], videos[:0], videos[..., :1], videos.astype(int)):
+    assert part._repr_html_() is None
     with pytest.raises(ValueError, match='wanted videos, uint8'):
-      other.grid()
+      part.grid()
 
 
 def test_they_are_saved_as_their_name_says(tmp_path):

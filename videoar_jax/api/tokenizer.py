@@ -128,22 +128,23 @@ class Tokenizer:
 
   def _fitted(self, video: Path | np.ndarray, size: Size | None) -> np.ndarray:
     """Videos at a size that is coded, uint8 bTHWc."""
-    config, size = self.codec.config, arguments.size(size)
-    if clips.is_path(video) or np.ndim(video) != 5:
-      video = [video if clips.is_path(video) else clips.check_clip(video)]
+    size = arguments.size(size)
+    several = not clips.is_path(video) and np.ndim(video) == 5 and len(video)
+    each = list(video) if several else [video]
     if size is None:
-      size = self._own_size(video[0])
-    config.check_resolution(*size)
+      size = self._own_size(each[0])
+    self.codec.config.check_resolution(*size)
     return np.stack(
-      [np.stack(list(clips.fitted_frames(x, size))) for x in video]
+      [np.stack(list(clips.fitted_frames(one, size))) for one in each]
     )
 
   def _own_size(self, video: Path | np.ndarray) -> Size:
     """That of a video where it is coded, else the tokenizer's first."""
     if clips.is_path(video):
       return self.size
+    size = clips.check_clip(video).shape[1:3]
     try:
-      self.codec.config.check_resolution(*video.shape[1:3])
+      self.codec.config.check_resolution(*size)
     except ValueError:
       return self.size
-    return video.shape[1:3]
+    return size

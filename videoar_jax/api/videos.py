@@ -22,7 +22,7 @@ class Videos(np.ndarray):
   """uint8 (n, T, H, W, 3): a NumPy array in all else.
 
   `videos[i]` is one video, (T, H, W, 3), which does the same. A notebook shows
-  both as they move.
+  both as they move. What is computed of videos is a plain array.
 
   Attributes:
     labels: class or prompt of each; () where there are none.
@@ -39,6 +39,12 @@ class Videos(np.ndarray):
     self.labels = ()
     if getattr(source, 'shape', None) == self.shape:
       self.labels = getattr(source, 'labels', ())
+
+  def __array_wrap__(
+    self, array: np.ndarray, context: Any = None, return_scalar: bool = False
+  ) -> Any:
+    plain = np.asarray(array)
+    return plain[()] if return_scalar else plain
 
   def __getitem__(self, key: Any) -> Any:
     found = super().__getitem__(key)
@@ -127,9 +133,10 @@ class Videos(np.ndarray):
       print(f'to be opened in a browser: {file.name}')
 
   def _repr_html_(self) -> str | None:
-    if self.dtype != np.uint8 or self.ndim not in (4, 5) or not self.size:
-      return None  # what was computed of videos shows as an array
-    return self._page()
+    try:
+      return self._page()
+    except ValueError:  # a part of one, which shows as an array
+      return None
 
   def _page(self, *, fps: float = _FPS, columns: int | None = None) -> str:
     """The videos as HTML that needs nothing outside."""
@@ -160,7 +167,8 @@ class Videos(np.ndarray):
     plain = np.asarray(self)
     if plain.ndim == 4:
       plain = plain[None]
-    if plain.ndim != 5 or plain.dtype != np.uint8 or not plain.size:
+    good = plain.ndim == 5 and plain.shape[-1] == 3 and plain.size
+    if not good or plain.dtype != np.uint8:
       raise ValueError(
         f'array of shape {self.shape}, {self.dtype}: wanted videos, uint8 '
         '(n, T, H, W, 3)'

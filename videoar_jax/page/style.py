@@ -1,9 +1,10 @@
 """What the page looks like, beside Gradio's theme."""
 
 CSS = """
-.gradio-container { max-width: 1120px !important; margin: 0 auto !important;
-  padding: 1.5rem 1rem 3rem !important; }
-.gradio-container .app { padding: 0 !important; max-width: none !important; }
+.gradio-container { width: 100%; max-width: 1120px !important; margin: 0 auto
+  !important; padding: 1.5rem 1rem 3rem !important; }
+.gradio-container .app { width: 100%; max-width: none !important;
+  padding: 0 !important; }
 .gradio-container .html-container { padding: 0 !important; }
 .gradio-container .prose { font-size: 1rem; }
 header h1 { font-size: 1.4rem; font-weight: 650; margin: 0; line-height: 1.3; }
