@@ -42,6 +42,7 @@ _EXTRAS = {
   'tfds': ['tensorflow-datasets', 'importlib_resources', 'tensorflow'],
   'parity': ['torch'],
   'wandb': ['wandb'],
+  'demo': ['gradio>=6'],
   'dev': [
     'build',
     'ipykernel',

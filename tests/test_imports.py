@@ -24,12 +24,13 @@ ROOMS = (
   'lease',
   'report',
   'api',
+  'page',
   'commands',
 )
 # Modules beside the rooms -> the first room that may import them.
 SHARED = {'media': 'data'}
 # Commands: nobody imports them, but `core.command.launch` by name.
-LEAVES = {'commands', 'data.prepare'}
+LEAVES = {'commands', 'data.prepare', 'demo'}
 
 
 def imported(source: str, *, module: str) -> set[str]:

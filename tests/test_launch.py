@@ -12,6 +12,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 COMMANDS = (
   *('train', 'sample', 'evaluate', 'tokenizer', 'benchmark', 'report'),
+  'demo',
   'data.prepare',
 )
 

@@ -7,6 +7,7 @@ evaluate    python -m videoar_jax.evaluate
 tokenizer   python -m videoar_jax.tokenizer
 benchmark   python -m videoar_jax.benchmark
 lease       python -m videoar_jax.lease
+demo        python -m videoar_jax.demo
 report      python -m videoar_jax.report
 
 Each has `FLAGS`, and `main(words)` for what is left of the command line. They

@@ -8,10 +8,14 @@ from typing import Any
 
 
 class Lazy:
-  """Stands for a package: `av = Lazy('av')` for `import av`."""
+  """Stands for a package: `av = Lazy('av')` for `import av`.
 
-  def __init__(self, name: str):
+  `extra` is the one of this package's extras that brings it; '': none.
+  """
+
+  def __init__(self, name: str, *, extra: str = ''):
     self._name = name
+    self._wanted = f"'videoar_jax[{extra}]'" if extra else name
 
   def __getattr__(self, attribute: str) -> Any:
     """Raises a ValueError where the package is not installed."""
@@ -22,6 +26,6 @@ class Lazy:
         raise
       raise ValueError(
         f'the package {self._name} is not installed; run: pip install '
-        f'{self._name}'
+        f'{self._wanted}'
       ) from None
     return getattr(package, attribute)
