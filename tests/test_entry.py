@@ -21,7 +21,7 @@ def ended(monkeypatch, *words):
 @pytest.mark.parametrize(
   ('words', 'told'),
   [
-    ([], 'no command is given; say one of benchmark, evaluate'),
+    ([], 'no command is given; say one of benchmark, demo'),
     (['trian'], 'trian: no such command; did you mean train?'),
     (['--seed=3'], '--seed=3: no such command; say one of benchmark'),
   ],
