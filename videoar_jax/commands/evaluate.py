@@ -77,7 +77,9 @@ _PAIRED = FLAGS.switch(
 )
 
 _CHECKPOINT = FLAGS.text(
-  'checkpoint', None, 'Tokenizer or generator: workdir, step folder or export.'
+  'checkpoint',
+  None,
+  'Tokenizer or generator: workdir, step folder, export or zoo:NAME.',
 )
 _DATA = FLAGS.text(
   'data', None, "Source of the real clips; default: the checkpoint's own."

@@ -58,7 +58,7 @@ from videoar_jax.tokenizer.stream import Tokenizer
 FLAGS = command.Flags()
 
 _CHECKPOINT = FLAGS.text(
-  'checkpoint', None, 'Generator: workdir, step folder or export.'
+  'checkpoint', None, 'Generator: workdir, step folder, export or zoo:NAME.'
 )
 _CLASS = FLAGS.text(
   'class', None, "Name of a class, or 'all' (the default): they take turns."

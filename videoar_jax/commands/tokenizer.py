@@ -44,7 +44,7 @@ from videoar_jax.tokenizer.stream import Bits, DecodeState, Tokenizer
 FLAGS = command.Flags()
 
 _CHECKPOINT = FLAGS.text(
-  'checkpoint', None, 'Tokenizer: workdir, step folder or export.'
+  'checkpoint', None, 'Tokenizer: workdir, step folder, export or zoo:NAME.'
 )
 _VIDEO = FLAGS.text('video', None, 'The video file to code.')
 _TOKENS = FLAGS.text('tokens', None, 'The token file to decode.')
