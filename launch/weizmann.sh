@@ -16,7 +16,8 @@
 
 set -euo pipefail
 
-STAGES=10
+STAGES=11
+PROTOCOL=weizmann4_train256_17f_64
 RUN_NAME=weizmann
 VARIANT=
 NUM_VIDEOS=64
@@ -66,11 +67,11 @@ train_generator() {
 
 sample() {
   # The contact sheet is what sampling writes last.
-  if up_to_date "$run/$1_samples/grid.png" "$run/$1"; then
-    echo "$run/$1_samples is up to date"
+  if up_to_date "$2/grid.png" "$run/$1"; then
+    echo "$2 is up to date"
   else
     videoar sample --checkpoint="$run/$1" --class=all \
-      --num_videos="$NUM_VIDEOS" --out="$run/$1_samples"
+      --num_videos="$NUM_VIDEOS" --out="$2"
   fi
 }
 
@@ -81,9 +82,19 @@ evaluate() {
     echo "$run/$half.json is up to date"
   else
     videoar evaluate --checkpoint="$run/$half" \
-      --data="array_record:$clips" --protocol=weizmann4_train256_17f_64 \
-      --num_videos="$NUM_MEASURED" --probe --memorisation \
+      --data="array_record:$clips" --protocol="$PROTOCOL" \
+      --num_videos="$NUM_MEASURED" --probe --intervals \
       --out="$run/$half.json" "$@"
+  fi
+}
+
+continue_clips() {
+  if up_to_date "$run/continuation.json" "$run/generator"; then
+    echo "$run/continuation.json is up to date"
+  else
+    videoar evaluate continuation --checkpoint="$run/generator" \
+      --data="array_record:$clips" --save="$run/continued" \
+      --out="$run/continuation.json"
   fi
 }
 
@@ -121,13 +132,16 @@ stage 'training the generator by text'
 train_generator text_generator
 
 stage "sampling $NUM_VIDEOS videos of each generator"
-sample generator
-sample text_generator
+sample generator "$run/samples"
+sample text_generator "$run/text_samples"
 
 stage 'evaluating (the longest stage after training)'
 evaluate tokenizer --baselines
-evaluate generator --baselines
-evaluate text_generator
+evaluate generator --baselines --memorisation
+evaluate text_generator --memorisation --save="$run/text"
+
+stage 'going on from clips of the actors held out'
+continue_clips
 
 stage 'writing the report'
 finish_report
