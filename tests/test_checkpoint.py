@@ -1,5 +1,6 @@
 """Checkpoints: trust, damage, retention; digests; exports."""
 
+import errno
 import json
 import shutil
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from etils import epath
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -214,6 +216,23 @@ def test_uncommitted_step_is_named_and_passed_over(tmp_path, caplog):
   assert manifest.load_arrays(tmp_path).step == 1
   assert Checkpoints(tmp_path).restore(_abstract(_tree())).step == 1
   assert '2.orbax-checkpoint-tmp was never completed' in caplog.text
+  assert not (tmp_path / '2.orbax-checkpoint-tmp').exists()
+
+
+def test_what_is_still_being_written_to_stays_for_the_next_start(
+  tmp_path, monkeypatch, caplog
+):
+  _save(tmp_path, 1)
+  shutil.copytree(tmp_path / '1', tmp_path / '2.orbax-checkpoint-tmp')
+
+  def busy(self, **_):
+    raise OSError(errno.ENOTEMPTY, 'Directory not empty')
+
+  monkeypatch.setattr(type(epath.Path(tmp_path)), 'rmtree', busy)
+  assert Checkpoints(tmp_path).restore(_abstract(_tree())).step == 1
+  assert 'could not be removed' in caplog.text
+  monkeypatch.undo()
+  Checkpoints(tmp_path).restore(_abstract(_tree()))
   assert not (tmp_path / '2.orbax-checkpoint-tmp').exists()
 
 

@@ -235,7 +235,18 @@ class Checkpoints:
           path,
         )
         if jax.process_index() == 0:
-          path.rmtree(missing_ok=True)
+          self._remove(path)
+
+  def _remove(self, path: epath.Path) -> None:
+    """Removes a folder, which a writer that failed may still be filling."""
+    try:
+      path.rmtree(missing_ok=True)
+    except OSError as error:
+      logging.warning(
+        '%s could not be removed, and is when the run starts again: %s',
+        path,
+        manifest_lib.brief(error),
+      )
 
   def _set_aside(self, steps: list[int]) -> None:
     folder = self.directory.parent / f'{self.directory.name}_damaged'
