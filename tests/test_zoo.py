@@ -8,7 +8,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-import safetensors
+import safetensors.numpy
 from etils import epath
 from tiny_runs import CLASSES, FRAMES, SIDE, runs  # noqa: F401
 from toy import compile_cache  # noqa: F401
@@ -135,15 +135,23 @@ def test_a_changed_bit_of_half_the_bits_is_noticed(root, tmp_path):
     export.load_weights(tmp_path / 'copy')
 
 
-def test_other_dtypes_are_refused(runs, tmp_path):  # noqa: F811
+@pytest.mark.parametrize(
+  ('dtype', 'name'),
+  [(np.float16, 'F16'), (np.float64, 'F64'), (np.int32, 'I32')],
+)
+def test_other_dtypes_are_refused(runs, tmp_path, dtype, name):  # noqa: F811
   shutil.copytree(runs / 'tokenizer', tmp_path / 'copy')
   path = tmp_path / 'copy/autoencoder.safetensors'
   arrays = safetensors.numpy.load(path.read_bytes())
   first = min(arrays)
-  arrays[first] = arrays[first].astype(np.float16)
+  arrays[first] = arrays[first].astype(dtype)
   path.write_bytes(safetensors.numpy.save(arrays))
-  with pytest.raises(CheckpointError, match='dtype F16; wanted F32 or BF16'):
+  said = f'{first} is of dtype {name}; wanted F32 or BF16'
+  with pytest.raises(CheckpointError, match=said):
     export.load_weights(tmp_path / 'copy')
+
+
+def test_an_unknown_dtype_is_a_bad_line(runs, tmp_path):  # noqa: F811
   assert export_to(tmp_path / 'new', runs / 'tokenizer', '--dtype=int8') == 2
   assert not (tmp_path / 'new').exists()
 
