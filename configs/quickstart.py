@@ -39,9 +39,8 @@ def get_config(variant: str = ''):
 
 def _image_tokenizer():
   config = _tokenizer()
-  config.data.update(batch_size=16, num_frames=1)
-  config.optimizer.learning_rate = 2e-3
-  config.train.update(num_steps=600, eval_every=200, sample_every=200)
+  config.data.update(batch_size=12, num_frames=1)
+  config.train.update(num_steps=1000, eval_every=500, sample_every=1000)
   return config
 
 
@@ -49,23 +48,21 @@ def _tokenizer():
   config = defaults.tokenizer_config()
   config.data.update(_DATA, batch_size=4, num_frames=5)
   config.tokenizer.update(
-    patch=2,
-    base_width=24,
-    multipliers=(1, 2, 4),
+    base_width=8,
+    multipliers=(1, 4, 8, 8),
     num_time_levels=1,
     encoder_blocks=1,
     decoder_blocks=1,
-    block='mixed',
-    latent_width=32,
+    latent_width=16,
     scales=_SCALES,
     norm_groups=1,
     dtype='float32',
   )
   config.optimizer.update(
-    learning_rate=1e-3, warmup_steps=50, ema_decay=0.99, weight_decay=0.01
+    learning_rate=6e-4, warmup_steps=50, ema_decay=0.99, weight_decay=0.01
   )
   config.losses.residual = 0.01
-  config.train.update(_TRAIN, num_steps=700, eval_every=350, sample_every=350)
+  config.train.update(_TRAIN, num_steps=1000, eval_every=500, sample_every=1000)
   return config
 
 
@@ -76,7 +73,6 @@ def _generator():
     num_layers=4,
     width=128,
     num_heads=4,
-    remat='none',
     dtype='float32',
   )
   config.optimizer.update(learning_rate=1.5e-3, warmup_steps=50, ema_decay=0.99)
