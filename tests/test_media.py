@@ -2,6 +2,7 @@
 
 import pathlib
 
+import av
 import disk
 import numpy as np
 import pytest
@@ -195,3 +196,17 @@ def test_frame_rates_that_no_file_can_state_are_refused(tmp_path):
 def test_a_video_has_the_name_of_one(tmp_path):
   with pytest.raises(ValueError, match='must end in .mp4'):
     media.Mp4Writer(tmp_path / 'a.webm')
+
+
+def test_a_title_that_is_no_text_is_no_obstacle(tmp_path):
+  path = tmp_path / 'x.mkv'
+  with av.open(str(path), 'w') as container:
+    container.metadata['title'] = 'no text'
+    stream = container.add_stream('mpeg4', rate=5)
+    stream.width = stream.height = 32
+    frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), 'rgb24')
+    container.mux([*stream.encode(frame), *stream.encode(None)])
+  data = path.read_bytes()
+  assert b'no text' in data
+  path.write_bytes(data.replace(b'no text', b'no \xff\xfext'))
+  assert media.read_video(path).shape == (1, 32, 32, 3)

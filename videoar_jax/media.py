@@ -49,11 +49,11 @@ def open_video(path: str | os.PathLike) -> 'av.container.InputContainer':
   Raises:
     OSError: it is missing, or of no format of `VIDEO_SUFFIXES`.
   """
-  options = {'format_whitelist': _FORMATS, 'protocol_whitelist': 'file'}
+  allowed = {'format_whitelist': _FORMATS, 'protocol_whitelist': 'file'}
+  # PyAV 19 needs not be told to read on past titles that are no text.
+  more = {'metadata_errors': 'replace'} if av.__version__ < '19' else {}
   try:
-    return av.open(
-      f'file:{os.fspath(path)}', options=options, metadata_errors='replace'
-    )
+    return av.open(f'file:{os.fspath(path)}', options=allowed, **more)
   except av.ArgumentError:
     raise OSError(errno.EINVAL, _NO_FORMAT, os.fspath(path)) from None
 
