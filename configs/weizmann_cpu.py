@@ -50,20 +50,19 @@ def get_config(variant: str = ''):
 def _image_tokenizer():
   config = _plain_tokenizer()
   config.data.update(batch_size=16, num_frames=1)
-  config.optimizer.learning_rate = 1e-3
-  config.train.update(num_steps=3000, eval_every=500, sample_every=1000)
+  config.train.update(num_steps=1500, eval_every=250, sample_every=500)
   return config
 
 
 def _tokenizer():
   config = _plain_tokenizer()
   config.losses.update(perceptual=0.5, perceptual_frames=2, entropy=0.005)
-  config.adversarial.update(weight=0.05, start=1000)
+  config.adversarial.update(weight=0.05, start=700)
   config.discriminator.update(base_width=16, norm_groups=4)
   config.discriminator_optimizer.update(
     learning_rate=2e-4, beta1=0.5, warmup_steps=50, weight_decay=0.0
   )
-  config.train.update(num_steps=3000, eval_every=500, sample_every=500)
+  config.train.update(num_steps=2000, eval_every=250, sample_every=250)
   return config
 
 
@@ -85,7 +84,11 @@ def _plain_tokenizer():
   )
   config.losses.residual = 0.01
   config.optimizer.update(
-    learning_rate=5e-4, warmup_steps=100, ema_decay=0.995, weight_decay=0.01
+    kind='muon',
+    learning_rate=1.5e-3,
+    warmup_steps=50,
+    ema_decay=0.995,
+    weight_decay=0.01,
   )
   config.train.update(log_every=50, eval_batches=8)
   return config

@@ -174,9 +174,12 @@ def shardings(abstract_boxed_tree: Any, mesh: Mesh) -> Any:
     The tree without boxes, a NamedSharding at each leaf.
   """
 
-  def sharding(leaf: Any) -> NamedSharding:
+  def sharding(leaf: Any) -> Any:
     if not _is_box(leaf):
       return NamedSharding(mesh, PartitionSpec())
+    if not jax.tree.leaves(leaf.value):
+      # An optimiser of some parameters alone leaves the others' boxes empty.
+      return leaf.value
     return NamedSharding(
       mesh, partition_spec(leaf.names, leaf.value.shape, mesh)
     )

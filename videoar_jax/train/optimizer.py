@@ -1,15 +1,21 @@
-"""AdamW with warm-up, cosine decay, clipping, and decay on matrices only."""
+"""AdamW or Muon: warm-up, cosine decay, clipping, decay of matrices alone."""
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import optax
+from optax import contrib
 
-from videoar_jax.core import fields, mesh
+from videoar_jax.core import fields
 
 # Logical axes whose arrays never decay: norm gains, embeddings of a scale.
 UNDECAYED = frozenset({'norm', 'scales'})
+# Muon's updates have this root mean square, which is about AdamW's, so that
+# the same learning rates serve (Liu et al., arXiv:2502.16982, §2.2).
+_UPDATE_RMS = 0.2
+
+Axes = tuple[str | None, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,10 +23,12 @@ class OptimizerConfig:
   """How one network's parameters are updated.
 
   Attributes:
+    kind: 'adamw', or 'muon': the momentum of every inner matrix (kernels of
+      convolutions, attention, SwiGLU) made orthogonal, and AdamW for the rest.
     learning_rate: the peak, reached after the warm-up.
     warmup_steps: updates (of this network) of linear warm-up from 0.
     end_value: learning rate at the end of the cosine, as a share of the peak.
-    beta1: decay of the first moment.
+    beta1: decay of the first moment; Muon's own is 0.95.
     beta2: decay of the second moment.
     epsilon: added to the root of the second moment.
     weight_decay: decoupled decay of matrices; vectors and scalars (norms,
@@ -30,6 +38,7 @@ class OptimizerConfig:
       average then equals the parameters).
   """
 
+  kind: Annotated[str, fields.Choice(('adamw', 'muon'))] = 'adamw'
   learning_rate: fields.NonNegative = 1e-4
   warmup_steps: fields.Natural = 100
   end_value: fields.Share = 0.1
@@ -67,18 +76,18 @@ def make_schedule(
 
 
 def make_optimizer(
-  config: OptimizerConfig, *, num_updates: int, mask: Any
+  config: OptimizerConfig, *, num_updates: int, axes: Any
 ) -> optax.GradientTransformation:
-  """AdamW over a whole run of `num_updates` updates.
+  """AdamW or Muon over a whole run of `num_updates` updates.
 
   The first update already has a rate above 0 (the schedule is read one ahead).
 
-  Source: Loshchilov & Hutter (arXiv:1711.05101).
+  Source: Loshchilov & Hutter (arXiv:1711.05101); Jordan et al. (2024), "Muon".
 
   Args:
     config: rates and decays.
     num_updates: length of the schedule.
-    mask: tree of bools, True where weight decay applies (`decay_mask`).
+    axes: tree of the parameters' logical axes (`mesh.logical_axes`).
   """
   schedule = make_schedule(config, num_updates=num_updates)
   clip = (
@@ -86,35 +95,68 @@ def make_optimizer(
     if config.clip_norm
     else optax.identity()
   )
-  return optax.chain(
-    clip,
-    optax.adamw(
-      lambda count: schedule(count + 1),
-      b1=config.beta1,
-      b2=config.beta2,
-      eps=config.epsilon,
-      weight_decay=config.weight_decay,
-      mask=mask,
-    ),
-  )
+  chosen = {
+    'learning_rate': lambda count: schedule(count + 1),
+    'eps': config.epsilon,
+    'weight_decay': config.weight_decay,
+  }
+  if config.kind == 'adamw':
+    rule = optax.adamw(
+      **chosen, b1=config.beta1, b2=config.beta2, mask=_map(is_decayed, axes)
+    )
+  else:
+    rule = contrib.muon(
+      **chosen,
+      adam_b1=config.beta1,
+      adam_b2=config.beta2,
+      consistent_rms=_UPDATE_RMS,
+      muon_weight_dimension_numbers=_map(muon_axes, axes),
+    )
+  return optax.chain(clip, rule)
 
 
-def decay_mask(boxed_params: Any) -> Any:
-  """True for parameters that weight decay applies to: the matrices.
+def is_decayed(names: Axes) -> bool:
+  """Whether weight decay applies to a parameter: to matrices.
 
   A matrix has two or more axes, the stack of layers (`scan`) not counted,
   and none of the axes that never decay.
 
   Args:
-    boxed_params: arrays or shapes, with their logical axes.
+    names: its logical axes.
   """
+  axes = [name for name in names if name != 'layers']
+  return len(axes) >= 2 and UNDECAYED.isdisjoint(axes)
 
-  def is_matrix(names: tuple[str | None, ...]) -> bool:
-    axes = [name for name in names if name != 'layers']
-    return len(axes) >= 2 and UNDECAYED.isdisjoint(axes)
 
-  return jax.tree.map(
-    is_matrix,
-    mesh.logical_axes(boxed_params),
-    is_leaf=lambda x: isinstance(x, tuple),
+def muon_axes(names: Axes) -> contrib.MuonDimensionNumbers | None:
+  """The axes that an inner matrix sums over, and those that it makes.
+
+  Convolutions sum over taps and inputs; attention and SwiGLU map the model's
+  width to heads or hidden units, or back. Axes beside these are many matrices.
+
+  Args:
+    names: the parameter's logical axes.
+  Returns:
+    None where AdamW serves: vectors, embeddings, the first and last layer of
+    the transformer.
+  """
+  if 'conv_out' in names and len(names) > 1:
+    out = names.index('conv_out')
+    others = (i for i in range(len(names)) if i != out)
+    return contrib.MuonDimensionNumbers(tuple(others), (out,))
+  inner = next((x for x in ('heads', 'mlp') if x in names), None)
+  if inner is None or 'embed' not in names:
+    return None
+  first = names.index(inner)
+  # A head's channels follow the heads, without a name.
+  many = tuple(
+    i for i in (first, first + 1) if names[i : i + 1] in ((inner,), (None,))
   )
+  model = (names.index('embed'),)
+  if model < many:
+    return contrib.MuonDimensionNumbers(model, many)
+  return contrib.MuonDimensionNumbers(many, model)
+
+
+def _map(function, axes: Any) -> Any:
+  return jax.tree.map(function, axes, is_leaf=lambda x: isinstance(x, tuple))

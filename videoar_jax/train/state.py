@@ -94,7 +94,7 @@ def net_optimizer(
   return optimizer_lib.make_optimizer(
     update.optimizer,
     num_updates=update.num_updates(num_steps),
-    mask=optimizer_lib.decay_mask(params),
+    axes=mesh_lib.logical_axes(params),
   )
 
 
