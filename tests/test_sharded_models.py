@@ -173,3 +173,24 @@ def test_eight_devices_equal_one(case, shape):
       lambda a, b: np.abs(a - b).max(), one[name].params, before[name]
     )
     assert min(jax.tree.leaves(moved)) > 1e-4
+
+
+@pytest.mark.parametrize(
+  'case',
+  [transformer_case, pytest.param(tokenizer_case, marks=pytest.mark.slow)],
+)
+def test_muon_on_eight_devices_equals_muon_on_one(case):
+  updates, batch = case()
+  muon = dataclasses.replace(OPTIMIZER, kind='muon')
+  updates = [dataclasses.replace(x, optimizer=muon) for x in updates]
+  before, one, _, _ = one_step(updates, batch, (1, 1, 1))
+  same, many, _, is_sharded = one_step(updates, batch, (2, 2, 2))
+  assert is_sharded
+  jax.tree.map(np.testing.assert_array_equal, before, same)
+
+  def check(start, a, b):
+    assert np.abs(a - start).max() > 1e-4
+    assert np.linalg.norm(a - b) < 0.02 * np.linalg.norm(a - start)
+
+  for name in one:
+    jax.tree.map(check, before[name], one[name].params, many[name].params)
