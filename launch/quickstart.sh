@@ -45,13 +45,9 @@ train() {
 }
 
 evaluate() {
-  if up_to_date "$run/$1.json" "$run/$1"; then
-    echo "$run/$1.json is up to date"
-  else
-    videoar evaluate --checkpoint="$run/$1" --data=synthetic --nofvd \
-      --split=validation --num_videos="$NUM_MEASURED" \
-      --num_frames="$NUM_FRAMES" --out="$run/$1.json"
-  fi
+  update "$run/$1.json" "$run/$1" evaluate --checkpoint="$run/$1" \
+    --data=synthetic --nofvd --split=validation --num_videos="$NUM_MEASURED" \
+    --num_frames="$NUM_FRAMES" --out="$run/$1.json"
 }
 
 stage 'preparing the environment'
@@ -74,13 +70,9 @@ train generator --config.tokenizer="$run/tokenizer" \
   --config.data.source="features:$run/features"
 
 stage "sampling $NUM_VIDEOS videos"
-# The contact sheet is what sampling writes last.
-if up_to_date "$run/samples/grid.png" "$run/generator"; then
-  echo "$run/samples is up to date"
-else
-  videoar sample --checkpoint="$run/generator" --class=all \
-    --num_videos="$NUM_VIDEOS" --out="$run/samples"
-fi
+update "$run/samples/grid.png" "$run/generator" sample \
+  --checkpoint="$run/generator" --class=all --num_videos="$NUM_VIDEOS" \
+  --out="$run/samples"
 
 stage 'evaluating'
 evaluate tokenizer

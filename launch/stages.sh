@@ -7,7 +7,8 @@
 #   videoar COMMAND …       # python -m videoar_jax.COMMAND, or the end
 #   follow_report           # keeps $run/report.html up to date beside the rest
 #   finish_report           # ends that, and writes it a last time
-#   up_to_date RESULT RUN   # whether RESULT is newer than RUN's checkpoints
+#   update RESULT RUN COMMAND …   # videoar COMMAND, which writes RESULT, unless
+#                                 # it is newer than RUN's checkpoints
 
 # shellcheck source=launch/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
@@ -64,8 +65,18 @@ finish_report() {
   videoar report --run="$run" --out="$run/report.html"
 }
 
-# up_to_date RESULT RUN: whether RESULT is newer than each checkpoint of RUN.
-up_to_date() {
+# Of samples the contact sheet is what is written last.
+update() {
+  local result=$1 of=$2
+  shift 2
+  if _up_to_date "$result" "$of"; then
+    echo "${result%/grid.png} is up to date"
+  else
+    videoar "$@"
+  fi
+}
+
+_up_to_date() {
   local checkpoint
   [[ -s $1 ]] || return 1
   for checkpoint in "$2"/checkpoints/[0-9]*; do

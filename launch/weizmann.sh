@@ -66,36 +66,23 @@ train_generator() {
 }
 
 sample() {
-  # The contact sheet is what sampling writes last.
-  if up_to_date "$2/grid.png" "$run/$1"; then
-    echo "$2 is up to date"
-  else
-    videoar sample --checkpoint="$run/$1" --class=all \
-      --num_videos="$NUM_VIDEOS" --out="$2"
-  fi
+  update "$2/grid.png" "$run/$1" sample --checkpoint="$run/$1" --class=all \
+    --num_videos="$NUM_VIDEOS" --out="$2"
 }
 
 evaluate() {
   local half=$1
   shift
-  if up_to_date "$run/$half.json" "$run/$half"; then
-    echo "$run/$half.json is up to date"
-  else
-    videoar evaluate --checkpoint="$run/$half" \
-      --data="array_record:$clips" --protocol="$PROTOCOL" \
-      --num_videos="$NUM_MEASURED" --probe --intervals \
-      --out="$run/$half.json" "$@"
-  fi
+  update "$run/$half.json" "$run/$half" evaluate --checkpoint="$run/$half" \
+    --data="array_record:$clips" --protocol="$PROTOCOL" \
+    --num_videos="$NUM_MEASURED" --probe --intervals \
+    --out="$run/$half.json" "$@"
 }
 
 continue_clips() {
-  if up_to_date "$run/continuation.json" "$run/generator"; then
-    echo "$run/continuation.json is up to date"
-  else
-    videoar evaluate continuation --checkpoint="$run/generator" \
-      --data="array_record:$clips" --save="$run/continued" \
-      --out="$run/continuation.json"
-  fi
+  update "$run/continuation.json" "$run/generator" evaluate continuation \
+    --checkpoint="$run/generator" --data="array_record:$clips" \
+    --save="$run/continued" --out="$run/continuation.json"
 }
 
 stage 'preparing the environment'
