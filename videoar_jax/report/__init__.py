@@ -6,6 +6,7 @@
 - `recorded`: figures of the project's own runs and of the paper.
 - `figures`: tables of what evaluation measured, beside recorded figures.
 - `copies`: classes that a probe names, and how near samples come to clips.
+- `continuation`: how a generator goes on from real clips.
 - `facts`: what a run is, on what machine, how far it has come.
 - `sections`: the page, from the files of a run.
 - `python -m videoar_jax.report`: the command.

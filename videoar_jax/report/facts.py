@@ -13,10 +13,13 @@ CONFIG = 'config.json'
 TOKENIZER, GENERATOR = HALVES = ('tokenizer', 'generator')
 # A tokenizer of single frames, where the tokenizer started from one.
 IMAGE_STAGE = 'image_tokenizer'
+# A second generator, by prompts, where there is one by class.
+TEXT_STAGE = 'text_generator'
 TITLES = {
   IMAGE_STAGE: 'tokenizer on single frames',
   TOKENIZER: 'tokenizer',
   GENERATOR: 'generator',
+  TEXT_STAGE: 'generator by text',
 }
 _SHOWN = {
   'data.source': 'data',
