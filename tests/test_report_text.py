@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from videoar_jax import media
+from videoar_jax.commands import report
+from videoar_jax.core import command
 from videoar_jax.report import sections
 
 PROMPTS = ['a video of a person bend', 'a video of a person wave']
@@ -120,3 +122,31 @@ def test_a_damaged_file_is_told(run, damage):
   (run / 'continuation.json').write_text(damage)
   with pytest.raises(ValueError, match='continuation.json'):
     sections.make_report(run)
+
+
+def test_curves_of_a_workdir_stand_in_a_picture_of_their_own(run, tmp_path):
+  out = tmp_path / 'curves.svg'
+  command.run(report, ['report', f'--run={run}/generator', f'--out={out}'])
+  drawn = out.read_text()
+  assert drawn.startswith('<svg xmlns=') and 'train 0.5' in drawn
+  assert '<html' not in drawn
+
+
+@pytest.mark.parametrize(
+  ('where', 'wanted'),
+  [
+    ('.', 'wanted one workdir, as .*tokenizer, .*generator'),
+    ('samples', 'no run in it'),
+  ],
+)
+def test_what_has_no_curves_is_told(run, tmp_path, where, wanted):
+  argv = ['report', f'--run={run / where}', f'--out={tmp_path}/curves.svg']
+  with pytest.raises(SystemExit, match=wanted):
+    command.run(report, argv)
+
+
+def test_curves_are_not_followed(run, tmp_path, capsys):
+  out = tmp_path / 'curves.svg'
+  argv = ['report', f'--run={run}/generator', f'--out={out}', '--follow']
+  assert command.run(report, argv) == 2
+  assert 'follow is not read by curves' in capsys.readouterr().err

@@ -12,6 +12,10 @@ With `--follow` the page is written again whenever there is something new, and
 a browser that shows it reads it again by itself, until the run is finished:
 a workdir trained, or a folder's generator trained, sampled and evaluated.
 Stopped before, it leaves a page that stands still.
+
+Where FILE is an .svg, it holds the curves of training alone, of one workdir:
+
+  python -m videoar_jax.report --run=runs/quickstart/generator --out=curves.svg
 """
 
 import contextlib
@@ -26,9 +30,10 @@ from videoar_jax.report import sections
 FLAGS = command.Flags()
 
 _RUN = FLAGS.text('run', None, 'Folder of the run.')
-_OUT = FLAGS.text('out', None, 'The page to write.')
+_OUT = FLAGS.text('out', None, 'The page to write, or curves as .svg.')
 _FOLLOW = FLAGS.switch('follow', False, 'Write it again until the run ends.')
 
+_CURVES = '.svg'
 _LOOK_S = 3.0  # between two looks for something new
 
 
@@ -36,6 +41,8 @@ def main(words: list[str]) -> None:
   command.check_arguments(words, (_RUN, _OUT))
   run = pathlib.Path(_RUN.value)
   out = files.output_file(_OUT.value, inputs=sections.read_files(run))
+  if out.suffix == _CURVES:
+    FLAGS.check_read((_RUN, _OUT), by=f'curves, {_OUT.value}')
   if _FOLLOW.value:
     with contextlib.suppress(KeyboardInterrupt), _terminable():
       follow(run, out)
@@ -57,8 +64,11 @@ def follow(run: pathlib.Path, out: pathlib.Path) -> None:
 
 
 def write(run: pathlib.Path, out: pathlib.Path, *, follow: bool = False):
-  """Makes the page and puts it where it belongs, whole."""
-  page = sections.make_report(run, follow=follow)
+  """Makes the page, or curves, and puts it where it belongs, whole."""
+  if out.suffix == _CURVES:
+    page = sections.make_curves(run)
+  else:
+    page = sections.make_report(run, follow=follow)
   with files.replacing(out) as partial:
     # Names may hold what is no text.
     partial.write_text(page, encoding='utf-8', errors='backslashreplace')

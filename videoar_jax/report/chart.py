@@ -115,16 +115,23 @@ def line_chart(
   )
 
 
-def document(charts: Sequence[str]) -> str:
-  """Charts below one another as an SVG file, which brings its own colours."""
-  width, height = 2 * (_LEFT + _WIDE), 2 * (_TOP + _HIGH + 66)
+def document(charts: Sequence[str], *, columns: int = 1) -> str:
+  """Charts in a grid as an SVG file, which brings its own colours."""
+  zoom = 2 / columns
+  width, height = zoom * (_LEFT + _WIDE + 20), zoom * (_TOP + _HIGH + 102)
   placed = [
-    drawn.replace('<svg ', f'<svg y="{i * height}" height="{height}" ', 1)
+    drawn.replace(
+      '<svg ',
+      f'<svg x="{i % columns * width:g}" y="{i // columns * height:g}" '
+      f'width="{width:g}" height="{height:g}" ',
+      1,
+    )
     for i, drawn in enumerate(charts)
   ]
+  rows = math.ceil(len(charts) / columns)
   return (
-    f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" '
-    f'height="{height * len(charts)}"><style>{_DOCUMENT_STYLE}</style>'
+    f'<svg xmlns="http://www.w3.org/2000/svg" width="{columns * width:g}" '
+    f'height="{rows * height:g}"><style>{_DOCUMENT_STYLE}</style>'
     f'<rect width="100%" height="100%" fill="#fff"/>{"".join(placed)}</svg>\n'
   )
 
@@ -161,8 +168,8 @@ def _log_ticks(low: float, high: float) -> list[float]:
   return marks[first : last + 1]
 
 
-def training_curves(lines: list[dict]) -> str | None:
-  """Charts of the lines of a metrics.jsonl; None where they hold nothing."""
+def training_charts(lines: list[dict]) -> list[str]:
+  """Charts of the lines of a metrics.jsonl."""
   charts = [
     line_chart(
       series, title=_words(name), y_label=_words(name), log=logarithmic
@@ -170,11 +177,16 @@ def training_curves(lines: list[dict]) -> str | None:
     for name, logarithmic in _CURVES.items()
     if (series := _series(lines, name))
   ]
-  charts += [
+  return charts + [
     line_chart(series, title=title, y_label=_words(name))
     for name, title in _BY_SCALE.items()
     if (series := _by_scale(lines, name))
   ]
+
+
+def training_curves(lines: list[dict]) -> str | None:
+  """The same for a page; None where they hold nothing."""
+  charts = training_charts(lines)
   if not charts:
     return None
   speed = [value for _, value in _points(lines, 'train', 'step_s')]

@@ -16,7 +16,11 @@ from videoar_jax.report import (
   markup,
   videos,
 )
-from videoar_jax.report.chart import training_curves
+from videoar_jax.report.chart import (
+  document,
+  training_charts,
+  training_curves,
+)
 from videoar_jax.report.facts import (
   GENERATOR,
   HALVES,
@@ -91,6 +95,26 @@ def make_report(run: str | pathlib.Path, *, follow: bool = False) -> str:
       body.append(markup.section(title, content))
   body.append(markup.note(_versions()))
   return markup.document(name, body, refresh_s=REFRESH_S if goes_on else None)
+
+
+def make_curves(run: str | pathlib.Path) -> str:
+  """The curves of training of one workdir, SVG.
+
+  Raises:
+    ValueError: it is no workdir, or its metrics hold nothing.
+  """
+  run = pathlib.Path(run)
+  found = find_workdirs(run)
+  if list(found.values()) != [run]:
+    several = ', '.join(str(path) for path in found.values())
+    raise ValueError(
+      f'--run={run}: wanted one workdir'
+      + (f', as {several}' if several else '; there is no run in it')
+    )
+  charts = training_charts(read_stages(run).popitem()[1].lines)
+  if not charts:
+    raise ValueError(f'--run={run}: its {metrics.FILE} holds no curve yet')
+  return document(charts, columns=2)
 
 
 def find_workdirs(run: pathlib.Path) -> dict[str, pathlib.Path]:
