@@ -32,7 +32,9 @@ CONFIG = TokenizerConfig(
 MODELS = {
   'paper': make_tokenizer(CONFIG),
   'small': make_tokenizer(
-    dataclasses.replace(CONFIG, patch=2, block='mixed', conv='native')
+    dataclasses.replace(
+      CONFIG, patch=2, block='mixed', norm='rms', norm_groups=3, conv='native'
+    )
   ),
 }
 
@@ -197,6 +199,7 @@ def test_paper_scale_codes_17_frames_of_128_as_5x8x8x48():
   ('change', 'named'),
   [
     ({'norm_groups': 3}, 'norm_groups=3'),
+    ({'norm': 'layer'}, 'norm='),
     ({'num_time_levels': 3}, 'num_time_levels=3'),
     ({'conv': 'fft'}, 'conv='),
     ({'block': 'half'}, 'block='),

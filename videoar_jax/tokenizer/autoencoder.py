@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from videoar_jax.core.layers import RMSNorm
 from videoar_jax.core.mesh import unbox
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.conv import (
@@ -23,6 +24,12 @@ from videoar_jax.tokenizer.conv import (
 _MIDDLE_BLOCKS = 2
 
 
+def _norm(config: TokenizerConfig, *, name: str) -> nn.Module:
+  if config.norm == 'rms':
+    return RMSNorm(name=name)
+  return FrameNorm(config.norm_groups, name=name)
+
+
 class ResBlock(nn.Module):
   """norm, silu, conv, twice, beside a shortcut."""
 
@@ -32,11 +39,11 @@ class ResBlock(nn.Module):
   @nn.compact
   def __call__(self, x_bthwc: jax.Array, stream: Stream | None) -> jax.Array:
     config, dtype = self.config, jnp.dtype(self.config.dtype)
-    h = nn.silu(FrameNorm(config.norm_groups, name='norm1')(x_bthwc))
+    h = nn.silu(_norm(config, name='norm1')(x_bthwc))
     h = CausalConv3d(self.width, conv=config.conv, dtype=dtype, name='conv1')(
       h, stream
     )
-    h = nn.silu(FrameNorm(config.norm_groups, name='norm2')(h))
+    h = nn.silu(_norm(config, name='norm2')(h))
     h = CausalConv3d(
       self.width,
       kernel=(3 if config.block == 'full' else 1, 3, 3),
@@ -88,7 +95,7 @@ class Encoder(nn.Module):
         )(x, stream)
     for i in range(_MIDDLE_BLOCKS):
       x = ResBlock(widths[-1], config, name=f'middle_block{i}')(x, stream)
-    x = nn.silu(FrameNorm(config.norm_groups, name='norm_out')(x))
+    x = nn.silu(_norm(config, name='norm_out')(x))
     # The codes of a scale have length one: start the latents near that length.
     x = CausalConv3d(
       config.latent_width,
@@ -130,7 +137,7 @@ class Decoder(nn.Module):
           dtype=dtype,
           name=f'level{level}_up',
         )(x, stream)
-    x = nn.silu(FrameNorm(config.norm_groups, name='norm_out')(x))
+    x = nn.silu(_norm(config, name='norm_out')(x))
     x = CausalConv3d(
       3 * config.patch**2, conv=config.conv, dtype=dtype, name='conv_out'
     )(x, stream)
