@@ -18,6 +18,22 @@ import sys
 import traceback
 
 ROOT = pathlib.Path(__file__).parents[1]
+# The quickstart's networks, smaller: flags of a tokenizer, and of a generator.
+TINY = [
+  '--config.tokenizer.base_width=4',
+  '--config.tokenizer.multipliers=(1,1)',
+  '--config.tokenizer.scales=((1,1),(4,4))',
+  '--config.tokenizer.latent_width=4',
+  '--config.data.height=16',
+  '--config.data.width=16',
+]
+SMALL = [
+  '--config.transformer.num_layers=1',
+  '--config.transformer.width=16',
+  '--config.data.height=16',
+  '--config.data.width=16',
+  '--config.data.batch_size=4',
+]
 
 
 @dataclasses.dataclass(frozen=True)

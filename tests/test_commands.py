@@ -8,25 +8,9 @@ import time
 
 import numpy as np
 import pytest
-from shell import ROOT
+from shell import ROOT, SMALL, TINY
 
 from videoar_jax.data import synthetic
-
-TINY = [
-  '--config.tokenizer.base_width=4',
-  '--config.tokenizer.multipliers=(1,1,1)',
-  '--config.tokenizer.scales=((1,1),(4,4))',
-  '--config.tokenizer.latent_width=4',
-  '--config.data.height=16',
-  '--config.data.width=16',
-]
-SMALL = [
-  '--config.transformer.num_layers=1',
-  '--config.transformer.width=16',
-  '--config.data.height=16',
-  '--config.data.width=16',
-  '--config.data.batch_size=4',
-]
 
 
 @pytest.fixture(scope='module')

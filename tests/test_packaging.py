@@ -12,7 +12,7 @@ import venv
 import zipfile
 
 import pytest
-from shell import ROOT
+from shell import ROOT, SMALL, TINY
 
 import videoar_jax
 
@@ -23,20 +23,6 @@ FILES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md')
 FILES += ('CHANGELOG.md', '.ci/run', *NOTICES)
 # As a model that comes along: no Python, in a folder that is no package.
 WEIGHTS = 'videoar_jax/models/made/weights.safetensors'
-TINY = [
-  '--config.tokenizer.base_width=4',
-  '--config.tokenizer.multipliers=(1,1,1)',
-  '--config.tokenizer.scales=((1,1),(4,4))',
-  '--config.tokenizer.latent_width=4',
-  '--config.data.height=16',
-  '--config.data.width=16',
-]
-SMALL = [
-  '--config.transformer.num_layers=1',
-  '--config.transformer.width=16',
-  '--config.data.height=16',
-  '--config.data.width=16',
-]
 
 
 @pytest.fixture(scope='module')
