@@ -1,15 +1,18 @@
 """AdamW and Muon: which parameter gets which update, and how large it is."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from optax import contrib
 
+from videoar_jax.train.muon import matrix_of, orthogonalize, scaled
 from videoar_jax.train.optimizer import (
   OptimizerConfig,
   is_decayed,
   make_optimizer,
-  muon_axes,
 )
 
 RATE = 1e-2
@@ -35,8 +38,7 @@ CONFIG = OptimizerConfig(
   ],
 )
 def test_inner_matrices_are_made_orthogonal(names, summed, made):
-  axes = muon_axes(names)
-  assert (axes.reduction_axis, axes.output_axis) == (summed, made)
+  assert matrix_of(names) == (summed, made)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,7 @@ def test_inner_matrices_are_made_orthogonal(names, summed, made):
   ],
 )
 def test_the_rest_is_adamws(names):
-  assert muon_axes(names) is None
+  assert matrix_of(names) is None
 
 
 def test_decay_is_for_matrices():
@@ -81,10 +83,63 @@ def test_a_muon_update_is_orthogonal_and_as_large_as_adamws():
   rms = float(jnp.sqrt(jnp.mean(update['kernel'] ** 2)))
   assert 0.6 * 0.2 * RATE < rms < 1.4 * 0.2 * RATE
   adam = optax.adamw(
-    RATE, b1=CONFIG.beta1, eps=CONFIG.epsilon, weight_decay=0.0, nesterov=True
+    RATE, b1=CONFIG.beta1, eps=CONFIG.epsilon, weight_decay=0.0
   )
   wanted, _ = adam.update(gradient, adam.init(params), params)
   np.testing.assert_allclose(update['bias'], wanted['bias'], rtol=1e-4)
+
+
+# optax.contrib has Muon, too, whose steps multiply the long matrices: 180 ms
+# for a tokenizer of 2.7 M parameters on two cores, where this takes 25.
+
+
+@pytest.mark.parametrize('shape', [(1, 270, 12), (3, 8, 40), (2, 16, 16)])
+@pytest.mark.parametrize('spread', [0, 8])
+def test_squares_alone_give_what_optax_gives(shape, spread):
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=shape) * np.logspace(-spread, 0, shape[-1])
+  x = jnp.asarray(x, jnp.float32)
+  rule = contrib.scale_by_muon(
+    beta=0.0,
+    nesterov=False,
+    weight_dimension_numbers={'x': contrib.MuonDimensionNumbers(1, 2)},
+  )
+  wanted, _ = rule.update({'x': x}, rule.init({'x': x}))
+  np.testing.assert_allclose(orthogonalize(x), wanted['x'], atol=1e-3)
+
+
+def test_a_run_of_updates_is_optaxs():
+  names = ('layers', 'heads', None, 'embed')
+  rng = np.random.default_rng(0)
+  params = {'out': jnp.asarray(rng.normal(size=(2, 3, 4, 10)), jnp.float32)}
+  numbers = contrib.MuonDimensionNumbers((1, 2), (3,))
+  config = dataclasses.replace(CONFIG, weight_decay=0.1)
+  ours = make_optimizer(config, num_updates=99, axes={'out': names})
+  theirs = contrib.muon(
+    RATE,
+    weight_decay=0.1,
+    consistent_rms=0.2,
+    muon_weight_dimension_numbers={'out': numbers},
+  )
+  states = [rule.init(params) for rule in (ours, theirs)]
+  # Theirs corrects the momentum's bias, which turns the first updates a little.
+  for step in range(60):
+    gradient = {'out': jnp.asarray(rng.normal(size=(2, 3, 4, 10)), jnp.float32)}
+    (a, states[0]), (b, states[1]) = (
+      rule.update(gradient, state, params)
+      for rule, state in zip((ours, theirs), states)
+    )
+    if step in (0, 59):
+      rounding = 1e-4 * float(jnp.abs(b['out']).max())
+      apart = jnp.abs(a['out'] - b['out']).max()
+      assert apart < (rounding if step == 0 else 50 * rounding), step
+
+
+def test_zero_and_half_precision_stay_what_they_are():
+  matrix = matrix_of(('conv_in', 'conv_out'))
+  still = scaled(jnp.zeros((4, 8)), matrix)
+  assert (still == 0).all()
+  assert scaled(jnp.ones((4, 8), jnp.bfloat16), matrix).dtype == jnp.bfloat16
 
 
 def test_matrices_decay_under_both():

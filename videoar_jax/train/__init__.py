@@ -1,6 +1,7 @@
 """Training: a list of updates, one step builder, one loop.
 
-- `optimizer`: AdamW, its schedule, and which parameters decay.
+- `optimizer`: AdamW or Muon, the schedule, and which parameters decay.
+- `muon`: the momentum of every inner matrix, made orthogonal.
 - `state`: `Update`, `TrainState`, and the birth of a sharded state.
 - `step`: one jitted step over a list of updates.
 - `tracking`: Weights & Biases, where a run names a project.

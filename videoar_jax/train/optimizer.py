@@ -5,16 +5,12 @@ from typing import Annotated, Any
 
 import jax
 import optax
-from optax import contrib
 
 from videoar_jax.core import fields
+from videoar_jax.train.muon import matrix_of, muon
 
 # Logical axes whose arrays never decay: norm gains, embeddings of a scale.
 UNDECAYED = frozenset({'norm', 'scales'})
-# Muon's updates have this root mean square, which is about AdamW's, so that
-# the same learning rates serve (Liu et al., arXiv:2502.16982, §2.2).
-_UPDATE_RMS = 0.2
-
 Axes = tuple[str | None, ...]
 
 
@@ -82,7 +78,7 @@ def make_optimizer(
 
   The first update already has a rate above 0 (the schedule is read one ahead).
 
-  Source: Loshchilov & Hutter (arXiv:1711.05101); Jordan et al. (2024), "Muon".
+  Source: Loshchilov & Hutter (arXiv:1711.05101); for Muon see `train.muon`.
 
   Args:
     config: rates and decays.
@@ -95,22 +91,24 @@ def make_optimizer(
     if config.clip_norm
     else optax.identity()
   )
-  chosen = {
-    'learning_rate': lambda count: schedule(count + 1),
-    'eps': config.epsilon,
-    'weight_decay': config.weight_decay,
-  }
-  if config.kind == 'adamw':
-    rule = optax.adamw(
-      **chosen, b1=config.beta1, b2=config.beta2, mask=_map(is_decayed, axes)
-    )
-  else:
-    rule = contrib.muon(
-      **chosen,
-      adam_b1=config.beta1,
-      adam_b2=config.beta2,
-      consistent_rms=_UPDATE_RMS,
-      muon_weight_dimension_numbers=_map(muon_axes, axes),
+
+  def rate(count):
+    return schedule(count + 1)
+
+  rule = optax.adamw(
+    rate,
+    b1=config.beta1,
+    b2=config.beta2,
+    eps=config.epsilon,
+    weight_decay=config.weight_decay,
+    mask=_map(is_decayed, axes),
+  )
+  if config.kind == 'muon':
+    rule = muon(
+      learning_rate=rate,
+      weight_decay=config.weight_decay,
+      matrices=_map(matrix_of, axes),
+      others=rule,
     )
   return optax.chain(clip, rule)
 
@@ -126,36 +124,6 @@ def is_decayed(names: Axes) -> bool:
   """
   axes = [name for name in names if name != 'layers']
   return len(axes) >= 2 and UNDECAYED.isdisjoint(axes)
-
-
-def muon_axes(names: Axes) -> contrib.MuonDimensionNumbers | None:
-  """The axes that an inner matrix sums over, and those that it makes.
-
-  Convolutions sum over taps and inputs; attention and SwiGLU map the model's
-  width to heads or hidden units, or back. Axes beside these are many matrices.
-
-  Args:
-    names: the parameter's logical axes.
-  Returns:
-    None where AdamW serves: vectors, embeddings, the first and last layer of
-    the transformer.
-  """
-  if 'conv_out' in names and len(names) > 1:
-    out = names.index('conv_out')
-    others = (i for i in range(len(names)) if i != out)
-    return contrib.MuonDimensionNumbers(tuple(others), (out,))
-  inner = next((x for x in ('heads', 'mlp') if x in names), None)
-  if inner is None or 'embed' not in names:
-    return None
-  first = names.index(inner)
-  # A head's channels follow the heads, without a name.
-  many = tuple(
-    i for i in (first, first + 1) if names[i : i + 1] in ((inner,), (None,))
-  )
-  model = (names.index('embed'),)
-  if model < many:
-    return contrib.MuonDimensionNumbers(model, many)
-  return contrib.MuonDimensionNumbers(many, model)
 
 
 def _map(function, axes: Any) -> Any:
