@@ -23,7 +23,8 @@
 
 56 clips of seven actors; two more actors are held out. The tokenizer learns on
 single frames first, then on whole clips, with the perceptual, adversarial and
-entropy losses; at a low rate, as a high one undoes what it has learnt. Figures: docs/results.md.
+entropy losses; at a low rate, as a high one undoes what it has learnt.
+Figures: docs/results.md.
 Variants: image_tokenizer, tokenizer, generator (by class), text_generator (by
 prompts such as "a video of a person jumping jack"), and smoke (a few steps).
 """
@@ -58,12 +59,12 @@ def _image_tokenizer():
 def _tokenizer():
   config = _plain_tokenizer()
   config.losses.update(perceptual=0.5, perceptual_frames=2, entropy=0.005)
-  config.adversarial.update(weight=0.05, start=300)
+  config.adversarial.update(weight=0.005, start=200)
   config.discriminator.update(base_width=16, norm_groups=4)
   config.discriminator_optimizer.update(
     learning_rate=2e-4, beta1=0.5, warmup_steps=50, weight_decay=0.0
   )
-  config.train.update(num_steps=1000, eval_every=250, sample_every=250)
+  config.train.update(num_steps=600, eval_every=200, sample_every=200)
   return config
 
 
