@@ -104,17 +104,19 @@ def _text_generator():
 
 def _generator():
   config = defaults.generator_config()
-  config.data.update(_DATA, source=_FEATURES, batch_size=8)
+  config.data.update(_DATA, source=_FEATURES, batch_size=4)
   config.transformer.update(
     num_layers=6, width=144, num_heads=6, remat='none', dtype='float32'
   )
-  config.optimizer.update(learning_rate=1e-3, warmup_steps=100, ema_decay=0.995)
+  config.optimizer.update(
+    kind='muon', learning_rate=2e-3, warmup_steps=50, ema_decay=0.995
+  )
   config.sampling.guidance = '2'
   config.train.update(
-    num_steps=6000,
+    num_steps=3000,
     log_every=50,
-    eval_every=1000,
-    eval_batches=8,
-    sample_every=2000,
+    eval_every=500,
+    eval_batches=16,
+    sample_every=1000,
   )
   return config
