@@ -106,7 +106,7 @@ def _generator():
   config = defaults.generator_config()
   config.data.update(_DATA, source=_FEATURES, batch_size=4)
   config.transformer.update(
-    num_layers=6, width=144, num_heads=6, remat='none', dtype='float32'
+    num_layers=6, width=144, num_heads=6, dtype='float32'
   )
   config.optimizer.update(
     kind='muon', learning_rate=2e-3, warmup_steps=50, ema_decay=0.995
