@@ -39,43 +39,52 @@ def get_config(variant: str = ''):
 
 def _image_tokenizer():
   config = _tokenizer()
-  config.data.update(batch_size=12, num_frames=1)
-  config.train.update(num_steps=1000, eval_every=500, sample_every=1000)
+  config.data.update(batch_size=16, num_frames=1)
+  config.optimizer.update(learning_rate=2e-3, warmup_steps=50)
+  config.train.update(num_steps=500, eval_every=250, sample_every=250)
   return config
 
 
 def _tokenizer():
   config = defaults.tokenizer_config()
-  config.data.update(_DATA, batch_size=4, num_frames=5)
+  config.data.update(_DATA, batch_size=2, num_frames=9)
   config.tokenizer.update(
-    base_width=8,
-    multipliers=(1, 4, 8, 8),
+    patch=2,
+    base_width=24,
+    multipliers=(1, 2, 4),
     num_time_levels=1,
     encoder_blocks=1,
     decoder_blocks=1,
-    latent_width=16,
+    block='mixed',
+    latent_width=48,
     scales=_SCALES,
-    norm_groups=1,
+    norm='rms',
     dtype='float32',
   )
   config.optimizer.update(
-    learning_rate=6e-4, warmup_steps=50, ema_decay=0.99, weight_decay=0.01
+    kind='muon',
+    learning_rate=3e-4,
+    warmup_steps=20,
+    ema_decay=0.99,
+    weight_decay=0.01,
   )
   config.losses.residual = 0.01
-  config.train.update(_TRAIN, num_steps=1000, eval_every=500, sample_every=1000)
+  config.train.update(_TRAIN, num_steps=250, eval_every=125, sample_every=125)
   return config
 
 
 def _generator():
   config = defaults.generator_config()
-  config.data.update(_DATA, batch_size=16, num_frames=9)
+  config.data.update(_DATA, batch_size=8, num_frames=9)
   config.transformer.update(
     num_layers=4,
     width=128,
     num_heads=4,
     dtype='float32',
   )
-  config.optimizer.update(learning_rate=1.5e-3, warmup_steps=50, ema_decay=0.99)
+  config.optimizer.update(
+    kind='muon', learning_rate=4e-3, warmup_steps=50, ema_decay=0.99
+  )
   config.sampling.guidance = '3'
-  config.train.update(_TRAIN, num_steps=1800, eval_every=600, sample_every=1800)
+  config.train.update(_TRAIN, num_steps=1800, eval_every=600, sample_every=900)
   return config

@@ -109,7 +109,7 @@ def _generator():
     num_layers=6, width=144, num_heads=6, dtype='float32'
   )
   config.optimizer.update(
-    kind='muon', learning_rate=2e-3, warmup_steps=50, ema_decay=0.995
+    kind='muon', learning_rate=4e-3, warmup_steps=50, ema_decay=0.995
   )
   config.sampling.guidance = '2'
   config.train.update(
