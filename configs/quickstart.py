@@ -40,7 +40,7 @@ def get_config(variant: str = ''):
 def _image_tokenizer():
   config = _tokenizer()
   config.data.update(batch_size=16, num_frames=1)
-  config.optimizer.update(learning_rate=2e-3, warmup_steps=50)
+  config.optimizer.update(learning_rate=4e-3, warmup_steps=50)
   config.train.update(num_steps=500, eval_every=250, sample_every=250)
   return config
 
