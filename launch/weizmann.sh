@@ -17,11 +17,10 @@
 set -euo pipefail
 
 STAGES=11
-PROTOCOL=weizmann4_train256_17f_64
 RUN_NAME=weizmann
 VARIANT=
 NUM_VIDEOS=64
-NUM_MEASURED=256
+MEASURED=--protocol=weizmann4_train256_17f_64
 WINDOWS=24
 DATA=
 for word in "$@"; do
@@ -30,7 +29,7 @@ for word in "$@"; do
       RUN_NAME=weizmann-smoke
       VARIANT=,smoke
       NUM_VIDEOS=4
-      NUM_MEASURED=16
+      MEASURED=--num_videos=16
       WINDOWS=1
       ;;
     -*) DATA= && break ;;
@@ -74,8 +73,7 @@ evaluate() {
   local half=$1
   shift
   update "$run/$half.json" "$run/$half" evaluate --checkpoint="$run/$half" \
-    --data="array_record:$clips" --protocol="$PROTOCOL" \
-    --num_videos="$NUM_MEASURED" --probe --intervals \
+    --data="array_record:$clips" "$MEASURED" --probe --intervals \
     --out="$run/$half.json" "$@"
 }
 
