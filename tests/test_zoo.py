@@ -19,6 +19,7 @@ from videoar_jax.commands import train as train_command
 from videoar_jax.core import command, export
 from videoar_jax.core.manifest import CheckpointError
 from videoar_jax.core.mesh import MeshConfig, make_mesh
+from videoar_jax.evaluate import motion
 from videoar_jax.train import defaults
 from videoar_jax.train.generator_recipe import make_generator_recipe
 from videoar_jax.train.initial import with_classes
@@ -83,6 +84,34 @@ def test_every_model_that_comes_along_is_whole(monkeypatch):
     assert sum(path.stat().st_size for path in files) <= 10_000_000
     assert len(zoo.card(f'zoo:{name}')) > 500
     assert va.load(f'zoo:{name}').classes
+
+
+@pytest.mark.slow
+def test_shapes_that_come_along_move_as_they_were_asked_to(monkeypatch):
+  monkeypatch.undo()
+  if 'shapes' not in zoo.names():
+    pytest.skip('no shapes in this installation')
+  model = va.load('zoo:shapes')
+  labels = np.arange(32) % len(model.classes)
+  videos = model.sample(num_videos=32, seed=0)
+  assert motion.accuracy(videos, labels) > 0.8
+  assert motion.accuracy(videos, labels[::-1]) < 0.5
+
+
+@pytest.mark.slow
+def test_people_that_come_along_move_and_differ_by_class(monkeypatch):
+  monkeypatch.undo()
+  if 'weizmann4' not in zoo.names():
+    pytest.skip('no weizmann4 in this installation')
+  model = va.load('zoo:weizmann4')
+  assert model.classes == ('Bend', 'JumpingJack', 'WaveOneHand', 'WaveTwoHands')
+  videos = model.sample(num_videos=4, seed=0).astype(np.float32)
+  assert videos.shape == (4, 17, 64, 64, 3)
+  for video in videos:
+    assert np.abs(np.diff(video, axis=0)).max(axis=(1, 2, 3)).min() > 10
+  middle = videos[:, 8]
+  apart = np.abs(middle[:, None] - middle).mean(axis=(2, 3, 4))
+  assert apart[~np.eye(4, dtype=bool)].min() > 2
 
 
 def stored(path):
