@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # From nothing to generated videos on a laptop's CPU, without a download of
-# data: trains a tokenizer and a generator on moving shapes, samples each
-# class, evaluates, and writes runs/quickstart/report.html.
+# data: samples a model that comes with the package, then trains a tokenizer and
+# a generator on moving shapes, samples each class, evaluates, and writes
+# runs/quickstart/report.html.
 #
 #   bash launch/quickstart.sh            # the whole run
 #   bash launch/quickstart.sh --smoke    # a few steps of everything
@@ -15,7 +16,7 @@ NUM_VIDEOS=64
 NUM_MEASURED=256
 NUM_CLIPS=8000
 NUM_FRAMES=9
-STAGES=8
+STAGES=9
 RUN_NAME=quickstart
 VARIANT=
 case ${1:-} in
@@ -53,6 +54,15 @@ evaluate() {
 stage 'preparing the environment'
 make_environment
 follow_report
+
+stage 'sampling a model that comes with the package'
+if [[ -s $run/first/grid.png ]]; then
+  echo "$run/first is there"
+else
+  videoar sample --checkpoint=zoo:weizmann4 --class=all --num_videos=4 \
+    --out="$run/first"
+fi
+echo "open $run/first/grid.webp: people, generated"
 
 stage 'training the tokenizer on single frames'
 train image_tokenizer
