@@ -113,10 +113,10 @@ def _generator():
   )
   config.sampling.guidance = '2'
   config.train.update(
-    num_steps=3000,
+    num_steps=8000,
     log_every=50,
-    eval_every=500,
+    eval_every=1000,
     eval_batches=16,
-    sample_every=1000,
+    sample_every=2000,
   )
   return config
