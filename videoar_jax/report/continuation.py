@@ -4,7 +4,7 @@ import math
 import pathlib
 
 from videoar_jax.core.structure import Each
-from videoar_jax.report import facts, markup
+from videoar_jax.report import copies, facts, markup
 from videoar_jax.report.chart import Series, line_chart
 
 FILE = 'continuation.json'
@@ -63,30 +63,23 @@ def _named(result: dict) -> str:
   """How often the probe names the right class."""
   rows = []
   if real := result.get('real_heldout'):
-    rows.append(('the clips themselves', *_share(real)))
+    rows.append(('the clips themselves', copies.share(real, 'accuracy')))
   for given, found in result['given'].items():
     for name, words in (
       ('continued', 'gone on from'),
       ('repeated', 'repeated after'),
     ):
       if probe := found.get('probe'):
-        rows.append((f'{words} {_frames(given)}', *_share(probe[name])))
+        share = copies.share(probe[name], 'accuracy')
+        rows.append((f'{words} {_frames(given)}', share))
   if not rows:
     return ''
-  about = 'How often a linear probe on I3D names the right class'
+  about = copies.PROBE
   if 'windows' in result:
     about += f', of {result["windows"]} windows'
   return markup.table(rows, head=('', 'accuracy')) + markup.note(
-    f'{about}. In small print: 95% intervals.'
+    f'{about}. {copies.INTERVALS}'
   )
-
-
-def _share(found: dict) -> tuple[str]:
-  if found['accuracy'] is None:
-    return ('–',)
-  shown = markup.short(found['accuracy'])
-  ends = [found.get('low'), found.get('high')]
-  return (shown if None in ends else f'{shown}\n{markup.between(*ends)}',)
 
 
 def _chart(given: str, found: dict) -> str:

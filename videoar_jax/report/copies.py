@@ -8,6 +8,8 @@ from typing import Any
 
 from videoar_jax.report import markup
 
+PROBE = 'How often a linear probe on I3D names the right class'
+INTERVALS = 'In small print: 95% intervals.'
 _PICTURES = {'nearest.webp': 'image/webp', 'nearest.png': 'image/png'}
 # Kinds of videos, as a result names them -> as the page does, in its order.
 _KINDS = {
@@ -37,13 +39,13 @@ def picture_paths(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _probe(found: dict) -> list[str]:
   rows = [
-    (name, _share(x, 'accuracy'), _or_dash(x.get('windows')))
+    (name, share(x, 'accuracy'), _or_dash(x.get('windows')))
     for name, x in _sets(found)
     if x.get('accuracy') is not None
   ]
   if not rows:
     return []
-  about = 'How often a linear probe on I3D names the right class'
+  about = PROBE
   if found.get('chance') is not None:
     about += f'; chance is {markup.short(found["chance"])}'
   if found.get('train_windows') is not None:
@@ -52,7 +54,7 @@ def _probe(found: dict) -> list[str]:
   return [
     '<h4>Is the class to be seen?</h4>',
     markup.table(rows, head=('', 'accuracy', 'videos')),
-    markup.note(f'{about}. In small print: 95% intervals.'),
+    markup.note(f'{about}. {INTERVALS}'),
   ]
 
 
@@ -80,7 +82,7 @@ def _memorisation(found: dict, folder: pathlib.Path) -> list[str]:
     ),
   ]
   shares = [
-    (f'nearer than {name}', _share(x, 'share'))
+    (f'nearer than {name}', share(x, 'share'))
     for name, x in _object(found.get('nearer')).items()
     if isinstance(x, dict)
   ]
@@ -108,7 +110,7 @@ def _sets(found: dict) -> list[tuple[str, dict]]:
   ]
 
 
-def _share(figures: dict, name: str) -> str:
+def share(figures: dict, name: str) -> str:
   """A figure, and its interval in small print."""
   ends = [figures.get('low'), figures.get('high')]
   shown = _or_dash(figures.get(name))

@@ -15,6 +15,7 @@ TOKENIZER, GENERATOR = HALVES = ('tokenizer', 'generator')
 IMAGE_STAGE = 'image_tokenizer'
 # A second generator, by prompts, where there is one by class.
 TEXT_STAGE = 'text_generator'
+# Parts of a run in the order they train in, and what the page calls them.
 TITLES = {
   IMAGE_STAGE: 'tokenizer on single frames',
   TOKENIZER: 'tokenizer',
