@@ -56,12 +56,8 @@ make_environment
 follow_report
 
 stage 'sampling a model that comes with the package'
-if [[ -s $run/first/grid.png ]]; then
-  echo "$run/first is there"
-else
-  videoar sample --checkpoint=zoo:weizmann4 --class=all --num_videos=4 \
-    --out="$run/first"
-fi
+update "$run/first/grid.png" zoo:weizmann4 sample \
+  --checkpoint=zoo:weizmann4 --class=all --num_videos=4 --out="$run/first"
 echo "open $run/first/grid.webp: people, generated"
 
 stage 'training the tokenizer on single frames'
