@@ -44,14 +44,13 @@ def open_video(path: str | os.PathLike) -> 'av.container.InputContainer':
   Playlists, addresses and patterns are not followed, whatever the file holds
   and however it is named.
 
-  Args:
-    path: of a local file.
   Raises:
     OSError: it is missing, or of no format of `VIDEO_SUFFIXES`.
   """
   allowed = {'format_whitelist': _FORMATS, 'protocol_whitelist': 'file'}
   # PyAV 19 needs not be told to read on past titles that are no text.
-  more = {'metadata_errors': 'replace'} if av.__version__ < '19' else {}
+  is_older = int(av.__version__.partition('.')[0]) < 19
+  more = {'metadata_errors': 'replace'} if is_older else {}
   try:
     return av.open(f'file:{os.fspath(path)}', options=allowed, **more)
   except av.ArgumentError:
