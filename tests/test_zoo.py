@@ -86,12 +86,17 @@ def test_every_model_that_comes_along_is_whole(monkeypatch):
     assert va.load(f'zoo:{name}').classes
 
 
+def load_own(monkeypatch, name):
+  """A model that comes along, where this installation has it."""
+  monkeypatch.undo()
+  if name not in zoo.names():
+    pytest.skip(f'no {name} in this installation')
+  return va.load(f'zoo:{name}')
+
+
 @pytest.mark.slow
 def test_shapes_that_come_along_move_as_they_were_asked_to(monkeypatch):
-  monkeypatch.undo()
-  if 'shapes' not in zoo.names():
-    pytest.skip('no shapes in this installation')
-  model = va.load('zoo:shapes')
+  model = load_own(monkeypatch, 'shapes')
   labels = np.arange(32) % len(model.classes)
   videos = model.sample(num_videos=32, seed=0)
   assert motion.accuracy(videos, labels) > 0.8
@@ -100,10 +105,7 @@ def test_shapes_that_come_along_move_as_they_were_asked_to(monkeypatch):
 
 @pytest.mark.slow
 def test_people_that_come_along_move_and_differ_by_class(monkeypatch):
-  monkeypatch.undo()
-  if 'weizmann4' not in zoo.names():
-    pytest.skip('no weizmann4 in this installation')
-  model = va.load('zoo:weizmann4')
+  model = load_own(monkeypatch, 'weizmann4')
   assert model.classes == ('Bend', 'JumpingJack', 'WaveOneHand', 'WaveTwoHands')
   videos = model.sample(num_videos=4, seed=0).astype(np.float32)
   assert videos.shape == (4, 17, 64, 64, 3)

@@ -7,11 +7,10 @@ import jax
 import optax
 
 from videoar_jax.core import fields
-from videoar_jax.train.muon import matrix_of, muon
+from videoar_jax.train.muon import Axes, matrix_of, muon
 
 # Logical axes whose arrays never decay: norm gains, embeddings of a scale.
 UNDECAYED = frozenset({'norm', 'scales'})
-Axes = tuple[str | None, ...]
 
 
 @dataclasses.dataclass(frozen=True)
