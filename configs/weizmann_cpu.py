@@ -19,11 +19,13 @@
     --workdir=runs/weizmann/generator
   python -m videoar_jax.train --config=configs/weizmann_cpu.py:text_generator \
     --config.tokenizer=runs/weizmann/tokenizer \
+    --config.init_from=runs/weizmann/generator \
     --workdir=runs/weizmann/text_generator
 
 56 clips of seven actors; two more actors are held out. The tokenizer learns on
 single frames first, then on whole clips, with the perceptual, adversarial and
-entropy losses; at a low rate, as a high one undoes what it has learnt.
+entropy losses; at a low rate, as a high one undoes what it has learnt. The
+generator by prompts begins with the layers of that by class.
 Figures: docs/results.md.
 Variants: image_tokenizer, tokenizer, generator (by class), text_generator (by
 prompts such as "a video of a person jumping jack"), and smoke (a few steps).
@@ -99,6 +101,8 @@ def _plain_tokenizer():
 def _text_generator():
   config = _generator()
   config.transformer.update(condition='text', vocabulary=512, prefix_length=32)
+  config.optimizer.learning_rate = 2e-3
+  config.train.update(num_steps=2000, sample_every=1000)
   return config
 
 

@@ -60,8 +60,10 @@ train() {
 }
 
 train_generator() {
-  train "$1" --config.tokenizer="$run/tokenizer" \
-    --config.data.source="features:$features"
+  local name=$1
+  shift
+  train "$name" --config.tokenizer="$run/tokenizer" \
+    --config.data.source="features:$features" "$@"
 }
 
 sample() {
@@ -114,7 +116,7 @@ stage 'training the generator by class'
 train_generator generator
 
 stage 'training the generator by text'
-train_generator text_generator
+train_generator text_generator --config.init_from="$run/generator"
 
 stage "sampling $NUM_VIDEOS videos of each generator"
 sample generator "$run/samples"

@@ -10,7 +10,7 @@ from PIL import Image
 from toy import compile_cache  # noqa: F401
 
 from videoar_jax.core.config import from_section, section
-from videoar_jax.core.export import load_weights, write_export
+from videoar_jax.core.export import load_weights, tree_digest, write_export
 from videoar_jax.core.mesh import MeshConfig, make_mesh, unbox
 from videoar_jax.data.config import DataConfig
 from videoar_jax.evaluate import exposure
@@ -142,6 +142,25 @@ def test_the_next_stage_begins_where_the_last_one_ended(folder, stage1):
   assert generator.sampling().size == (4, 6)
   with pytest.raises(ValueError, match='height×width=8×6'):
     generator.program(generator.sampling(size=(8, 6)))
+
+
+def test_prompts_and_classes_take_each_others_layers(folder, stage1, capsys):
+  start, digests = str(folder / 'stage1'), []
+  for name, text in (('by_class', False), ('by_prompt', True)):
+    config = _config(
+      folder, frames=3, height=4, width=4, text=text, init_from=start
+    )
+    with config.unlocked():
+      config.optimizer.learning_rate = 0.0
+    there = _train(config, folder / name).nets['transformer']
+    assert 'what they mean is learnt anew' in capsys.readouterr().err
+    prefix = there.pop('prefix')
+    assert set(prefix) == ({'words', 'unconditional'} if text else {'table'})
+    digests.append(tree_digest(there))
+    start = str(folder / name)
+  wanted = dict(stage1.nets['transformer'])
+  wanted.pop('prefix')
+  assert digests == [tree_digest(wanted)] * 2
 
 
 def test_the_harm_of_errors_is_measured_frame_by_frame(folder, stage1):

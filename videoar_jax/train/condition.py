@@ -116,8 +116,8 @@ def check_last_stage(config: Any, tokenizer_digest: str) -> None:
 
   Raises:
     ValueError: it had another tokenizer, or another tokenizer of prompts, so
-      that its weights mean something else. Classes may be others (see
-      `initial.with_classes`).
+      that its weights mean something else. Classes may be others, or stand in
+      the place of prompts (see `initial.start_from`).
     CheckpointError: there is no such run.
   """
   if not config.init_from:
@@ -132,8 +132,10 @@ def check_last_stage(config: Any, tokenizer_digest: str) -> None:
       f'{digests["autoencoder"]}, and config.tokenizer is {tokenizer_digest}; '
       'the bits of two tokenizers mean different things: use the same'
     )
-  text = config.transformer.condition == Condition.TEXT
-  if text and last.prompts.tokenizer != config.prompts.tokenizer:
+  both_text = all(
+    x.transformer.condition == Condition.TEXT for x in (config, last)
+  )
+  if both_text and last.prompts.tokenizer != config.prompts.tokenizer:
     raise ValueError(
       f'init_from={config.init_from}: its prompts have another tokenizer; '
       "leave prompts.tokenizer='' to take over that one"

@@ -21,6 +21,7 @@ from videoar_jax.train.state import TrainState
 
 INFLATIONS = ('zeros', 'random')
 _TOKENIZER, _GENERATOR = 'autoencoder', 'transformer'
+_PREFIX = 'prefix'
 
 
 def start_from(
@@ -43,7 +44,8 @@ def start_from(
       `fill_past`.
     seed: of the latter.
     classes: of a generator by class, which may be others than the other run's:
-      see `with_classes`.
+      see `with_classes`. Where prompts condition one of the two and classes the
+      other, what stands for them keeps its initial parameters.
 
   Returns:
     The state, each array placed as it was.
@@ -66,21 +68,23 @@ def start_from(
     if name not in loaded.nets:
       nets[name] = net
       continue
-    given = loaded.nets[name]
+    given, initial, anew = loaded.nets[name], net.params, {}
     if name == _GENERATOR:
       given = with_classes(given, loaded.config.get('classes'), classes)
+      given, initial, anew = _without_other_prefix(given, initial)
     check_fits(
       flatten(given),
-      flatten(net.params),
+      flatten(initial),
       where=f'init_from={path}: {name}',
       fix='train with the config of that run',
     )
     if inflation == 'random' and name == _TOKENIZER:
       given = fill_past(given, seed=seed)
     params = mesh_lib.place(
-      jax.tree.map(lambda x, old: np.asarray(x, old.dtype), given, net.params),
-      jax.tree.map(lambda x: x.sharding, net.params),
+      jax.tree.map(lambda x, old: np.asarray(x, old.dtype), given, initial),
+      jax.tree.map(lambda x: x.sharding, initial),
     )
+    params = {**params, **anew}
     nets[name] = net.replace(params=params, ema=jax.tree.map(jnp.copy, params))
   return state.replace(nets=nets)
 
@@ -102,15 +106,33 @@ def with_classes(
     same.
   """
   old = tuple(old or ())
-  table = params.get('prefix', {}).get('table')
+  table = params.get(_PREFIX, {}).get('table')
   if table is None or old == tuple(new) or len(table) != len(old) + 1:
     return params
   unknown = [name for name in new if name not in old]
   if unknown and jax.process_index() == 0:
     note(f'new classes begin as no class in particular: {", ".join(unknown)}')
   rows = [old.index(name) if name in old else len(old) for name in new]
-  prefix = {**params['prefix'], 'table': table[[*rows, len(old)]]}
-  return {**params, 'prefix': prefix}
+  prefix = {**params[_PREFIX], 'table': table[[*rows, len(old)]]}
+  return {**params, _PREFIX: prefix}
+
+
+def _without_other_prefix(given: Any, initial: Any) -> tuple[Any, Any, Any]:
+  """Takes the prefix out of both where prompts condition only one of them.
+
+  Returns:
+    What is left of either, and of the initial parameters what was taken out.
+  """
+  prefixes = [params.get(_PREFIX) for params in (given, initial)]
+  if None in prefixes or prefixes[0].keys() == prefixes[1].keys():
+    return given, initial, {}
+  if jax.process_index() == 0:
+    note('prompts condition one of the two runs: what they mean is learnt anew')
+  rest = [
+    {name: x for name, x in params.items() if name != _PREFIX}
+    for params in (given, initial)
+  ]
+  return *rest, {_PREFIX: initial[_PREFIX]}
 
 
 def fill_past(given: Any, *, seed: int) -> Any:
