@@ -6,7 +6,7 @@
     --config.init_from=runs/quickstart/image_tokenizer \
     --workdir=runs/quickstart/tokenizer
   python -m videoar_jax.data.prepare --features --source=synthetic \
-    --num_clips=8000 --num_frames=9 --height=32 --width=32 \
+    --num_clips=5000 --num_frames=9 --height=32 --width=32 \
     --checkpoint=runs/quickstart/tokenizer --out=runs/quickstart/features
   python -m videoar_jax.train --config=configs/quickstart.py:generator \
     --config.data.source=features:runs/quickstart/features \
@@ -86,5 +86,5 @@ def _generator():
     kind='muon', learning_rate=4e-3, warmup_steps=50, ema_decay=0.99
   )
   config.sampling.guidance = '3'
-  config.train.update(_TRAIN, num_steps=1800, eval_every=600, sample_every=900)
+  config.train.update(_TRAIN, num_steps=1200, eval_every=600, sample_every=600)
   return config

@@ -102,7 +102,7 @@ def _text_generator():
   config = _generator()
   config.transformer.update(condition='text', vocabulary=512, prefix_length=32)
   config.optimizer.learning_rate = 2e-3
-  config.train.update(num_steps=2000, sample_every=1000)
+  config.train.update(num_steps=1000, eval_every=500, sample_every=500)
   return config
 
 
@@ -110,17 +110,22 @@ def _generator():
   config = defaults.generator_config()
   config.data.update(_DATA, source=_FEATURES, batch_size=4)
   config.transformer.update(
-    num_layers=6, width=144, num_heads=6, dtype='float32'
+    plan='next_scale_from_last',
+    num_layers=6,
+    width=144,
+    num_heads=6,
+    dtype='float32',
   )
+  config.corruption.flip_max = 0.1
   config.optimizer.update(
     kind='muon', learning_rate=4e-3, warmup_steps=50, ema_decay=0.995
   )
   config.sampling.guidance = '2'
   config.train.update(
-    num_steps=8000,
+    num_steps=5000,
     log_every=50,
     eval_every=1000,
     eval_batches=16,
-    sample_every=2000,
+    sample_every=2500,
   )
   return config

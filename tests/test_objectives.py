@@ -17,7 +17,6 @@ from videoar_jax.objectives.corruption import (
   CorruptionConfig,
   corrupt,
   draw_flip_ratios,
-  to_plan_order,
 )
 from videoar_jax.objectives.frame_mask import FrameMaskConfig
 from videoar_jax.objectives.reconstruction import (
@@ -26,6 +25,7 @@ from videoar_jax.objectives.reconstruction import (
 )
 from videoar_jax.plan.next_scale import next_scale_plan
 from videoar_jax.tokenizer.quantizer import bits_to_code, encode_scales
+from videoar_jax.transformer.inputs import to_plan_order
 
 SCALES = tiny.SCALES
 FRAMES = 4

@@ -9,9 +9,12 @@ import pytest
 import tiny
 
 from videoar_jax.core import resize
-from videoar_jax.objectives.corruption import corrupt, to_plan_order
+from videoar_jax.objectives.corruption import corrupt
 from videoar_jax.plan.clip_pyramid import clip_pyramid_plan
-from videoar_jax.plan.next_scale import next_scale_plan
+from videoar_jax.plan.next_scale import (
+  next_scale_from_last_plan,
+  next_scale_plan,
+)
 from videoar_jax.sample.bits import (
   draw_bits,
   draw_uniform,
@@ -22,6 +25,7 @@ from videoar_jax.sample.program import SamplingConfig
 from videoar_jax.sample.rollout import rollout
 from videoar_jax.sample.sampler import label_of
 from videoar_jax.tokenizer.quantizer import accumulate, decode_scales
+from videoar_jax.transformer.inputs import to_plan_order
 from videoar_jax.transformer.prefix import unconditional
 
 PLAN = next_scale_plan(3, tiny.SCALES)
@@ -38,6 +42,7 @@ PROMPTS = jnp.asarray([[3, 1, -1, -1], [2, 2, 7, -1], [8, -1, -1, -1]])
 CASES = {
   'class': (PLAN, (), LABEL),
   'text': (PLAN, TEXT, PROMPTS),
+  'from last': (next_scale_from_last_plan(3, tiny.SCALES), (), LABEL),
   'clip pyramid': (clip_pyramid_plan(3, tiny.SCALES), (), LABEL),
 }
 
@@ -75,6 +80,9 @@ def teacher_forced(params, bits, condition, plan=PLAN, changes=()):
     resize.bilinear(total, size)
     for total, size in zip([before, *totals[1:-1]], tiny.SCALES)
   ]
+  if plan.from_last:
+    own = [resize.bilinear(before, size) for size in tiny.SCALES]
+    inputs = [jnp.concatenate(pair, axis=-1) for pair in zip(inputs, own)]
   return tiny.transformer(**dict(changes)).apply(
     {'params': params}, to_plan_order(inputs, plan), condition, plan=plan
   )
@@ -83,7 +91,7 @@ def teacher_forced(params, bits, condition, plan=PLAN, changes=()):
 @pytest.mark.parametrize('case', CASES)
 def test_greedy_rollout_takes_the_likelier_bits_of_both_passes(case):
   plan, changes, condition = CASES[case]
-  params = tiny.transformer_params(**dict(changes))
+  params = tiny.transformer_params(plan=plan, **dict(changes))
   gamma = parse_guidance('1:3:5', num_frames=3, num_scales=4)
   how = {'plan': plan, 'changes': changes}
   out = sample(

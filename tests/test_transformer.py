@@ -10,7 +10,10 @@ import tiny
 
 from videoar_jax.objectives.frame_mask import FrameMaskConfig, draw_frame_mask
 from videoar_jax.plan.clip_pyramid import clip_pyramid_plan
-from videoar_jax.plan.next_scale import next_scale_plan
+from videoar_jax.plan.next_scale import (
+  next_scale_from_last_plan,
+  next_scale_plan,
+)
 from videoar_jax.transformer.config import TransformerConfig
 from videoar_jax.transformer.model import (
   empty_cache,
@@ -40,6 +43,7 @@ PLANS = {
   '2 frames': next_scale_plan(2, tiny.SCALES),
   '4 frames': next_scale_plan(4, FEW),
   'another aspect ratio': next_scale_plan(3, WIDE),
+  'from the last frame': next_scale_from_last_plan(3, WIDE),
   'clip pyramid': clip_pyramid_plan(3, FEW),
   'wide clip pyramid of 1 frame': clip_pyramid_plan(1, WIDE),
 }
@@ -58,7 +62,7 @@ def params_of():
 
 
 def inputs_of(plan, seed=1):
-  shape = (2, plan.num_tokens, tiny.NUM_BITS)
+  shape = (2, plan.num_tokens, plan.input_width(tiny.NUM_BITS))
   return jax.random.normal(jax.random.key(seed), shape)
 
 
@@ -100,6 +104,8 @@ def cached(params, inputs, condition=LABEL, *, plan, kept=None, changes=()):
 
 def _assert_cached_equals_whole(params, plan, kind, dtype):
   changes, condition = KINDS[kind]
+  if plan.from_last:
+    params = tiny.transformer_params(plan=plan)
   changes = (*changes, ('dtype', dtype))
   inputs = inputs_of(plan)
   forward = whole(params, inputs, condition, plan=plan, changes=changes)

@@ -51,7 +51,7 @@ def transformer_params(seed=0, *, plan=None, **changes):
   """Random parameters, all of them away from where they are initialised."""
   plan = plan or next_scale_plan(1, SCALES)
   model = transformer(**changes)
-  inputs = jnp.zeros((1, plan.num_tokens, NUM_BITS))
+  inputs = jnp.zeros((1, plan.num_tokens, plan.input_width(NUM_BITS)))
 
   def init(key):
     condition = blank_condition(model.config, 1)

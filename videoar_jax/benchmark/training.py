@@ -118,7 +118,8 @@ def _update(
   )
 
   def init(key):
-    inputs = np.zeros((1, plan.num_tokens, shape.latent_width), np.float32)
+    width = plan.input_width(shape.latent_width)
+    inputs = np.zeros((1, plan.num_tokens, width), np.float32)
     condition = blank_condition(transformer, 1)
     return model.init(key, inputs, condition, plan=plan)['params']
 

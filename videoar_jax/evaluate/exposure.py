@@ -18,12 +18,12 @@ from videoar_jax.evaluate import provenance
 from videoar_jax.evaluate.request import Request, resolve
 from videoar_jax.evaluate.windows import draw_windows
 from videoar_jax.objectives.bitwise import bitwise_cross_entropy
-from videoar_jax.objectives.corruption import to_plan_order, token_inputs
 from videoar_jax.plan.kinds import make_plan
 from videoar_jax.plan.unit import UnitPlan
 from videoar_jax.sample.sampler import Generator
 from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_float
 from videoar_jax.tokenizer.quantizer import accumulate, encode_scales
+from videoar_jax.transformer.inputs import to_plan_order, token_inputs
 from videoar_jax.transformer.model import make_transformer
 
 

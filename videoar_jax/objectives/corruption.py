@@ -6,18 +6,17 @@ Source: VideoAR Eq. 8 and App. A; Infinity (arXiv:2412.04431) alg. 2.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Annotated
 
-import einops
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from videoar_jax.core import fields, resize
+from videoar_jax.core import fields
 from videoar_jax.plan.unit import UnitPlan
 from videoar_jax.tokenizer.quantizer import encode_scales
+from videoar_jax.transformer.inputs import to_plan_order, token_inputs
 
 _USELESS = 0.5  # at a flip ratio of one half a bit carries nothing
 _Ratio = Annotated[float, fields.Range(least=0, most=_USELESS)]
@@ -175,40 +174,3 @@ def corrupt(
     targets_blq=to_plan_order([code.bits_bthwq for code in codes], plan),
     flipped_blq=to_plan_order(flips, plan),
   )
-
-
-def token_inputs(
-  totals_bthwd: Sequence[jax.Array], plan: UnitPlan
-) -> jax.Array:
-  """The features that each token of a plan starts from (VideoAR Eq. 6).
-
-  Args:
-    totals_bthwd: per scale, the sum of the codes up to it, at full size.
-    plan: order of prediction.
-
-  Returns:
-    inputs_blq; those of the first unit are zero, as a start token is read.
-  """
-  # A block starts from the frame before it.
-  step = plan.block_frames
-  last = totals_bthwd[-1][:, step - 1 :: step][:, :-1]
-  before = jnp.pad(
-    jnp.repeat(last, step, axis=1), ((0, 0), (step, 0)) + ((0, 0),) * 3
-  )
-  inputs = [
-    resize.bilinear(total, size)
-    for total, size in zip([before, *totals_bthwd[:-1]], plan.scales)
-  ]
-  return to_plan_order(inputs, plan)
-
-
-def to_plan_order(
-  scales_bthwq: Sequence[jax.Array], plan: UnitPlan
-) -> jax.Array:
-  """Per-scale arrays of a plan's frames to one token sequence."""
-  # Blocks in turn, within a block scale by scale.
-  rows = [
-    einops.rearrange(x, 'b (n t) h w q -> b n (t h w) q', t=plan.block_frames)
-    for x in scales_bthwq
-  ]
-  return einops.rearrange(jnp.concatenate(rows, axis=2), 'b n l q -> b (n l) q')

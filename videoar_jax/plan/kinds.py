@@ -1,10 +1,17 @@
 """The plans there are, by their names."""
 
 from videoar_jax.plan.clip_pyramid import clip_pyramid_plan
-from videoar_jax.plan.next_scale import next_scale_plan
+from videoar_jax.plan.next_scale import (
+  next_scale_from_last_plan,
+  next_scale_plan,
+)
 from videoar_jax.plan.unit import UnitPlan
 
-PLANS = {'next_scale': next_scale_plan, 'clip_pyramid': clip_pyramid_plan}
+PLANS = {
+  'next_scale': next_scale_plan,
+  'next_scale_from_last': next_scale_from_last_plan,
+  'clip_pyramid': clip_pyramid_plan,
+}
 
 
 def check_plan(name: str) -> None:

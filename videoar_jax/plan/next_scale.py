@@ -1,5 +1,7 @@
 """Next-scale-in-next-frame: all scales of a frame, then the next frame."""
 
+import dataclasses
+
 from videoar_jax.plan.unit import Unit, UnitPlan
 
 
@@ -50,3 +52,18 @@ def next_scale_plan(
     for s, size in enumerate(scales)
   )
   return UnitPlan(name='next_scale', units=units)
+
+
+def next_scale_from_last_plan(
+  num_frames: int, scales: tuple[tuple[int, int], ...]
+) -> UnitPlan:
+  """The same order, where every scale also starts from the frame before.
+
+  By Eq. 6 a frame's finest scale reaches later frames only through the start of
+  their first scale, at its size: 1×1, a mean. What the frame before drew
+  there, they cannot take up. Here they read it. Not in the paper.
+
+  Args and errors: those of `next_scale_plan`.
+  """
+  plan = next_scale_plan(num_frames, scales)
+  return dataclasses.replace(plan, name='next_scale_from_last', from_last=True)

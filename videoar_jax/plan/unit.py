@@ -45,15 +45,18 @@ class UnitPlan:
 
   Units come in blocks, each all scales of the same frames, coarse to fine. A
   block's first scale starts from the last frame of the block before, the others
-  from the sum of the coarser ones.
+  from the sum of the coarser ones (VideoAR Eq. 6).
 
   Attributes:
     name: what kind of plan this is.
     units: the units, first predicted first.
+    from_last: every scale also starts from the last frame of the block before,
+      each token from what was there at its own place.
   """
 
   name: str
   units: tuple[Unit, ...]
+  from_last: bool = False
 
   @property
   def num_frames(self) -> int:
@@ -77,6 +80,10 @@ class UnitPlan:
   @property
   def num_tokens(self) -> int:
     return sum(unit.num_tokens for unit in self.units)
+
+  def input_width(self, num_bits: int) -> int:
+    """Channels that a token of num_bits bits starts from."""
+    return num_bits * (2 if self.from_last else 1)
 
   @functools.cached_property
   def offsets(self) -> tuple[int, ...]:

@@ -10,11 +10,11 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from videoar_jax.core import resize
 from videoar_jax.core.attention import KVCache
 from videoar_jax.plan.unit import Unit, UnitPlan
 from videoar_jax.sample.bits import draw_bits, draw_uniform
 from videoar_jax.tokenizer.quantizer import accumulate
+from videoar_jax.transformer.inputs import unit_inputs
 from videoar_jax.transformer.model import VideoAR, empty_cache
 from videoar_jax.transformer.prefix import prefix_lengths, unconditional
 
@@ -129,9 +129,9 @@ def advance(
       )
       uniform_s = jnp.split(uniform, ends, axis=1)
     for s, unit in enumerate(plan.block):
-      source = before if s == 0 else total
+      inputs = unit_inputs(total if s else before, before, unit.size, plan)
       logits, cache = _logits(
-        model, params, plan, unit, source, state, cache, gamma_ts[:, s]
+        model, params, plan, unit, inputs, state, cache, gamma_ts[:, s]
       )
       if given is not None:
         drawn = given_s[s]
@@ -201,11 +201,10 @@ def rollout(
 
 
 def _logits(
-  model, params, plan, unit: Unit, source_bthwd, state, cache, gamma_t
+  model, params, plan, unit: Unit, inputs_bthwq, state, cache, gamma_t
 ):
   """Logits of a unit, guided where the cache holds both passes."""
-  inputs = resize.bilinear(source_bthwd, unit.size)
-  inputs = einops.rearrange(inputs, 'b t h w q -> b (t h w) q')
+  inputs = einops.rearrange(inputs_bthwq, 'b t h w q -> b (t h w) q')
   batch = inputs.shape[0]
   guided = cache.k_xbmnk.shape[1] == 2 * batch
   if guided:

@@ -116,7 +116,8 @@ def _initialiser(tokenizer: TokenizerConfig, transformer: TransformerConfig):
   model = _model(tokenizer, transformer)
 
   def init(key):
-    inputs = np.zeros((1, plan.num_tokens, tokenizer.latent_width), np.float32)
+    width = plan.input_width(tokenizer.latent_width)
+    inputs = np.zeros((1, plan.num_tokens, width), np.float32)
     condition = blank_condition(transformer, 1)
     return model.init(key, inputs, condition, plan=plan)['params']
 

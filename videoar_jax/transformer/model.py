@@ -90,8 +90,9 @@ class VideoAR(nn.Module):
     """Logits of a whole plan; or, with a cache, of one unit.
 
     Args:
-      inputs_blq: the features that each token starts from, float32; those of
-        the very first unit are not read (a learned start token is).
+      inputs_blq: the features that each token starts from, float32, of the
+        plan's `input_width`; those of the very first unit are not read (a
+        learned start token is).
       condition_bx: classes or prompts (see `prefix`), not read for a unit.
       plan: the order of prediction. With a cache, of the blocks it has room
         for: a later one takes the place of the oldest, which is seen no more.
@@ -256,7 +257,13 @@ class VideoAR(nn.Module):
       (self.num_scales, d),
     )
     # Features are sums of unit vectors; bring each channel to order one.
-    x = jnp.einsum('blq,qd->bld', inputs_blq * q**0.5, project)
+    inputs_blq = inputs_blq * q**0.5
+    x = jnp.einsum('blq,qd->bld', inputs_blq[..., :q], project)
+    if inputs_blq.shape[-1] > q:
+      of_last = self.param(
+        'project_last', logical(fan_in_normal(q), 'bits', 'embed'), (q, d)
+      )
+      x = x + jnp.einsum('blq,qd->bld', inputs_blq[..., q:], of_last)
     x = jnp.where(jnp.asarray(first_l)[:, None], start, x)
     x = x + jnp.take(scales, jnp.asarray(scale_l), axis=0)
     if self.config.positions == Positions.LEARNED:
@@ -306,7 +313,9 @@ def param_shapes(
   """Shapes and dtypes of the parameters; nothing is computed."""
   model = make_transformer(config, num_bits=num_bits, num_scales=num_scales)
   plan = make_plan(config.plan, 1, ((1, 1),))  # they depend on none
-  inputs = jax.ShapeDtypeStruct((1, plan.num_tokens, num_bits), jnp.float32)
+  inputs = jax.ShapeDtypeStruct(
+    (1, plan.num_tokens, plan.input_width(num_bits)), jnp.float32
+  )
   shape = (1, *condition_shape(config))
   condition = jax.ShapeDtypeStruct(shape, jnp.int32)
   init = functools.partial(model.init, plan=plan)
