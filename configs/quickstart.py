@@ -6,7 +6,7 @@
     --config.init_from=runs/quickstart/image_tokenizer \
     --workdir=runs/quickstart/tokenizer
   python -m videoar_jax.data.prepare --features --source=synthetic \
-    --num_clips=5000 --num_frames=9 --height=32 --width=32 \
+    --num_clips=4000 --num_frames=9 --height=32 --width=32 \
     --checkpoint=runs/quickstart/tokenizer --out=runs/quickstart/features
   python -m videoar_jax.train --config=configs/quickstart.py:generator \
     --config.data.source=features:runs/quickstart/features \
@@ -41,7 +41,7 @@ def _image_tokenizer():
   config = _tokenizer()
   config.data.update(batch_size=16, num_frames=1)
   config.optimizer.update(learning_rate=4e-3, warmup_steps=50)
-  config.train.update(num_steps=500, eval_every=250, sample_every=250)
+  config.train.update(num_steps=400, eval_every=200, sample_every=200)
   return config
 
 
@@ -69,7 +69,7 @@ def _tokenizer():
     weight_decay=0.01,
   )
   config.losses.residual = 0.01
-  config.train.update(_TRAIN, num_steps=250, eval_every=125, sample_every=125)
+  config.train.update(_TRAIN, num_steps=200, eval_every=100, sample_every=100)
   return config
 
 
@@ -86,5 +86,5 @@ def _generator():
     kind='muon', learning_rate=4e-3, warmup_steps=50, ema_decay=0.99
   )
   config.sampling.guidance = '3'
-  config.train.update(_TRAIN, num_steps=1200, eval_every=600, sample_every=600)
+  config.train.update(_TRAIN, num_steps=1000, eval_every=500, sample_every=1000)
   return config
