@@ -69,7 +69,7 @@ def _tokenizer():
     weight_decay=0.01,
   )
   config.losses.residual = 0.01
-  config.train.update(_TRAIN, num_steps=200, eval_every=100, sample_every=100)
+  config.train.update(_TRAIN, num_steps=250, eval_every=125, sample_every=125)
   return config
 
 
@@ -86,5 +86,5 @@ def _generator():
     kind='muon', learning_rate=4e-3, warmup_steps=50, ema_decay=0.99
   )
   config.sampling.guidance = '3'
-  config.train.update(_TRAIN, num_steps=1000, eval_every=500, sample_every=1000)
+  config.train.update(_TRAIN, num_steps=1300, eval_every=650, sample_every=1300)
   return config
