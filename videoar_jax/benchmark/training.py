@@ -100,7 +100,8 @@ def step_flops(config: TransformerConfig, plan: UnitPlan, params: Any) -> float:
     params: the transformer's.
   """
   layers = sum(x.size for x in jax.tree.leaves(params['layers']))
-  ends = params['project'].size + params['head'].size
+  ends = ('project', 'project_last', 'head')
+  ends = sum(params[name].size for name in ends if name in params)
   tokens = config.prefix_length + plan.num_tokens
   pairs = sum(plan.mask(config.prefix_length).visible_l)
   dense = 6.0 * (layers * tokens + ends * plan.num_tokens)
