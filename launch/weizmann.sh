@@ -20,7 +20,7 @@ STAGES=11
 RUN_NAME=weizmann
 VARIANT=
 NUM_VIDEOS=64
-MEASURED=--protocol=weizmann4_train256_17f_64
+MEASURED=(--protocol=weizmann4_train256_17f_64)
 WINDOWS=24
 DATA=
 for word in "$@"; do
@@ -29,7 +29,7 @@ for word in "$@"; do
       RUN_NAME=weizmann-smoke
       VARIANT=,smoke
       NUM_VIDEOS=4
-      MEASURED=--num_videos=16
+      MEASURED=(--num_videos=16 --num_frames=17)
       WINDOWS=1
       ;;
     -*) DATA= && break ;;
@@ -75,7 +75,7 @@ evaluate() {
   local half=$1
   shift
   update "$run/$half.json" "$run/$half" evaluate --checkpoint="$run/$half" \
-    --data="array_record:$clips" "$MEASURED" --probe --intervals \
+    --data="array_record:$clips" "${MEASURED[@]}" --probe --intervals \
     --out="$run/$half.json" "$@"
 }
 
