@@ -1,6 +1,7 @@
 """A generator's training step: time, operations, share of the device's rate."""
 
 import dataclasses
+import functools
 import time
 from typing import Any
 
@@ -21,7 +22,7 @@ from videoar_jax.train.optimizer import OptimizerConfig
 from videoar_jax.train.state import Update, create_state
 from videoar_jax.train.step import make_step
 from videoar_jax.transformer.config import TransformerConfig
-from videoar_jax.transformer.model import make_transformer
+from videoar_jax.transformer.model import init_params, make_transformer
 from videoar_jax.transformer.prefix import blank_condition
 
 _STEPS = 3  # that are timed, after the first
@@ -100,8 +101,11 @@ def step_flops(config: TransformerConfig, plan: UnitPlan, params: Any) -> float:
     params: the transformer's.
   """
   layers = sum(x.size for x in jax.tree.leaves(params['layers']))
-  ends = ('project', 'project_last', 'head')
-  ends = sum(params[name].size for name in ends if name in params)
+  ends = sum(
+    params[name].size
+    for name in ('project', 'project_last', 'head')
+    if name in params
+  )
   tokens = config.prefix_length + plan.num_tokens
   pairs = sum(plan.mask(config.prefix_length).visible_l)
   dense = 6.0 * (layers * tokens + ends * plan.num_tokens)
@@ -117,16 +121,9 @@ def _update(
   model = make_transformer(
     transformer, num_bits=shape.latent_width, num_scales=shape.num_scales
   )
-
-  def init(key):
-    width = plan.input_width(shape.latent_width)
-    inputs = np.zeros((1, plan.num_tokens, width), np.float32)
-    condition = blank_condition(transformer, 1)
-    return model.init(key, inputs, condition, plan=plan)['params']
-
   return Update(
     net='transformer',
-    init=init,
+    init=functools.partial(init_params, model),
     objective=make_transformer_objective(
       model,
       plan_of=lambda _: plan,

@@ -1,6 +1,7 @@
 """Training a generator over a frozen tokenizer."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,8 +37,7 @@ from videoar_jax.train.recipe import (
 from videoar_jax.train.sections import read_optimizer, read_streams
 from videoar_jax.train.state import TrainState, Update
 from videoar_jax.transformer.config import TransformerConfig
-from videoar_jax.transformer.model import make_transformer
-from videoar_jax.transformer.prefix import blank_condition
+from videoar_jax.transformer.model import init_params, make_transformer
 
 NET = 'transformer'
 _SHOWN_CLASSES = 9
@@ -82,7 +82,7 @@ def make_generator_recipe(
   objective = _objectives(config, tokenizer, transformer)
   update = Update(
     net=NET,
-    init=_initialiser(tokenizer, transformer),
+    init=functools.partial(init_params, _model(tokenizer, transformer)),
     objective=objective(corruption),
     optimizer=optimizer,
   )
@@ -109,19 +109,6 @@ def make_generator_recipe(
     config=config,
     begin=lambda: keep_tokenizer(loaded, workdir),
   )
-
-
-def _initialiser(tokenizer: TokenizerConfig, transformer: TransformerConfig):
-  plan = make_plan(transformer.plan, 1, tokenizer.scales)
-  model = _model(tokenizer, transformer)
-
-  def init(key):
-    width = plan.input_width(tokenizer.latent_width)
-    inputs = np.zeros((1, plan.num_tokens, width), np.float32)
-    condition = blank_condition(transformer, 1)
-    return model.init(key, inputs, condition, plan=plan)['params']
-
-  return init
 
 
 def _model(tokenizer: TokenizerConfig, transformer: TransformerConfig):

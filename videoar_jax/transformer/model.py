@@ -30,7 +30,7 @@ from videoar_jax.transformer.config import (
 )
 from videoar_jax.transformer.prefix import (
   Prefix,
-  condition_shape,
+  blank_condition,
   prefix_lengths,
 )
 
@@ -117,7 +117,7 @@ class VideoAR(nn.Module):
     scale_l = np.full(unit.num_tokens, unit.scale)
     is_first = jnp.asarray((first == 0) & (jnp.asarray(frame) == 0))
     is_first_l = jnp.full(unit.num_tokens, is_first)
-    x = self._embed(inputs_blq, scale_l, position, is_first_l)
+    x = self._embed(inputs_blq, plan, scale_l, position, is_first_l)
     angles = self._angles(position, length_b)
     x, cache = self._cached(x, angles, cache, offset, visible)
     return self._logits(x), cache
@@ -183,7 +183,7 @@ class VideoAR(nn.Module):
       return out, cache
 
     first = np.arange(plan.num_tokens) < plan.units[0].num_tokens
-    x = self._embed(inputs_blq, plan.scale_l, plan.position_l3, first)
+    x = self._embed(inputs_blq, plan, plan.scale_l, plan.position_l3, first)
     x = jnp.concatenate([tokens, x], axis=1)
     of_prefix = self._prefix_angles()
     angles = self._angles(plan.position_l3, length_b)
@@ -242,7 +242,7 @@ class VideoAR(nn.Module):
     init = logical(nn.initializers.normal(0.1), *axes, 'embed')
     return self.param(name, init, (*shape, self.config.width))
 
-  def _embed(self, inputs_blq, scale_l, position_l3, first_l):
+  def _embed(self, inputs_blq, plan, scale_l, position_l3, first_l):
     """proj(features) + scale embedding; the first unit is the start token."""
     d, q = self.config.width, self.num_bits
     project = self.param(
@@ -259,7 +259,7 @@ class VideoAR(nn.Module):
     # Features are sums of unit vectors; bring each channel to order one.
     inputs_blq = inputs_blq * q**0.5
     x = jnp.einsum('blq,qd->bld', inputs_blq[..., :q], project)
-    if inputs_blq.shape[-1] > q:
+    if plan.from_last:
       of_last = self.param(
         'project_last', logical(fan_in_normal(q), 'bits', 'embed'), (q, d)
       )
@@ -306,21 +306,22 @@ def make_transformer(
   return VideoAR(config, num_bits=num_bits, num_scales=num_scales)
 
 
+def init_params(model: VideoAR, key: jax.Array) -> Any:
+  """Initial parameters with their logical axes, which depend on no length."""
+  plan = make_plan(model.config.plan, 1, ((1, 1),))
+  inputs = jnp.zeros((1, plan.num_tokens, plan.input_width(model.num_bits)))
+  condition = blank_condition(model.config, 1)
+  return model.init(key, inputs, condition, plan=plan)['params']
+
+
 @functools.cache
 def param_shapes(
   config: TransformerConfig, *, num_bits: int, num_scales: int
 ) -> Any:
   """Shapes and dtypes of the parameters; nothing is computed."""
   model = make_transformer(config, num_bits=num_bits, num_scales=num_scales)
-  plan = make_plan(config.plan, 1, ((1, 1),))  # they depend on none
-  inputs = jax.ShapeDtypeStruct(
-    (1, plan.num_tokens, plan.input_width(num_bits)), jnp.float32
-  )
-  shape = (1, *condition_shape(config))
-  condition = jax.ShapeDtypeStruct(shape, jnp.int32)
-  init = functools.partial(model.init, plan=plan)
-  shapes = jax.eval_shape(init, jax.random.key(0), inputs, condition)
-  return unbox(shapes['params'])
+  init = functools.partial(init_params, model)
+  return unbox(jax.eval_shape(init, jax.random.key(0)))
 
 
 def transformer_config(
