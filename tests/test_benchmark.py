@@ -147,6 +147,14 @@ def test_steps_are_measured_by_kernel_and_rematerialisation(
   assert full['mfu'] == pytest.approx(rate / full['flops_per_s_device'])
 
 
+def test_updates_are_measured_by_optimiser(config, measured):
+  result = measured('optimizer', f'--config={config}:tokenizer')
+  rows = result['optimizer']
+  assert [row['kind'] for row in rows] == ['adamw', 'muon', 'optax_muon']
+  assert len({row['parameters'] for row in rows}) == 1
+  assert all(row['update_s'] > 0 for row in rows)
+
+
 def test_operations_of_a_step_are_counted_by_hand():
   plan = next_scale_plan(2, ((1, 1), (1, 2)))
   config = TransformerConfig(num_layers=3, width=4, num_heads=1)
@@ -241,6 +249,8 @@ FVD = ('fvd', '--config={0}:tokenizer')
     ((*STREAM, '--out={0}'), 'which is read'),
     ((*SAMPLE, '--frames=9', '--plot=/proc/x'), '/proc'),
     ((*SAMPLE, '--frames=9', '--plot=x', '--out=./x'), 'is --out, too'),
+    (('optimizer', CONFIG), "recipe 'generator'; give one of a tokenizer"),
+    (('optimizer', '--config={0}:bare'), 'no such section'),
     (('tokenizer', CONFIG), "recipe 'generator'; give one of a tokenizer"),
     (('sample', STREAM[1], TOKENIZER), "recipe 'tokenizer'"),
     (('sample', CONFIG, '--tokenizer={0}:generator'), "recipe 'generator'"),

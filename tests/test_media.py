@@ -107,6 +107,16 @@ def test_contact_sheet_shows_the_chosen_frames(tmp_path):
   np.testing.assert_array_equal(sheet[16:50, 96:142], videos[0][10])
 
 
+def test_contact_sheet_of_many_videos_is_no_strip(tmp_path):
+  videos = [_video(seed=s) for s in range(64)]
+  media.write_contact_sheet(tmp_path / 'sheet.png', videos, labels=['a'] * 64)
+  sheet = np.asarray(Image.open(tmp_path / 'sheet.png'))
+  columns, width = 3, 8 * 48 + 8
+  assert sheet.shape == (22 * 52, columns * width, 3)
+  y, x = 52 * 5 + 16, width * 1
+  np.testing.assert_array_equal(sheet[y : y + 34, x : x + 46], videos[16][0])
+
+
 @pytest.mark.parametrize(
   'call,word',
   (

@@ -7,10 +7,12 @@ so and names the file.
 
 import contextlib
 import errno
+import math
 import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
+import einops
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -35,6 +37,7 @@ _LIVE_FILE = {
 _LIVE_CODING = {'tune': 'zerolatency'}
 _BAR = 16  # height of the strip that holds a label, pixels
 _GAP = 2
+_COLUMN_GAP = 8  # and _GAP, between columns of strips
 _PAPER, _INK = (255, 255, 255), (20, 20, 20)
 
 
@@ -244,12 +247,15 @@ def write_contact_sheet(
   labels: Sequence[str] | None = None,
   frames: Sequence[int] | int = 8,
 ) -> None:
-  """Writes a PNG with one row for each video and one column for each frame.
+  """Writes a PNG of frames side by side, one strip for each video.
+
+  Strips lie below each other; many also stand in columns, read row by row, so
+  that the picture is about as wide as it is high.
 
   Args:
     path: ends in .png.
     videos: uint8 (T, H, W, 3) each, of one size; their lengths may differ.
-    labels: drawn above each row.
+    labels: drawn above each strip.
     frames: indices of the frames shown, or how many, spread evenly from the
       first to the last.
   Raises:
@@ -257,17 +263,19 @@ def write_contact_sheet(
       outside a video.
   """
   _check_same(videos, labels, same_length=False)
-  rows = []
-  for index, video in enumerate(videos):
-    chosen = _chosen(len(video), frames)
-    strip = np.concatenate([_pad(video[i]) for i in chosen], axis=1)
-    if labels is not None:
-      strip = np.concatenate([_label(labels[index], strip.shape[1]), strip])
-    rows.append(strip)
-  width = max(row.shape[1] for row in rows)
-  rows = [_widen(row, width) for row in rows]
+  strips = []
+  for video in videos:
+    shown = _pad(video[_chosen(len(video), frames)])
+    strip = einops.rearrange(shown, 'T H W c -> 1 H (T W) c')
+    strips.append(strip[:, :-_GAP, :-_GAP])
+  height, width = strips[0].shape[1], max(x.shape[2] for x in strips)
+  columns = math.ceil(math.sqrt(len(strips) * height / width))
+  width += _COLUMN_GAP * (columns > 1)
+  sheet_1HWc = labelled_grid(
+    [_widen(strip, width) for strip in strips], labels, columns=columns
+  )
   with files.replacing(path) as partial:
-    Image.fromarray(np.concatenate(rows)).save(partial, format='PNG')
+    Image.fromarray(sheet_1HWc[0]).save(partial, format='PNG')
 
 
 def labelled_grid(
@@ -290,21 +298,14 @@ def labelled_grid(
   _check_same(videos_nTHWc, labels, same_length=True)
   if columns < 1:
     raise ValueError(f'columns={columns}: wanted at least 1')
-  cells = []
-  for index, video in enumerate(videos_nTHWc):
-    cell = np.stack([_pad(frame) for frame in video])
-    if labels is not None:
-      bar = _label(labels[index], cell.shape[2])
-      bars = np.broadcast_to(bar, (len(cell), *bar.shape))
-      cell = np.concatenate([bars, cell], axis=1)
-    cells.append(cell)
-  while len(cells) % columns:
-    cells.append(np.full_like(cells[0], 255))
-  rows = [
-    np.concatenate(cells[i : i + columns], axis=2)
-    for i in range(0, len(cells), columns)
-  ]
-  return np.concatenate(rows, axis=1)
+  cells = [_pad(video) for video in videos_nTHWc]
+  for index, label in enumerate(labels or ()):
+    bars = [_label(label, cells[index].shape[2])] * len(cells[index])
+    cells[index] = np.concatenate([bars, cells[index]], axis=1)
+  cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
+  return einops.rearrange(
+    cells, '(rows columns) T H W c -> T (rows H) (columns W) c', columns=columns
+  )
 
 
 def _decode(path, max_frames: int | None):
@@ -376,14 +377,14 @@ def _chosen(length: int, frames: Sequence[int] | int) -> Sequence[int]:
   return frames
 
 
-def _pad(frame_HWc: np.ndarray) -> np.ndarray:
-  edges = ((0, _GAP), (0, _GAP), (0, 0))
-  return np.pad(frame_HWc, edges, constant_values=255)
+def _pad(video_THWc: np.ndarray) -> np.ndarray:
+  edges = ((0, 0), (0, _GAP), (0, _GAP), (0, 0))
+  return np.pad(video_THWc, edges, constant_values=255)
 
 
-def _widen(row_HWc: np.ndarray, width: int) -> np.ndarray:
-  edges = ((0, 0), (0, width - row_HWc.shape[1]), (0, 0))
-  return np.pad(row_HWc, edges, constant_values=255)
+def _widen(video_THWc: np.ndarray, width: int) -> np.ndarray:
+  edges = ((0, 0), (0, 0), (0, width - video_THWc.shape[2]), (0, 0))
+  return np.pad(video_THWc, edges, constant_values=255)
 
 
 def _label(text: str, width: int) -> np.ndarray:

@@ -4,6 +4,7 @@
 - `streaming`: a tokenizer's streams: memory against length, time per frame
 - `sampling`: the program of a whole video, and the stream of a long one
 - `training`: a generator's step, and its share of the device's rate
+- `optimizing`: an update of a tokenizer's parameters, by optimiser
 - `inputs`: a run's batches; the network and the distance of FVD
 - `ceilings`: what the device can do at most
 - `process`: a measurement in a process of its own, and its peak memory

@@ -14,6 +14,8 @@
     --config=configs/videoar_ucf101.py:L \\
     --tokenizer=configs/tokenizer_ucf101.py [--batch_sizes=8] \\
     [--attention=prefix,xla] [--remat=none,dots,full]
+  python -m videoar_jax.benchmark optimizer \\
+    --config=configs/quickstart.py:tokenizer
   python -m videoar_jax.benchmark data --config=configs/ucf9_cpu.py:tokenizer \\
     [--workers=0,2]
   python -m videoar_jax.benchmark fvd --config=configs/ucf9_cpu.py:tokenizer \\
@@ -25,8 +27,9 @@ videos, beside what reading the transformer's weights for each unit takes at the
 device's own copy bandwidth, and its two parts alone; with --frames, a stream of
 one long video. `train` times a generator's step by attention kernel and
 rematerialisation, and gives the share of the device's own rate of products of
-matrices (MFU). `data` times the batches of a run's data, `fvd` I3D and the
-distance. Each measurement has a process of its own.
+matrices (MFU). `optimizer` times an update of a tokenizer's parameters with
+AdamW, Muon, and Muon as optax has it. `data` times the batches of a run's data,
+`fvd` I3D and the distance. Each measurement has a process of its own.
 """
 
 import os
@@ -38,6 +41,7 @@ import ml_collections
 
 from videoar_jax.benchmark import (
   inputs,
+  optimizing,
   process,
   sampling,
   streaming,
@@ -50,6 +54,7 @@ from videoar_jax.data.config import DataConfig
 from videoar_jax.evaluate import compare, provenance
 from videoar_jax.report import chart
 from videoar_jax.tokenizer.config import TokenizerConfig
+from videoar_jax.train.optimizer import OptimizerConfig
 from videoar_jax.transformer.config import Remat, TransformerConfig
 
 FLAGS = command.Flags()
@@ -96,6 +101,7 @@ _READ = {
   'sample': (_TOKENIZER, _BATCH_SIZES, _UNCAST),
   _STREAM: (_TOKENIZER, _FRAMES, _WINDOW, _PLOT),
   'train': (_TOKENIZER, _BATCH_SIZES, _ATTENTION, _REMAT),
+  'optimizer': (),
   'data': (_WORKERS,),
   'fvd': (_NUM_VIDEOS,),
 }
@@ -108,6 +114,7 @@ def main(words: list[str]) -> None:
     'tokenizer': tokenizer,
     'sample': sample,
     'train': train,
+    'optimizer': optimizer,
     'data': data,
     'fvd': fvd,
   }
@@ -187,6 +194,19 @@ def train() -> dict:
       _measure(training.measure_training, *networks, size, *kind)
       for size in _BATCH_SIZES.value
       for kind in kinds
+    ]
+  }
+
+
+def optimizer() -> dict:
+  """Time of an update of a tokenizer's parameters by optimiser."""
+  _tokenizer_section('config')
+  config = FLAGS['config']
+  from_section(OptimizerConfig, config, 'optimizer')
+  return {
+    'optimizer': [
+      _measure(optimizing.measure_optimizer, config, kind)
+      for kind in optimizing.KINDS
     ]
   }
 
