@@ -85,12 +85,10 @@ def test_samples_are_those_of_the_sampler(model, two):
 
 def test_another_strength_of_guidance_compiles_nothing(model, two):
   generator = model.generator
-  rules = program_lib.make_rules(
-    generator.tokenizer,
-    generator.transformer,
-    generator.sampling(guidance='2'),
+  chosen = program_lib.choose(
+    generator.family, generator.sampling(guidance='2')
   )
-  compiled = program_lib.sample_program(rules)
+  compiled = program_lib.sample_program(chosen)
   before = compiled._cache_size()
   other = model.sample(['left', 3], seed=5, guidance='1:30:60')
   assert compiled._cache_size() == before > 0

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from videoar_jax.core import attention
-from videoar_jax.core.attention import AttentionKernel, BlockMask
+from videoar_jax.core.attention import AttentionKernel
+from videoar_jax.core.mask import UnitMask
 
-_MASK = BlockMask(visible_l=(1, 3, 3, 5, 5, 6, 7), cuts=(0, 1, 3, 7))
+_SEES = np.tri(5, dtype=bool)
+_MASK = UnitMask((1, 2, 2, 1, 1), tuple(map(tuple, _SEES)), (0, 1, 2, 5))
 
 
 @pytest.mark.parametrize('length', [6, 7])

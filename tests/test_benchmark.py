@@ -15,7 +15,9 @@ from videoar_jax.benchmark import ceilings, process, training
 from videoar_jax.commands import benchmark
 from videoar_jax.core import command, mesh
 from videoar_jax.evaluate import i3d
+from videoar_jax.families.bits import BitsFamily
 from videoar_jax.plan.next_scale import next_scale_plan
+from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.transformer.config import TransformerConfig
 
 _CONFIG = """
@@ -166,7 +168,8 @@ def test_operations_of_a_step_are_counted_by_hand():
   # A prefix token and six others; who sees how many: 1 2 4 4 5 7 7.
   dense = 6 * ((60 + 12) * 7 + (28 + 56) * 6)
   pairs = 12 * 3 * 4 * (1 + 2 + 4 + 4 + 5 + 7 + 7)
-  assert training.step_flops(config, plan, params) == dense + pairs
+  family = BitsFamily(config, TokenizerConfig())
+  assert family.step_flops(plan, params) == dense + pairs
 
 
 def test_batches_are_measured_in_a_process_of_their_own(config, tmp_path):

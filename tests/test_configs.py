@@ -89,7 +89,11 @@ def test_generators_have_their_size(name, named, counted):
   model = make_transformer(transformer, num_bits=48, num_scales=len(scales))
   params = jax.eval_shape(
     lambda key: model.init(
-      key, jnp.zeros((1, 650, 48)), jnp.zeros(1, jnp.int32), plan=plan
+      key,
+      jnp.zeros((1, 650, 48)),
+      jnp.zeros(1, jnp.int32),
+      plan=plan,
+      method='forward',
     ),
     jax.random.key(0),
   )

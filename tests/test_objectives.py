@@ -62,14 +62,16 @@ def test_ratio_zero_is_the_clean_code(features):
   totals = [c.total_bthwd for c in codes]
   for i, unit in enumerate(PLAN.units):
     start, stop = PLAN.offsets[i], PLAN.offsets[i + 1]
-    if unit.frame == unit.scale == 0:
+    if unit.frames[0] == unit.scale == 0:
       continue
     source = (
-      totals[unit.scale - 1][:, unit.frame]
+      totals[unit.scale - 1][:, unit.frames[0]]
       if unit.scale
-      else totals[-1][:, unit.frame - 1]
+      else totals[-1][:, unit.frames[0] - 1]
     )
-    expected = resize.bilinear(source, unit.size).reshape(3, stop - start, -1)
+    expected = resize.bilinear(source, unit.shape[1:]).reshape(
+      3, stop - start, -1
+    )
     np.testing.assert_allclose(
       clean.inputs_blq[:, start:stop], expected, atol=1e-6
     )
@@ -99,7 +101,7 @@ def test_measured_flips_follow_the_ratios_of_frame_and_scale():
   flipped = np.asarray(CORRUPT(f, ratio, jax.random.key(4)).flipped_blq)
   for i, unit in enumerate(PLAN.units):
     part = flipped[:, PLAN.offsets[i] : PLAN.offsets[i + 1]]
-    wanted = float(ratio[:, unit.frame, unit.scale].mean())
+    wanted = float(ratio[:, unit.frames[0], unit.scale].mean())
     error = (0.25 / part.size) ** 0.5
     assert abs(part.mean() - wanted) < 4 * error
 

@@ -9,18 +9,14 @@ import pytest
 import tiny
 
 from videoar_jax.plan.next_scale import next_scale_plan
-from videoar_jax.sample.bits import sample_keys
-from videoar_jax.sample.guidance import parse_guidance
-from videoar_jax.sample.rollout import advance, begin, rollout
-from videoar_jax.transformer.model import make_transformer
+from videoar_jax.rollout.bits import sample_keys
+from videoar_jax.rollout.guidance import parse_guidance
 
 FRAMES = 5
 LABEL = jnp.asarray([4, 0])
 SCALES = tiny.SCALES[::2]  # compiles in half the time
 GAMMA = parse_guidance('1:3:5', num_frames=FRAMES, num_scales=len(SCALES))
-MODEL = make_transformer(
-  tiny.TRANSFORMER, num_bits=tiny.NUM_BITS, num_scales=len(SCALES)
-)
+FAMILY = tiny.family(SCALES)
 
 
 @pytest.fixture(scope='module')
@@ -31,8 +27,7 @@ def params():
 
 @functools.partial(jax.jit, static_argnames=('kept', 'guided'))
 def whole(params, given=None, *, kept=FRAMES, guided=True, seed=11):
-  return rollout(
-    MODEL,
+  return FAMILY.roll(
     params,
     plan=next_scale_plan(kept, SCALES),
     condition_bx=LABEL,
@@ -49,10 +44,10 @@ def in_pieces(params, cuts, *, kept=FRAMES, guided=True):
   plan = next_scale_plan(kept, SCALES)
   start = jax.jit(
     functools.partial(
-      begin, MODEL, plan=plan, condition_bx=LABEL, guided=guided
+      FAMILY.begin, plan=plan, condition_bx=LABEL, guided=guided
     )
   )
-  go_on = jax.jit(functools.partial(advance, MODEL, plan=plan, temperature=1.0))
+  go_on = jax.jit(functools.partial(FAMILY.advance, plan=plan, temperature=1.0))
   state, parts = start(params), []
   keys = sample_keys(11, jnp.arange(2))
   for gamma_ts in np.split(GAMMA, cuts):
@@ -72,7 +67,7 @@ def test_in_pieces_or_in_one_go_the_bits_are_the_same(params):
   _assert_equal(once, pieces)
   frames, state = in_pieces(params, [1, 2, 3, 4])
   _assert_equal(once, frames)
-  assert int(state.frame) == FRAMES
+  assert int(state.block) == FRAMES
   assert 0.1 < np.mean(once.bits[-1]) < 0.9
 
 
@@ -96,7 +91,7 @@ def test_a_window_forgets_and_does_not_grow(params):
   longer, state = in_pieces(params, [4], kept=2, guided=False)
   _assert_equal(free, longer)
   assert state.cache.k_xbmnk.shape[2] == (
-    MODEL.config.prefix_length + next_scale_plan(2, SCALES).num_tokens
+    FAMILY.transformer.prefix_length + next_scale_plan(2, SCALES).num_tokens
   )
   seen = whole(params, guided=False)
   for a, b in zip(free.bits, seen.bits):

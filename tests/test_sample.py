@@ -15,14 +15,13 @@ from videoar_jax.plan.next_scale import (
   next_scale_from_last_plan,
   next_scale_plan,
 )
-from videoar_jax.sample.bits import (
+from videoar_jax.rollout.bits import (
   draw_bits,
   draw_uniform,
   sample_keys,
 )
-from videoar_jax.sample.guidance import parse_guidance
+from videoar_jax.rollout.guidance import parse_guidance
 from videoar_jax.sample.program import SamplingConfig
-from videoar_jax.sample.rollout import rollout
 from videoar_jax.sample.sampler import label_of
 from videoar_jax.tokenizer.quantizer import accumulate, decode_scales
 from videoar_jax.transformer.inputs import to_plan_order
@@ -53,8 +52,7 @@ CASES = {
 def sample(
   params, condition, index, gamma, *, guided, temperature, plan=PLAN, changes=()
 ):
-  return rollout(
-    tiny.transformer(**dict(changes)),
+  return tiny.family(**dict(changes)).roll(
     params,
     plan=plan,
     condition_bx=condition,
@@ -84,7 +82,11 @@ def teacher_forced(params, bits, condition, plan=PLAN, changes=()):
     own = [resize.bilinear(before, size) for size in tiny.SCALES]
     inputs = [jnp.concatenate(pair, axis=-1) for pair in zip(inputs, own)]
   return tiny.transformer(**dict(changes)).apply(
-    {'params': params}, to_plan_order(inputs, plan), condition, plan=plan
+    {'params': params},
+    to_plan_order(inputs, plan),
+    condition,
+    plan=plan,
+    method='forward',
   )
 
 
@@ -228,8 +230,8 @@ def test_corruption_and_rollout_agree_on_what_a_token_starts_from(params):
     bits.append(jnp.concatenate(rows, axis=1))
     start += h * w
   assert start == 24
-  whole = jax.jit(functools.partial(tiny.transformer().apply, plan=PLAN))
-  logits = whole({'params': params}, batch.inputs_blq, LABEL)
+  whole = jax.jit(functools.partial(tiny.family().forward, plan=PLAN))
+  logits = whole(params, batch.inputs_blq, LABEL)
   np.testing.assert_allclose(
     logits, teacher_forced(params, bits, LABEL), atol=1e-4
   )

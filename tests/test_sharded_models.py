@@ -85,7 +85,8 @@ def transformer_case():
   def init(key):
     inputs = jnp.zeros((1, plan.num_tokens, 8))
     label = jnp.zeros((1,), jnp.int32)
-    return model.init(key, inputs, label, plan=plan)['params']
+    variables = model.init(key, inputs, label, plan=plan, method='forward')
+    return variables['params']
 
   update = Update(
     net='transformer',

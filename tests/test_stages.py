@@ -282,4 +282,4 @@ def test_a_clip_pyramid_is_trained_and_sampled(folder):
   with pytest.raises(ValueError, match='window=1: .* together'):
     generator.program(generator.sampling(window=1))
   with pytest.raises(ValueError, match='cannot go on from given'):
-    sampler.check_continues(generator.transformer)
+    sampler.check_continues(generator.family)

@@ -14,12 +14,10 @@ from videoar_jax.plan.next_scale import (
   next_scale_from_last_plan,
   next_scale_plan,
 )
+from videoar_jax.plan.place import block_units, loops, num_blocks, place
 from videoar_jax.transformer.config import TransformerConfig
-from videoar_jax.transformer.model import (
-  empty_cache,
-  inference_params,
-  make_transformer,
-)
+from videoar_jax.transformer.model import make_transformer
+from videoar_jax.transformer.params import inference_params, init_params
 from videoar_jax.transformer.prefix import (
   PADDING,
   drop_condition,
@@ -62,49 +60,60 @@ def params_of():
 
 
 def inputs_of(plan, seed=1):
-  shape = (2, plan.num_tokens, plan.input_width(tiny.NUM_BITS))
+  shape = (2, plan.num_tokens, tiny.input_width(plan))
   return jax.random.normal(jax.random.key(seed), shape)
 
 
 @functools.partial(jax.jit, static_argnames=('plan', 'changes'))
 def whole(params, inputs, condition=LABEL, *, plan, mask=None, changes=()):
   return tiny.transformer(**dict(changes)).apply(
-    {'params': params}, inputs, condition, plan=plan, extra_mask_bll=mask
+    {'params': params},
+    inputs,
+    condition,
+    plan=plan,
+    extra_mask_bll=mask,
+    method='forward',
   )
 
 
 @functools.partial(jax.jit, static_argnames=('plan', 'kept', 'changes'))
 def cached(params, inputs, condition=LABEL, *, plan, kept=None, changes=()):
-  """Every unit in turn through the cache, the frame number traced."""
+  """Every unit in turn through the cache, the number of the block traced."""
   kept = kept or plan
   model = tiny.transformer(**dict(changes))
-  apply = functools.partial(model.apply, {'params': params}, plan=kept)
-  cache = apply(None, condition, cache=empty_cache(model, kept, 2))
+  apply = functools.partial(model.apply, {'params': params})
+  cache = apply(condition, plan=kept, method='prefill')
   lengths = prefix_lengths(model.config, condition)
-  per_block = sum(unit.num_tokens for unit in plan.block)
+  found, token = [], 0
+  for loop in loops(kept):
+    count = num_blocks(plan) if kept is not plan else loop.count
+    units = block_units(kept, loop.first)
+    ends = np.cumsum([unit.num_tokens for unit in units]).tolist()
 
-  def step(cache, block):
-    t, inputs_bq = block
-    logits, start = [], 0
-    for unit in plan.block:
-      part = inputs_bq[:, start : start + unit.num_tokens]
-      # In the cache's plan the same unit spans the same frames.
-      out, cache = apply(
-        part, None, unit=unit, frame=t, cache=cache, length_b=lengths
-      )
-      logits.append(out)
-      start += unit.num_tokens
-    return cache, jnp.concatenate(logits, axis=1)
+    def step(cache, block, loop=loop, units=units, ends=ends):
+      number, inputs_bq = block
+      parts = jnp.split(inputs_bq, ends[:-1], axis=1)
+      logits = []
+      for i, part in enumerate(parts):
+        at = place(kept, loop, number, i)
+        out, cache = apply(
+          part, cache, place=at, length_b=lengths, method='decode'
+        )
+        logits.append(out)
+      return cache, jnp.concatenate(logits, axis=1)
 
-  first = jnp.arange(0, plan.num_frames, plan.block_frames)
-  blocks = inputs.reshape(2, len(first), per_block, -1).swapaxes(0, 1)
-  _, out = jax.lax.scan(step, cache, (first, blocks))
-  return out.swapaxes(0, 1).reshape(2, plan.num_tokens, -1, 2)
+    own = inputs[:, token : token + count * ends[-1]]
+    token += count * ends[-1]
+    blocks = own.reshape(2, count, ends[-1], -1).swapaxes(0, 1)
+    numbers = loop.first + jnp.arange(count)
+    cache, out = jax.lax.scan(step, cache, (numbers, blocks))
+    found.append(out.swapaxes(0, 1).reshape(2, count * ends[-1], -1, 2))
+  return jnp.concatenate(found, axis=1)
 
 
 def _assert_cached_equals_whole(params, plan, kind, dtype):
   changes, condition = KINDS[kind]
-  if plan.from_last:
+  if getattr(plan, 'from_last', False):
     params = tiny.transformer_params(plan=plan)
   changes = (*changes, ('dtype', dtype))
   inputs = inputs_of(plan)
@@ -351,13 +360,8 @@ def test_sizes_lie_within_8_percent_of_the_paper(shape, paper):
     num_layers=layers, width=width, num_heads=heads, num_classes=101
   )
   model = make_transformer(config, num_bits=48, num_scales=6)
-  plan = next_scale_plan(1, ((1, 1),))
-  params = jax.eval_shape(
-    lambda key: model.init(
-      key, jnp.zeros((1, 1, 48)), jnp.zeros((1,), jnp.int32), plan=plan
-    ),
-    jax.random.key(0),
-  )
+  init = functools.partial(init_params, model)
+  params = jax.eval_shape(init, jax.random.key(0))
   count = sum(x.size for x in jax.tree.leaves(params))
   assert abs(count / paper - 1.0) < 0.08
 

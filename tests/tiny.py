@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from videoar_jax.core.mesh import unbox
+from videoar_jax.families.bits import BitsFamily
 from videoar_jax.plan.next_scale import next_scale_plan
+from videoar_jax.plan.pyramid import Pyramid
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.transformer.config import TransformerConfig
 from videoar_jax.transformer.model import make_transformer
@@ -38,6 +40,11 @@ TRANSFORMER = TransformerConfig(
 )
 
 
+def input_width(plan):
+  """Channels that a token of the plan starts from."""
+  return plan.input_width(NUM_BITS) if isinstance(plan, Pyramid) else NUM_BITS
+
+
 def transformer(**changes):
   """The tiny transformer with some fields of its config changed."""
   return make_transformer(
@@ -47,15 +54,25 @@ def transformer(**changes):
   )
 
 
+def family(scales=SCALES, **changes):
+  """The tiny transformer over the bits of a tokenizer of such scales."""
+  tokenizer = dataclasses.replace(
+    TOKENIZER, latent_width=NUM_BITS, scales=scales
+  )
+  config = dataclasses.replace(TRANSFORMER, **changes)
+  return BitsFamily(config, tokenizer)
+
+
 def transformer_params(seed=0, *, plan=None, **changes):
   """Random parameters, all of them away from where they are initialised."""
   plan = plan or next_scale_plan(1, SCALES)
   model = transformer(**changes)
-  inputs = jnp.zeros((1, plan.num_tokens, plan.input_width(NUM_BITS)))
+  inputs = jnp.zeros((1, plan.num_tokens, input_width(plan)))
 
   def init(key):
     condition = blank_condition(model.config, 1)
-    return unbox(model.init(key, inputs, condition, plan=plan)['params'])
+    variables = model.init(key, inputs, condition, plan=plan, method='forward')
+    return unbox(variables['params'])
 
   rng = np.random.default_rng(seed)
 

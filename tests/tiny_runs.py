@@ -79,7 +79,7 @@ def make_runs(root):
     num_bits=tokenizer.latent_width,
     num_scales=len(tokenizer.scales),
   )
-  init = functools.partial(transformer.init, plan=plan)
+  init = functools.partial(transformer.init, plan=plan, method='forward')
   inputs = jnp.zeros((1, plan.num_tokens, tokenizer.latent_width))
   params = _random_params(init, inputs, jnp.zeros(1, jnp.int32))
   write_export(

@@ -259,7 +259,7 @@ class Model:
     sampling: SamplingConfig,
   ) -> Bits:
     """The bits of the frames that a video begins with."""
-    sampler_lib.check_continues(self.generator.transformer)
+    sampler_lib.check_continues(self.generator.family)
     video_1THWc = read_given(
       video,
       self.generator.tokenizer,

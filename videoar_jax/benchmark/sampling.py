@@ -1,6 +1,5 @@
 """Sampling: compile, first and steady time, bytes and operations; streams."""
 
-import dataclasses
 import time
 from typing import Any
 
@@ -10,13 +9,13 @@ import numpy as np
 
 from videoar_jax.benchmark import ceilings, process
 from videoar_jax.core.config import from_section
-from videoar_jax.sample.program import Rules, make_rules, sample_program
+from videoar_jax.core.mesh import unbox
+from videoar_jax.families.kinds import make_family
+from videoar_jax.sample.program import Chosen, choose, sample_program
 from videoar_jax.sample.sampler import Generator
 from videoar_jax.sample.streaming import VideoStream
 from videoar_jax.tokenizer import autoencoder
 from videoar_jax.tokenizer.config import TokenizerConfig
-from videoar_jax.transformer import model
-from videoar_jax.transformer.config import TransformerConfig
 from videoar_jax.transformer.prefix import blank_condition
 
 CLASSES = 101  # UCF-101's, where a config leaves it to the data
@@ -45,26 +44,26 @@ def measure_program(
   """
   generator = made_up(config, tokenizer, cast=cast)
   sampling = generator.sampling(batch_size=batch_size)
-  rules = make_rules(generator.tokenizer, generator.transformer, sampling)
+  chosen = choose(generator.family, sampling)
   arguments = (
     generator.nets,
-    blank_condition(generator.transformer, batch_size),
+    blank_condition(generator.family.transformer, batch_size),
     np.arange(batch_size, dtype=np.uint32),
     np.uint32(0),
-    rules.gamma_ts,
+    chosen.gamma_ts,
   )
   started = time.perf_counter()
-  compiled = sample_program(rules).lower(*arguments).compile()
+  compiled = sample_program(chosen).lower(*arguments).compile()
   compile_s = time.perf_counter() - started
   started = time.perf_counter()
   _, sampled = jax.block_until_ready(compiled(*arguments))
   first_s = time.perf_counter() - started
   steady_s = ceilings.best_time(compiled, *arguments, repeats=3)
-  most = ceilings.measure_ceilings(generator.transformer.dtype)
+  most = ceilings.measure_ceilings(generator.family.transformer.dtype)
   weights = sum(
     x.nbytes for x in jax.tree.leaves(generator.nets['transformer'])
   )
-  units = len(rules.plan.units)
+  units = len(chosen.plan.units)
   cost = compiled.cost_analysis() or {}
   return {
     'batch_size': batch_size,
@@ -72,7 +71,7 @@ def measure_program(
     'compile_s': compile_s,
     'first_s': first_s,
     'steady_s': steady_s,
-    **_parts(rules, arguments, sampled.f_bthwd),
+    **_parts(chosen, arguments, sampled.f_bthwd),
     'videos_per_s': batch_size / steady_s,
     'weight_bytes': weights,
     'units': units,
@@ -84,11 +83,11 @@ def measure_program(
   }
 
 
-def _parts(rules: Rules, arguments: tuple, f_bthwd: jax.Array) -> dict:
+def _parts(chosen: Chosen, arguments: tuple, f_bthwd: jax.Array) -> dict:
   """Times of the rollout and of the decoder, each compiled alone."""
 
-  roll = jax.jit(lambda *arguments: rules.roll(*arguments).bits)
-  decode = jax.jit(rules.decode)
+  roll = jax.jit(lambda *arguments: chosen.roll(*arguments).bits)
+  decode = jax.jit(chosen.decode)
   return {
     'rollout_s': ceilings.best_time(roll, *arguments, repeats=3),
     'decoder_s': ceilings.best_time(decode, arguments[0], f_bthwd, repeats=3),
@@ -116,7 +115,7 @@ def measure_stream(
   stream, started = VideoStream(generator, sampling), time.perf_counter()
   frames, course, since = 0, [], None
   first_s, every = None, max(1, num_frames // _POINTS)
-  for video in stream.video(blank_condition(generator.transformer, 1)):
+  for video in stream.video(blank_condition(generator.family.transformer, 1)):
     frames += video.shape[1]
     now = time.perf_counter()
     if first_s is None:
@@ -146,19 +145,14 @@ def made_up(config: Any, tokenizer: Any, *, cast: bool = True) -> Generator:
     cast: see `measure_program`.
   """
   shape = from_section(TokenizerConfig, tokenizer)
-  transformer = dataclasses.replace(
-    from_section(TransformerConfig, config, 'transformer'), remat='none'
-  ).of_classes(CLASSES)
+  family = make_family(config, shape).without_remat.of_classes(CLASSES)
   shapes = {
     'autoencoder': autoencoder.param_shapes(shape),
-    'transformer': model.param_shapes(
-      transformer, num_bits=shape.latent_width, num_scales=shape.num_scales
-    ),
+    family.net: unbox(jax.eval_shape(family.init, jax.random.key(0))),
   }
   nets = jax.tree.map(lambda x: jnp.full(x.shape, 0.01, x.dtype), shapes)
   if cast:
-    nets['transformer'] = model.inference_params(
-      nets['transformer'], transformer
-    )
-  classes = tuple(f'class {i}' for i in range(transformer.num_classes))
-  return Generator(config, shape, transformer, classes, nets)
+    nets[family.net] = family.inference_params(nets[family.net])
+  count = family.transformer.num_classes
+  classes = tuple(f'class {i}' for i in range(count))
+  return Generator(config, family, classes, nets)

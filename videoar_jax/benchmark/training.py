@@ -1,7 +1,6 @@
 """A generator's training step: time, operations, share of the device's rate."""
 
 import dataclasses
-import functools
 import time
 from typing import Any
 
@@ -12,17 +11,15 @@ from videoar_jax.benchmark import ceilings, process
 from videoar_jax.benchmark.sampling import CLASSES
 from videoar_jax.core.config import from_section
 from videoar_jax.core.mesh import MeshConfig, make_mesh, shard_batch
-from videoar_jax.objectives.bitwise import make_transformer_objective
+from videoar_jax.families.bits import BitsFamily
+from videoar_jax.families.kinds import make_family
 from videoar_jax.objectives.corruption import CorruptionConfig
 from videoar_jax.objectives.frame_mask import FrameMaskConfig
-from videoar_jax.plan.kinds import make_plan
 from videoar_jax.plan.unit import UnitPlan
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.train.optimizer import OptimizerConfig
 from videoar_jax.train.state import Update, create_state
 from videoar_jax.train.step import make_step
-from videoar_jax.transformer.config import TransformerConfig
-from videoar_jax.transformer.model import init_params, make_transformer
 from videoar_jax.transformer.prefix import blank_condition
 
 _STEPS = 3  # that are timed, after the first
@@ -42,25 +39,24 @@ def measure_training(
 
   Returns:
     `first_s`, with compilation; `step_s`, the mean of three; `clips_per_s`;
-    `flops` of a step by `step_flops`, nothing computed again counted twice;
+    `flops` of a step by the family, nothing computed again counted twice;
     `mfu`, these over the time and the measured rate of all devices' products
     of matrices; peaks of memory.
   """
   shape = from_section(TokenizerConfig, tokenizer)
+  family = make_family(config, shape).of_classes(CLASSES)
   transformer = dataclasses.replace(
-    from_section(TransformerConfig, config, 'transformer'),
-    attention=attention,
-    remat=remat,
-  ).of_classes(CLASSES)
+    family.transformer, attention=attention, remat=remat
+  )
+  family = dataclasses.replace(family, transformer=transformer)
   frames = shape.latent_frames(config.data.num_frames)
-  scales = shape.scales_for(config.data.height, config.data.width)
-  plan = make_plan(transformer.plan, frames, scales)
+  plan = family.plan(frames, config.data.height, config.data.width)
   mesh = make_mesh(from_section(MeshConfig, config, 'mesh'))
-  update = _update(config, shape, transformer, plan)
+  update = _update(config, family)
   length = {'num_steps': config.train.num_steps, 'mesh': mesh}
   state = create_state([update], seed=0, **length)
   step = make_step([update], **length)
-  batch = shard_batch(_noise(shape, transformer, plan, batch_size), mesh)
+  batch = shard_batch(_noise(family, plan, batch_size), mesh)
   started = time.perf_counter()
   state, metrics = step(state, batch, {})
   jax.block_until_ready(metrics)
@@ -71,7 +67,7 @@ def measure_training(
   jax.block_until_ready(metrics)
   step_s = (time.perf_counter() - started) / _STEPS
   params = state.nets[update.net].params
-  flops = batch_size * step_flops(transformer, plan, params)
+  flops = batch_size * family.step_flops(plan, params)
   rate = ceilings.measure_ceilings(transformer.dtype)['flops_per_s']
   return {
     'batch_size': batch_size,
@@ -89,56 +85,23 @@ def measure_training(
   }
 
 
-def step_flops(config: TransformerConfig, plan: UnitPlan, params: Any) -> float:
-  """Operations of a clip's forward and backward pass.
-
-  Six for each weight of a matrix and token (two forward, four backward), and
-  for each layer twelve D for each pair of tokens of which one sees the other.
-
-  Args:
-    config: the transformer's shape.
-    plan: of the clip.
-    params: the transformer's.
-  """
-  layers = sum(x.size for x in jax.tree.leaves(params['layers']))
-  ends = sum(
-    params[name].size
-    for name in ('project', 'project_last', 'head')
-    if name in params
-  )
-  tokens = config.prefix_length + plan.num_tokens
-  pairs = sum(plan.mask(config.prefix_length).visible_l)
-  dense = 6.0 * (layers * tokens + ends * plan.num_tokens)
-  return dense + 12.0 * config.num_layers * config.width * pairs
-
-
-def _update(
-  config: Any,
-  shape: TokenizerConfig,
-  transformer: TransformerConfig,
-  plan: UnitPlan,
-) -> Update:
-  model = make_transformer(
-    transformer, num_bits=shape.latent_width, num_scales=shape.num_scales
-  )
+def _update(config: Any, family: BitsFamily) -> Update:
   return Update(
-    net='transformer',
-    init=functools.partial(init_params, model),
-    objective=make_transformer_objective(
-      model,
-      plan_of=lambda _: plan,
-      corruption=from_section(CorruptionConfig, config, 'corruption'),
-      frame_mask=from_section(FrameMaskConfig, config, 'frame_mask'),
+    net=family.net,
+    init=family.init,
+    objective=family.objective(
+      from_section(CorruptionConfig, config, 'corruption'),
+      from_section(FrameMaskConfig, config, 'frame_mask'),
     ),
     optimizer=from_section(OptimizerConfig, config, 'optimizer'),
   )
 
 
-def _noise(shape, transformer, plan: UnitPlan, batch_size: int) -> dict:
+def _noise(family: BitsFamily, plan: UnitPlan, batch_size: int) -> dict:
   rng = np.random.default_rng(0)
-  size = (batch_size, plan.num_frames, *plan.scales[-1], shape.latent_width)
-  condition = blank_condition(transformer, batch_size)
+  grid, width = plan.grids[-1].shape, family.tokenizer.latent_width
+  condition = blank_condition(family.transformer, batch_size)
   return {
-    'features': rng.standard_normal(size, np.float32),
+    'features': rng.standard_normal((batch_size, *grid, width), np.float32),
     'prompt' if condition.ndim > 1 else 'label': condition,
   }

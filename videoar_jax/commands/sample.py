@@ -42,9 +42,9 @@ from videoar_jax.core import cache, command, console, files, lock, mesh
 from videoar_jax.core.export import load_weights, locate
 from videoar_jax.data import pictures
 from videoar_jax.data.prompts import check_prompt
+from videoar_jax.rollout.guidance import parse_guidance
 from videoar_jax.sample import sampler as sampler_lib
 from videoar_jax.sample.given import read_given
-from videoar_jax.sample.guidance import parse_guidance
 from videoar_jax.sample.memory import check_memory
 from videoar_jax.sample.streaming import VideoStream, check_shots
 from videoar_jax.sample.wanted import (
@@ -264,7 +264,7 @@ def given_bits(generator, sampling):
   paths = _given_files()
   if not paths:
     return None
-  sampler_lib.check_continues(generator.transformer)
+  sampler_lib.check_continues(generator.family)
   video = read_given(
     paths[0],
     generator.tokenizer,

@@ -23,5 +23,6 @@ shapes      the glossary of array-axis letters
 resize      area and bilinear resizing as explicit matrices
 layers      norms, SwiGLU, initialisers with logical axes
 rope        rotary positions over several axes from one frequency table
+mask        which units of tokens see which, in the forms kernels want
 attention   the one place that picks an attention kernel; the KV cache
 """

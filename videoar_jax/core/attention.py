@@ -1,12 +1,15 @@
 """Attention: the one place that picks a kernel, and the KV cache."""
 
-import dataclasses
 import enum
+import functools
+import operator
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from videoar_jax.core.mask import UnitMask
 
 
 class AttentionKernel(enum.StrEnum):
@@ -26,32 +29,12 @@ class AttentionKernel(enum.StrEnum):
   CUDNN = 'cudnn'
 
 
-@dataclasses.dataclass(frozen=True)
-class BlockMask:
-  """A static block-causal mask.
-
-  Attributes:
-    visible_l: for each token, how many leading tokens it sees (itself
-      included); never decreasing.
-    cuts: token indices at which PREFIX splits the queries; starts with 0 and
-      ends with the number of tokens.
-  """
-
-  visible_l: tuple[int, ...]
-  cuts: tuple[int, ...]
-
-  def dense(self) -> np.ndarray:
-    """The mask as a boolean (l, l) array, True where attention is allowed."""
-    visible = np.asarray(self.visible_l)
-    return np.arange(len(visible))[None, :] < visible[:, None]
-
-
 def attend(
   q_blnk: jax.Array,
   k_bmnk: jax.Array,
   v_bmnk: jax.Array,
   *,
-  mask_blm: jax.Array | np.ndarray,
+  mask_blm: jax.Array | np.ndarray | None,
 ) -> jax.Array:
   """Softmax attention under a boolean mask, softmax in float32.
 
@@ -59,7 +42,8 @@ def attend(
     q_blnk: queries.
     k_bmnk: keys.
     v_bmnk: values.
-    mask_blm: True where attention is allowed, broadcastable to (b, l, m).
+    mask_blm: True where attention is allowed, broadcastable to (b, l, m); None:
+      everywhere.
 
   Returns:
     (b, l, n, k) in the dtype of the values.
@@ -71,9 +55,10 @@ def attend(
     k_bmnk,
     preferred_element_type=jnp.float32,
   )
-  mask = jnp.asarray(mask_blm)
-  mask = mask[:, None] if mask.ndim == 3 else mask
-  scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+  if mask_blm is not None:
+    mask = jnp.asarray(mask_blm)
+    mask = mask[:, None] if mask.ndim == 3 else mask
+    scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
   weights = jax.nn.softmax(scores, axis=-1).astype(v_bmnk.dtype)
   return jnp.einsum('bnlm,bmnk->blnk', weights, v_bmnk)
 
@@ -130,7 +115,7 @@ def block_attention(
   k_blnk: jax.Array,
   v_blnk: jax.Array,
   *,
-  mask: BlockMask,
+  mask: UnitMask,
   extra_mask_bll: jax.Array | None = None,
   key_mask_bl: jax.Array | None = None,
   kernel: AttentionKernel = AttentionKernel.AUTO,
@@ -149,40 +134,46 @@ def block_attention(
   Returns:
     (b, l, n, k).
   """
-  dense = mask.dense()
-  if kernel == AttentionKernel.CUDNN:
-    whole = _combined(dense, extra_mask_bll, key_mask_bl)
-    return fused_attention(q_blnk, k_blnk, v_blnk, mask_bll=whole)
-  if kernel == AttentionKernel.XLA:
-    cuts = (0, len(dense))
-  else:
-    cuts = mask.cuts
+  if kernel in (AttentionKernel.CUDNN, AttentionKernel.XLA):
+    whole = _combined(mask.dense(), extra_mask_bll, key_mask_bl)
+    if kernel == AttentionKernel.CUDNN:
+      return fused_attention(q_blnk, k_blnk, v_blnk, mask_bll=whole)
+    return attend(q_blnk, k_blnk, v_blnk, mask_blm=whole)
   parts = []
-  for start, stop in zip(cuts[:-1], cuts[1:]):
-    end = mask.visible_l[stop - 1]
+  for run in mask.runs:
+    queries = slice(run.start, run.stop)
+
+    def seen(x, axis, keys=run.keys):
+      return _slices(x, keys, axis)
+
+    extra, of_keys = extra_mask_bll, key_mask_bl
     part_mask = _combined(
-      dense[start:stop, :end],
-      None if extra_mask_bll is None else extra_mask_bll[:, start:stop, :end],
-      None if key_mask_bl is None else key_mask_bl[:, :end],
+      run.mask_lm,
+      None if extra is None else seen(extra[:, queries], 2),
+      None if of_keys is None else seen(of_keys, 1),
     )
     parts.append(
       attend(
-        q_blnk[:, start:stop],
-        k_blnk[:, :end],
-        v_blnk[:, :end],
-        mask_blm=part_mask,
+        q_blnk[:, queries], seen(k_blnk, 1), seen(v_blnk, 1), mask_blm=part_mask
       )
     )
   return jnp.concatenate(parts, axis=1)
 
 
-def _combined(mask, extra_mask_blm=None, key_mask_bm=None):
-  """What a static mask (l, m) and those of each example allow together."""
-  if extra_mask_blm is not None:
-    mask = mask & extra_mask_blm
-  if key_mask_bm is not None:
-    mask = mask & key_mask_bm[:, None]
-  return mask
+def _slices(x: jax.Array, ranges, axis: int) -> jax.Array:
+  """Some ranges of an axis, side by side."""
+  parts = [
+    jax.lax.slice_in_dim(x, start, stop, axis=axis) for start, stop in ranges
+  ]
+  return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=axis)
+
+
+def _combined(mask_lm, extra_mask_blm=None, key_mask_bm=None):
+  """What a static mask and those of each example allow together, if any."""
+  masks = [mask_lm, extra_mask_blm]
+  masks.append(None if key_mask_bm is None else key_mask_bm[:, None])
+  masks = [mask for mask in masks if mask is not None]
+  return functools.reduce(operator.and_, masks) if masks else None
 
 
 @flax.struct.dataclass

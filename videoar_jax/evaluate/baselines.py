@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from videoar_jax.evaluate import compare, frechet, intervals
-from videoar_jax.sample.bits import sample_keys
+from videoar_jax.rollout.bits import sample_keys
 from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_uint8
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.quantizer import Scales, decode_scales

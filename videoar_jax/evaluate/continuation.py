@@ -122,7 +122,7 @@ def _check(request: Request, task: Task, given_frames: Sequence[int]) -> None:
       f'{request.checkpoint} is a tokenizer, which does not go on; give a '
       'generator'
     )
-  sampler_lib.check_continues(task.generator.transformer)
+  sampler_lib.check_continues(task.generator.family)
   for given in given_frames:
     task.tokenizer.latent_frames(given)
     if given >= task.data.num_frames:

@@ -6,7 +6,6 @@ if it had made these errors itself. Each later frame is read without errors, so
 that what is measured is one frame's harm. Without guidance, averaged weights.
 """
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -18,13 +17,11 @@ from videoar_jax.evaluate import provenance
 from videoar_jax.evaluate.request import Request, resolve
 from videoar_jax.evaluate.windows import draw_windows
 from videoar_jax.objectives.bitwise import bitwise_cross_entropy
-from videoar_jax.plan.kinds import make_plan
-from videoar_jax.plan.unit import UnitPlan
+from videoar_jax.plan.pyramid import Pyramid
 from videoar_jax.sample.sampler import Generator
-from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_float
+from videoar_jax.tokenizer.autoencoder import to_float
 from videoar_jax.tokenizer.quantizer import accumulate, encode_scales
 from videoar_jax.transformer.inputs import to_plan_order, token_inputs
-from videoar_jax.transformer.model import make_transformer
 
 
 def measure_checkpoint(request: Request, *, share: float) -> dict:
@@ -131,10 +128,9 @@ def measure(
   }
 
 
-def _plan(generator: Generator, data: DataConfig) -> UnitPlan:
+def _plan(generator: Generator, data: DataConfig) -> Pyramid:
   frames = generator.tokenizer.latent_frames(data.num_frames)
-  scales = generator.tokenizer.scales_for(data.height, data.width)
-  plan = make_plan(generator.transformer.plan, frames, scales)
+  plan = generator.family.plan(frames, data.height, data.width)
   if plan.block_frames == frames:
     raise ValueError(
       f'num_frames={data.num_frames}, plan {plan.name}: nothing is predicted '
@@ -143,18 +139,13 @@ def _plan(generator: Generator, data: DataConfig) -> UnitPlan:
   return plan
 
 
-def make_measure(generator: Generator, plan: UnitPlan) -> Callable:
+def make_measure(generator: Generator, plan: Pyramid) -> Callable:
   """Builds nats(nets, video_bTHWc, condition_bx, key, share) -> (2, b, t).
 
   Mean cross-entropy of each latent frame's true bits, with the first frame as
   it is and with a share of its bits flipped.
   """
-  tokenizer = make_tokenizer(generator.tokenizer)
-  transformer = make_transformer(
-    dataclasses.replace(generator.transformer, remat='none'),
-    num_bits=generator.tokenizer.latent_width,
-    num_scales=generator.tokenizer.num_scales,
-  )
+  family = generator.family.without_remat
   of_frame_tl = plan.frame_l == np.arange(plan.num_frames)[:, None]
   of_frame_tl = of_frame_tl / of_frame_tl.sum(axis=1, keepdims=True)
 
@@ -164,8 +155,8 @@ def make_measure(generator: Generator, plan: UnitPlan) -> Callable:
     ]
     for scale in bits:
       totals.append(accumulate(totals[-1], scale))
-    logits = transformer.apply(
-      {'params': nets['transformer']},
+    logits = family.forward(
+      nets[family.net],
       token_inputs(totals[1:], plan),
       condition_bx,
       plan=plan,
@@ -175,7 +166,7 @@ def make_measure(generator: Generator, plan: UnitPlan) -> Callable:
 
   @jax.jit
   def nats(nets, video_bTHWc, condition_bx, key, share):
-    f_bthwd = tokenizer.apply(
+    f_bthwd = family.autoencoder.apply(
       {'params': nets['autoencoder']}, to_float(video_bTHWc), method='encode'
     )
     bits = [x.bits_bthwq for x in encode_scales(f_bthwd, plan.scales)]

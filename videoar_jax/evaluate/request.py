@@ -10,9 +10,9 @@ from videoar_jax.core.export import Loaded, load_weights
 from videoar_jax.data.config import DataConfig, parse_source
 from videoar_jax.evaluate import i3d, motion, protocols
 from videoar_jax.evaluate.windows import check_splits, open_split
+from videoar_jax.rollout.bits import Temperature, TopP
 from videoar_jax.sample import sampler as sampler_lib
-from videoar_jax.sample.bits import Temperature, TopP
-from videoar_jax.sample.program import SamplingConfig, make_rules
+from videoar_jax.sample.program import SamplingConfig, choose
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.features import tokenizer_config
 
@@ -189,7 +189,7 @@ def resolve(request: Request) -> Task:
       seed=request.seed,
       batch_size=request.batch_size,
     )
-    make_rules(tokenizer, generator.transformer, sampling)
+    choose(generator.family, sampling)
   task = Task(
     loaded=loaded,
     tokenizer=tokenizer,

@@ -116,6 +116,7 @@ def make_transformer_objective(
       condition,
       plan=plan,
       extra_mask_bll=extra_mask,
+      method='forward',
     )
     nats_bl = bitwise_cross_entropy(logits, tokens.targets_blq)
     loss = jnp.mean(jnp.sum(nats_bl * token_weights(plan), axis=-1))

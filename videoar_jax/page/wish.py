@@ -20,7 +20,7 @@ class Wish:
     condition: a class, or a prompt where prompts are read.
     seed: decides the video.
     num_frames: of the video; None: as it was trained.
-    guidance: see `sample.guidance.parse_guidance`; None: likewise.
+    guidance: see `rollout.guidance.parse_guidance`; None: likewise.
     temperature: of the bits; None: likewise.
     path: of a picture or a video to go on from.
     given_frames: last frames of that video to take, as text; none: all.

@@ -1,12 +1,9 @@
 """A pyramid of the whole clip: each scale spans all frames."""
 
-from videoar_jax.plan.next_scale import check_frames, check_scales
-from videoar_jax.plan.unit import Unit, UnitPlan
+from videoar_jax.plan.pyramid import Pyramid, Scales, make_pyramid
 
 
-def clip_pyramid_plan(
-  num_frames: int, scales: tuple[tuple[int, int], ...]
-) -> UnitPlan:
+def clip_pyramid_plan(num_frames: int, scales: Scales) -> Pyramid:
   """Scale by scale, all frames of a scale together.
 
   As many steps as scales, whatever the number of frames; a video cannot be
@@ -24,10 +21,6 @@ def clip_pyramid_plan(
   Raises:
     ValueError: no frame, or sizes that do not grow.
   """
-  check_scales(scales)
-  check_frames(num_frames)
-  units = tuple(
-    Unit(frame=0, scale=s, size=tuple(size), num_frames=num_frames)
-    for s, size in enumerate(scales)
+  return make_pyramid(
+    'clip_pyramid', num_frames, scales, block_frames=num_frames
   )
-  return UnitPlan(name='clip_pyramid', units=units)

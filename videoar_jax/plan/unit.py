@@ -1,89 +1,116 @@
-"""UnitPlan: the one source of order.
+"""Units and plans: the one source of order.
 
 A video is predicted unit by unit. All tokens of a unit are predicted together
-and see the prefix, every earlier unit, and each other.
+and see one another, the prefix, and the units that the plan says.
 """
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from videoar_jax.core.attention import BlockMask
+from videoar_jax.core.mask import UnitMask
+
+Sees = tuple[tuple[bool, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+  """The cells of one scale of a video's latents, and where they lie.
+
+  Attributes:
+    shape: (t, h, w).
+    places: of the frames, rows and columns on the axes of the positions, which
+      may lie between whole numbers; None: 0, 1, 2, … on each.
+  """
+
+  shape: tuple[int, int, int]
+  places: tuple[tuple[float, ...], ...] | None = None
+
+  def __post_init__(self):
+    if len(self.shape) != 3 or min(self.shape) < 1:
+      raise ValueError(f'grid {self.shape}: wanted (t, h, w), each at least 1')
+    if self.places is not None:
+      counts = tuple(map(len, self.places))
+      if counts != self.shape:
+        raise ValueError(f'grid {self.shape}: it has places for {counts}')
+
+  @property
+  def num_cells(self) -> int:
+    t, h, w = self.shape
+    return t * h * w
+
+  def positions(self, cells_l3: np.ndarray) -> np.ndarray:
+    """(t, h, w) of cells (l, 3): int32, or float32 where places are given."""
+    if self.places is None:
+      return cells_l3
+    axes = (np.asarray(axis, np.float32) for axis in self.places)
+    return np.stack([axis[i] for axis, i in zip(axes, cells_l3.T)], axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-  """Tokens that are predicted in one step.
+  """Tokens that are predicted together: frames × rows × columns of a grid.
+
+  Tokens are ordered frame by frame, row by row.
 
   Attributes:
-    frame: the first of its latent frames, from 0.
-    scale: index of the scale, from 0.
-    size: (h, w) tokens of a frame.
-    num_frames: latent frames that it spans.
+    frames: indices on the grid, ascending; any, not neighbours alone.
+    rows: likewise.
+    columns: likewise.
+    scale: index of the grid.
   """
 
-  frame: int
-  scale: int
-  size: tuple[int, int]
-  num_frames: int = 1
+  frames: tuple[int, ...]
+  rows: tuple[int, ...]
+  columns: tuple[int, ...]
+  scale: int = 0
+
+  @property
+  def shape(self) -> tuple[int, int, int]:
+    """Tokens along (t, h, w)."""
+    return len(self.frames), len(self.rows), len(self.columns)
 
   @property
   def num_tokens(self) -> int:
-    return self.num_frames * self.size[0] * self.size[1]
+    t, h, w = self.shape
+    return t * h * w
 
-  def positions(self) -> np.ndarray:
-    """(t, h, w) of each token, native to the unit's own grid: (l, 3) int32."""
-    t, h, w = np.indices((self.num_frames, *self.size))
-    position = np.stack([self.frame + t, h, w], axis=-1)
-    return position.reshape(-1, 3).astype(np.int32)
+  def cells(self) -> np.ndarray:
+    """(t, h, w) of each token on its grid: (l, 3) int32."""
+    axes = np.meshgrid(self.frames, self.rows, self.columns, indexing='ij')
+    return np.stack(axes, axis=-1).reshape(-1, 3).astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
 class UnitPlan:
   """Units in the order of prediction; static and hashable.
 
-  Units come in blocks, each all scales of the same frames, coarse to fine. A
-  block's first scale starts from the last frame of the block before, the others
-  from the sum of the coarser ones (VideoAR Eq. 6).
-
   Attributes:
     name: what kind of plan this is.
+    grids: of the scales, coarse to fine.
     units: the units, first predicted first.
-    from_last: every scale also starts from the last frame of the block before,
-      each token from what was there at its own place.
+    period: units of a block; blocks of equal shapes are looped over.
+    graph: row i says which units unit i sees, itself among them; None: itself
+      and all before it. All see the prefix, and the prefix sees itself.
   """
 
   name: str
+  grids: tuple[Grid, ...]
   units: tuple[Unit, ...]
-  from_last: bool = False
+  period: int = 1
+  graph: Sees | None = None
 
   @property
   def num_frames(self) -> int:
-    return self.units[-1].frame + self.units[-1].num_frames
-
-  @property
-  def block_frames(self) -> int:
-    """Latent frames of a block."""
-    return self.units[0].num_frames
-
-  @property
-  def block(self) -> tuple[Unit, ...]:
-    """The units of the first block; later ones differ by their frames alone."""
-    return tuple(unit for unit in self.units if unit.frame == 0)
-
-  @property
-  def scales(self) -> tuple[tuple[int, int], ...]:
-    """Sizes of a frame, coarse to fine."""
-    return tuple(unit.size for unit in self.block)
+    return self.grids[-1].shape[0]
 
   @property
   def num_tokens(self) -> int:
-    return sum(unit.num_tokens for unit in self.units)
-
-  def input_width(self, num_bits: int) -> int:
-    """Channels that a token of num_bits bits starts from."""
-    return num_bits * (2 if self.from_last else 1)
+    return self.offsets[-1]
 
   @functools.cached_property
   def offsets(self) -> tuple[int, ...]:
@@ -92,39 +119,117 @@ class UnitPlan:
     return tuple(np.cumsum([0, *counts]).tolist())
 
   @functools.cached_property
-  def frame_l(self) -> np.ndarray:
-    return self.position_l3[:, 0]
+  def sees_uu(self) -> np.ndarray:
+    """Which unit sees which: (units, units) bool, the prefix left out."""
+    if self.graph is not None:
+      return np.asarray(self.graph, bool)
+    return np.tri(len(self.units), dtype=bool)
+
+  @functools.cached_property
+  def starts_u(self) -> np.ndarray:
+    """Which units see no other unit: (units,) bool."""
+    return self.sees_uu.sum(axis=1) == 1
+
+  @functools.cached_property
+  def unit_l(self) -> np.ndarray:
+    """The unit of each token, int32."""
+    return self._per_token(range(len(self.units)))
 
   @functools.cached_property
   def scale_l(self) -> np.ndarray:
+    """The scale of each token, int32."""
     return self._per_token([unit.scale for unit in self.units])
+
+  @functools.cached_property
+  def frame_l(self) -> np.ndarray:
+    """The latent frame of each token, int32."""
+    return np.concatenate([unit.cells()[:, 0] for unit in self.units])
 
   @functools.cached_property
   def position_l3(self) -> np.ndarray:
     """(t, h, w) of each token, before the shift by the prefix's length."""
-    return np.concatenate([unit.positions() for unit in self.units])
+    return np.concatenate([self.positions(unit) for unit in self.units])
 
-  def _per_token(self, values: list[int]) -> np.ndarray:
-    counts = [unit.num_tokens for unit in self.units]
-    return np.repeat(np.asarray(values, np.int32), counts)
+  def positions(self, unit: Unit) -> np.ndarray:
+    """(t, h, w) of the tokens of a unit: (l, 3).
 
-  def mask(self, prefix_length: int) -> BlockMask:
-    """The mask of training: prefix, then units, block-causal.
+    int32; float32 where a grid has places of its own.
+    """
+    found = self.grids[unit.scale].positions(unit.cells())
+    whole = all(grid.places is None for grid in self.grids)
+    return found.astype(np.int32 if whole else np.float32)
+
+  @functools.cached_property
+  def cell_l(self) -> np.ndarray:
+    """Each token's cell among those of all grids, coarse to fine, int32."""
+    firsts = np.cumsum([0, *(grid.num_cells for grid in self.grids)])
+    cells = [
+      firsts[unit.scale]
+      + np.ravel_multi_index(unit.cells().T, self.grids[unit.scale].shape)
+      for unit in self.units
+    ]
+    return np.concatenate(cells).astype(np.int32)
+
+  def gather(self, scales_bthwd: Sequence[jax.Array]) -> jax.Array:
+    """Lays what belongs to the cells of all grids out in the plan's order.
+
+    Args:
+      scales_bthwd: an array for each grid.
+
+    Returns:
+      Tokens (b, l, d).
+    """
+    cells = [x.reshape(x.shape[0], -1, x.shape[-1]) for x in scales_bthwd]
+    return jnp.take(jnp.concatenate(cells, axis=1), self.cell_l, axis=1)
+
+  def scatter(self, tokens_bld: jax.Array) -> list[jax.Array]:
+    """The inverse of `gather`: (b, t, h, w, d) for each grid.
+
+    Raises:
+      ValueError: the plan has a cell twice, or not at all.
+    """
+    if sorted(self.cell_l) != list(range(self.num_tokens)):
+      raise ValueError(f'plan {self.name}: its units do not part the grids')
+    cells = jnp.take(tokens_bld, np.argsort(self.cell_l), axis=1)
+    stops = np.cumsum([grid.num_cells for grid in self.grids])[:-1]
+    parts = jnp.split(cells, stops, axis=1)
+    return [
+      x.reshape(x.shape[0], *grid.shape, x.shape[-1])
+      for x, grid in zip(parts, self.grids)
+    ]
+
+  def mask(self, prefix_length: int) -> UnitMask:
+    """The mask of a whole sequence: prefix, then units.
+
+    It is cut at blocks; at units where there is but one block.
 
     Args:
       prefix_length: tokens before the first unit; they see one another.
-
-    Returns:
-      A mask over prefix_length + num_tokens tokens, cut at blocks; at units
-      where there is but one block.
     """
-    visible = [prefix_length] * prefix_length
-    cuts = [0] if prefix_length else []
-    one_block = len(self.block) == len(self.units)
-    for unit, stop in zip(self.units, self.offsets[1:]):
-      if one_block or unit.scale == 0:
-        cuts.append(prefix_length + stop - unit.num_tokens)
-      visible += [prefix_length + stop] * unit.num_tokens
+    count = len(self.units)
+    sees = np.ones((count + 1, count + 1), bool)
+    sees[0, 1:] = False
+    sees[1:, 1:] = self.sees_uu
+    lengths = (prefix_length, *(unit.num_tokens for unit in self.units))
+    period = self.period if count > self.period else 1
     # The few prefix tokens share the first product.
-    cuts = [0, *cuts[2:]] if prefix_length else cuts
-    return BlockMask(tuple(visible), (*cuts, len(visible)))
+    cuts = (0, *range(1 + period, count + 1, period), count + 1)
+    return UnitMask(lengths, tuple(map(tuple, sees.tolist())), cuts)
+
+  @property
+  def reversed(self) -> 'UnitPlan':
+    """The units from the last to the first, each seeing what saw it."""
+    graph = None
+    if self.graph is not None:
+      turned = self.sees_uu.T[::-1, ::-1]
+      graph = tuple(map(tuple, turned.tolist()))
+    return dataclasses.replace(
+      self,
+      name=f'{self.name} reversed',
+      units=self.units[::-1],
+      graph=graph,
+    )
+
+  def _per_token(self, values: Sequence[int]) -> np.ndarray:
+    counts = [unit.num_tokens for unit in self.units]
+    return np.repeat(np.asarray(values, np.int32), counts)

@@ -27,7 +27,7 @@ def check_memory(
   Raises:
     ValueError: more than is free; frames or a size that the tokenizer has not.
   """
-  tokenizer, transformer = generator.tokenizer, generator.transformer
+  tokenizer, transformer = generator.tokenizer, generator.family.transformer
   frames = tokenizer.latent_frames(sampling.num_frames)
   height, width = sampling.size or tokenizer.resolution
   scales = tokenizer.scales_for(height, width)

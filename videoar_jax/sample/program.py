@@ -7,19 +7,11 @@ import jax
 import numpy as np
 
 from videoar_jax.core import fields
-from videoar_jax.plan.kinds import make_plan
-from videoar_jax.plan.unit import UnitPlan
-from videoar_jax.sample.bits import Temperature, TopP, sample_keys
-from videoar_jax.sample.guidance import parse_guidance
-from videoar_jax.sample.rollout import Rollout, rollout
-from videoar_jax.tokenizer.autoencoder import (
-  Autoencoder,
-  make_tokenizer,
-  to_uint8,
-)
-from videoar_jax.tokenizer.config import TokenizerConfig
-from videoar_jax.transformer.config import TransformerConfig
-from videoar_jax.transformer.model import VideoAR, make_transformer
+from videoar_jax.families.bits import BitsFamily, Rollout
+from videoar_jax.plan.pyramid import Pyramid
+from videoar_jax.rollout.bits import Temperature, TopP, sample_keys
+from videoar_jax.rollout.guidance import parse_guidance
+from videoar_jax.tokenizer.autoencoder import to_uint8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,23 +45,21 @@ class SamplingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Rules:
-  """What the rollout of a video follows.
+class Chosen:
+  """What was chosen, worked out for the networks there are.
 
   Attributes:
-    model: the transformer.
-    autoencoder: the tokenizer's networks.
+    family: of the generator.
     plan: of the latent frames that are kept at a time.
     temperature: of the bits.
     top_p: of the bits.
     guided: whether any strength needs the unconditional pass.
     gamma_ts: strength of guidance of all latent frames and their scales. It is
-      an argument of what is compiled: rules are equal whatever it is.
+      an argument of what is compiled: two are equal whatever it is.
   """
 
-  model: VideoAR
-  autoencoder: Autoencoder
-  plan: UnitPlan
+  family: BitsFamily
+  plan: Pyramid
   temperature: float
   top_p: float
   guided: bool
@@ -84,9 +74,8 @@ class Rules:
     self, nets, condition_bx, index_b, seed, gamma_ts, given=None
   ) -> Rollout:
     """Bits and features of whole videos; see `make_sample_program`."""
-    return rollout(
-      self.model,
-      nets['transformer'],
+    return self.family.roll(
+      nets[self.family.net],
       plan=self.plan,
       condition_bx=condition_bx,
       key_b=sample_keys(seed, index_b),
@@ -99,35 +88,35 @@ class Rules:
   def decode(self, nets, f_bthwd: jax.Array) -> jax.Array:
     """The videos that features stand for: uint8 bTHWc."""
     params = {'params': nets['autoencoder']}
-    return to_uint8(self.autoencoder.apply(params, f_bthwd, method='decode'))
+    return to_uint8(
+      self.family.autoencoder.apply(params, f_bthwd, method='decode')
+    )
 
 
-def make_rules(
-  tokenizer: TokenizerConfig,
-  transformer: TransformerConfig,
-  sampling: SamplingConfig,
-) -> Rules:
+def choose(family: BitsFamily, sampling: SamplingConfig) -> Chosen:
   """Works out what was chosen for the networks there are.
 
   Raises:
     ValueError: frames off the tokenizer's grid, a malformed guidance or
       temperature.
   """
-  frames = tokenizer.latent_frames(sampling.num_frames)
-  scales = tokenizer.scales
-  if sampling.size is not None:
-    scales = tokenizer.scales_for(*sampling.size)
+  frames = family.tokenizer.latent_frames(sampling.num_frames)
+  height, width = sampling.size or family.tokenizer.resolution
+  plan = family.plan(frames, height, width)
   gamma_ts = parse_guidance(
-    sampling.guidance, num_frames=frames, num_scales=len(scales)
+    sampling.guidance, num_frames=frames, num_scales=len(plan.scales)
   )
-  return Rules(
-    model=make_transformer(
-      transformer,
-      num_bits=tokenizer.latent_width,
-      num_scales=tokenizer.num_scales,
-    ),
-    autoencoder=make_tokenizer(tokenizer),
-    plan=_kept_plan(transformer, frames, scales, window=sampling.window),
+  kept = frames if sampling.window is None else sampling.window + 1
+  if kept < frames:
+    if not family.is_causal:
+      raise ValueError(
+        f'window={sampling.window}: this generator makes all {frames} latent '
+        f'frames together (plan {plan.name}); leave window out'
+      )
+    plan = family.plan(kept, height, width)
+  return Chosen(
+    family=family,
+    plan=plan,
     temperature=sampling.temperature,
     top_p=sampling.top_p,
     guided=bool((gamma_ts != 1.0).any()),
@@ -135,25 +124,9 @@ def make_rules(
   )
 
 
-def _kept_plan(
-  transformer: TransformerConfig, frames: int, scales, *, window: int | None
-) -> UnitPlan:
-  """The plan of the latent frames that are kept at a time."""
-  plan = make_plan(transformer.plan, frames, scales)
-  transformer.check_reach(plan)
-  if window is None or window + 1 >= frames:
-    return plan
-  if plan.block_frames > 1:
-    raise ValueError(
-      f'window={window}: this generator makes all {frames} latent frames '
-      f'together (plan {plan.name}); leave window out'
-    )
-  return make_plan(transformer.plan, window + 1, scales)
-
-
 @functools.lru_cache(maxsize=8)
-def sample_program(rules: Rules):
-  """One compiled program from keys to pixels; equal rules have the same.
+def sample_program(chosen: Chosen):
+  """One compiled program from keys to pixels; equal choices have the same.
 
   Returns:
     program(nets, condition_bx, index_b, seed, gamma_ts, given=None), jitted;
@@ -164,25 +137,20 @@ def sample_program(rules: Rules):
   def program(
     nets, condition_bx, index_b, seed, gamma_ts, given=None
   ) -> tuple[jax.Array, Rollout]:
-    sampled = rules.roll(nets, condition_bx, index_b, seed, gamma_ts, given)
-    return rules.decode(nets, sampled.f_bthwd), sampled
+    sampled = chosen.roll(nets, condition_bx, index_b, seed, gamma_ts, given)
+    return chosen.decode(nets, sampled.f_bthwd), sampled
 
   return program
 
 
-def make_sample_program(
-  tokenizer: TokenizerConfig,
-  transformer: TransformerConfig,
-  sampling: SamplingConfig,
-):
+def make_sample_program(family: BitsFamily, sampling: SamplingConfig):
   """What samples a batch, compiled when it is first called.
 
   Another seed or strength of guidance compiles nothing anew; the first that is
   not 1 does.
 
   Args:
-    tokenizer: the tokenizer's shape.
-    transformer: the transformer's shape.
+    family: of the generator.
     sampling: frames, guidance, temperature, window.
 
   Returns:
@@ -191,12 +159,12 @@ def make_sample_program(
     per sample, and `given` the bits of the first latent frames, if any.
 
   Raises:
-    ValueError: see `make_rules`.
+    ValueError: see `choose`.
   """
-  rules = make_rules(tokenizer, transformer, sampling)
-  compiled = sample_program(rules)
+  chosen = choose(family, sampling)
+  compiled = sample_program(chosen)
 
   def program(nets, condition_bx, index_b, seed, given=None):
-    return compiled(nets, condition_bx, index_b, seed, rules.gamma_ts, given)
+    return compiled(nets, condition_bx, index_b, seed, chosen.gamma_ts, given)
 
   return program

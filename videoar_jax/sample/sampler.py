@@ -14,15 +14,13 @@ from videoar_jax.core.export import Loaded
 from videoar_jax.core.mesh import to_host
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.prompts import PromptConfig, PromptEncoder, shortened
-from videoar_jax.plan.kinds import make_plan
-from videoar_jax.sample.bits import Temperature, TopP
-from videoar_jax.sample.guidance import parse_guidance
+from videoar_jax.families.bits import Bits, BitsFamily
+from videoar_jax.families.kinds import load_family
+from videoar_jax.rollout.bits import Temperature, TopP
+from videoar_jax.rollout.guidance import parse_guidance
 from videoar_jax.sample.program import SamplingConfig, make_sample_program
-from videoar_jax.sample.rollout import Bits
 from videoar_jax.tokenizer.config import TokenizerConfig
-from videoar_jax.tokenizer.features import tokenizer_config
 from videoar_jax.transformer.config import Condition, TransformerConfig
-from videoar_jax.transformer.model import inference_params, transformer_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,16 +48,14 @@ class Generator:
 
   Attributes:
     config: the run's config.
-    tokenizer: shape of its tokenizer.
-    transformer: shape of its transformer.
+    family: what is predicted and drawn.
     classes: names of the labels.
     nets: {'autoencoder': …, 'transformer': …}.
     prompts: what reads prompts; None where classes condition it.
   """
 
   config: Any
-  tokenizer: TokenizerConfig
-  transformer: TransformerConfig
+  family: BitsFamily
   classes: tuple[str, ...]
   nets: dict[str, Any]
   prompts: PromptEncoder | None = None
@@ -78,24 +74,23 @@ class Generator:
       )
     sections = {'data': dict, 'sampling': dict, 'classes': [str]}
     structure.check(loaded.config.to_dict(), sections, where=loaded.path)
-    tokenizer = tokenizer_config(loaded.tokenizer)
-    transformer = transformer_config(
-      loaded,
-      num_bits=tokenizer.latent_width,
-      num_scales=tokenizer.num_scales,
-    )
+    family = load_family(loaded)
     nets = {
       'autoencoder': loaded.tokenizer.nets['autoencoder'],
-      'transformer': inference_params(loaded.nets['transformer'], transformer),
+      family.net: family.inference_params(loaded.nets[family.net]),
     }
     return cls(
       config=loaded.config,
-      tokenizer=tokenizer,
-      transformer=transformer,
+      family=family,
       classes=tuple(loaded.config.classes),
       nets=jax.device_put(nets),
-      prompts=make_prompt_encoder(loaded.config, transformer),
+      prompts=make_prompt_encoder(loaded.config, family.transformer),
     )
+
+  @property
+  def tokenizer(self) -> TokenizerConfig:
+    """Shape of its tokenizer."""
+    return self.family.tokenizer
 
   def of_classes(self, labels: Sequence[int]) -> np.ndarray:
     """What videos of these classes are conditioned on, a row for each."""
@@ -145,7 +140,7 @@ class Generator:
 
   def program(self, sampling: SamplingConfig):
     """See `make_sample_program`."""
-    return make_sample_program(self.tokenizer, self.transformer, sampling)
+    return make_sample_program(self.family, sampling)
 
 
 def sample_videos(
@@ -186,12 +181,13 @@ def sample_videos(
     yield from to_host(video)[: count - start]
 
 
-def check_continues(transformer: TransformerConfig) -> None:
+def check_continues(family: BitsFamily) -> None:
   """Raises ValueError where a video cannot go on from frames it is given."""
-  if make_plan(transformer.plan, 2, ((1, 1),)).block_frames > 1:
+  if not family.is_causal:
     raise ValueError(
-      f'plan={transformer.plan}: this generator makes all frames together and '
-      'cannot go on from given ones; leave out --image, --video and --shots'
+      f'plan={family.transformer.plan}: this generator makes all frames '
+      'together and cannot go on from given ones; leave out --image, --video '
+      'and --shots'
     )
 
 

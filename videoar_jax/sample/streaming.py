@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
-from videoar_jax.sample.bits import sample_keys
-from videoar_jax.sample.program import Rules, SamplingConfig, make_rules
-from videoar_jax.sample.rollout import Bits, advance, begin
+from videoar_jax.families.bits import Bits
+from videoar_jax.rollout.bits import sample_keys
+from videoar_jax.sample.program import Chosen, SamplingConfig, choose
 from videoar_jax.sample.sampler import Generator, check_continues, repeat_bits
 from videoar_jax.tokenizer.autoencoder import to_uint8
 from videoar_jax.tokenizer.stream import Tokenizer
@@ -29,10 +29,8 @@ class VideoStream:
 
   def __init__(self, generator: Generator, sampling: SamplingConfig):
     self.generator, self.sampling = generator, sampling
-    self._rules = make_rules(
-      generator.tokenizer, generator.transformer, sampling
-    )
-    self._begin, self._step = _programs(self._rules)
+    self._chosen = choose(generator.family, sampling)
+    self._begin, self._step = _programs(self._chosen)
 
   def video(
     self,
@@ -65,7 +63,7 @@ class VideoStream:
       given = repeat_bits(given, batch)
     num_given = given[0].shape[1] if given else 0
     state, conv = self._begin(nets, condition_bx), None
-    step, gamma_ts = self._rules.plan.block_frames, self._rules.gamma_ts
+    step, gamma_ts = self._chosen.plan.block_frames, self._chosen.gamma_ts
     for t in range(0, len(gamma_ts), step):
       own, block = None, slice(t, t + step)
       if t < num_given:
@@ -136,7 +134,7 @@ def check_shots(
   if num_shots < 1:
     raise ValueError(f'num_shots={num_shots}: wanted at least 1')
   if num_shots > 1:
-    check_continues(generator.transformer)
+    check_continues(generator.family)
     generator.tokenizer.latent_frames(overlap)
     if overlap >= sampling.num_frames:
       raise ValueError(
@@ -146,35 +144,35 @@ def check_shots(
 
 
 @functools.lru_cache(maxsize=8)
-def _programs(rules: Rules) -> tuple[Callable, Callable]:
+def _programs(chosen: Chosen) -> tuple[Callable, Callable]:
   """Compiled begin(nets, condition_bx), and a step of one block.
 
-  Equal rules have the same.
+  Equal choices have the same.
   """
 
+  family = chosen.family
+
   @jax.jit
-  def begin_(nets, condition_bx):
-    return begin(
-      rules.model,
-      nets['transformer'],
-      plan=rules.plan,
+  def begin(nets, condition_bx):
+    return family.begin(
+      nets[family.net],
+      plan=chosen.plan,
       condition_bx=condition_bx,
-      guided=rules.guided,
+      guided=chosen.guided,
     )
 
   @functools.partial(jax.jit, donate_argnums=(1, 2))
   def step(nets, state, conv, key_b, gamma_ts, given):
-    state, sampled = advance(
-      rules.model,
-      nets['transformer'],
+    state, sampled = family.advance(
+      nets[family.net],
       state,
-      plan=rules.plan,
+      plan=chosen.plan,
       key_b=key_b,
       gamma_ts=gamma_ts,
       given=given,
-      **rules.drawing,
+      **chosen.drawing,
     )
-    video, conv = rules.autoencoder.apply(
+    video, conv = family.autoencoder.apply(
       {'params': nets['autoencoder']},
       sampled.f_bthwd,
       conv,
@@ -182,4 +180,4 @@ def _programs(rules: Rules) -> tuple[Callable, Callable]:
     )
     return state, conv, to_uint8(video)
 
-  return begin_, step
+  return begin, step

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated
 
 from videoar_jax.core import fields
-from videoar_jax.plan.next_scale import check_scales
+from videoar_jax.plan.pyramid import check_scales
 
 Conv = Annotated[str, fields.Choice(('auto', 'native', 'taps'))]
 _Blocks = Annotated[int, fields.Range(least=0, most=100)]

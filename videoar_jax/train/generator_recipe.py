@@ -1,7 +1,6 @@
 """Training a generator over a frozen tokenizer."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,15 +14,13 @@ from videoar_jax.core.config import from_section, of_section
 from videoar_jax.core.export import Loaded, tree_digest
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.features import check_digest
-from videoar_jax.objectives.bitwise import make_transformer_objective
+from videoar_jax.families.bits import BitsFamily
+from videoar_jax.families.kinds import make_family
 from videoar_jax.objectives.corruption import CorruptionConfig
 from videoar_jax.objectives.frame_mask import FrameMaskConfig
-from videoar_jax.plan.kinds import make_plan
-from videoar_jax.plan.unit import UnitPlan
 from videoar_jax.sample.program import SamplingConfig, make_sample_program
 from videoar_jax.sample.sampler import make_prompt_encoder, sample_videos
-from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_float
-from videoar_jax.tokenizer.config import TokenizerConfig
+from videoar_jax.tokenizer.autoencoder import Autoencoder, to_float
 from videoar_jax.tokenizer.features import note_length, tokenizer_config
 from videoar_jax.train.condition import check_last_stage, resolve_condition
 from videoar_jax.train.frozen import keep_tokenizer, load_tokenizer
@@ -36,10 +33,7 @@ from videoar_jax.train.recipe import (
 )
 from videoar_jax.train.sections import read_optimizer, read_streams
 from videoar_jax.train.state import TrainState, Update
-from videoar_jax.transformer.config import TransformerConfig
-from videoar_jax.transformer.model import init_params, make_transformer
 
-NET = 'transformer'
 _SHOWN_CLASSES = 9
 _FEATURES = 'features:'
 
@@ -73,16 +67,15 @@ def make_generator_recipe(
   _check_streams(config, loaded, named)
   streams = tuple(named.values())
   config = resolve_condition(config, streams)
-  transformer = from_section(TransformerConfig, config, 'transformer')
   autoencoder = loaded.nets['autoencoder']
   check_last_stage(config, tree_digest(autoencoder))
-  tokenizer = tokenizer_config(loaded)
-  prompts = make_prompt_encoder(config, transformer)
+  family = make_family(config, tokenizer_config(loaded))
+  prompts = make_prompt_encoder(config, family.transformer)
   frozen = mesh_lib.replicate({'autoencoder': autoencoder}, mesh)
-  objective = _objectives(config, tokenizer, transformer)
+  objective = _objectives(config, family)
   update = Update(
-    net=NET,
-    init=functools.partial(init_params, _model(tokenizer, transformer)),
+    net=family.net,
+    init=family.init,
     objective=objective(corruption),
     optimizer=optimizer,
   )
@@ -103,7 +96,7 @@ def make_generator_recipe(
       frozen=frozen,
     ),
     visualise=_make_visualise(
-      config, tokenizer, transformer, frozen, workdir=workdir, mesh=mesh
+      config, family, frozen, workdir=workdir, mesh=mesh
     ),
     telling=Telling('bit_accuracy', 'bit acc'),
     config=config,
@@ -111,34 +104,13 @@ def make_generator_recipe(
   )
 
 
-def _model(tokenizer: TokenizerConfig, transformer: TransformerConfig):
-  return make_transformer(
-    transformer,
-    num_bits=tokenizer.latent_width,
-    num_scales=tokenizer.num_scales,
-  )
-
-
-def _objectives(
-  config: Any, tokenizer: TokenizerConfig, transformer: TransformerConfig
-):
+def _objectives(config: Any, family: BitsFamily):
   """Builds objective(corruption, …), on features or on videos."""
-
-  def plan_of(shape: tuple[int, int, int]) -> UnitPlan:
-    scales = tokenizer.scales_of(shape[1:])
-    return make_plan(transformer.plan, shape[0], scales)
+  frame_mask = from_section(FrameMaskConfig, config, 'frame_mask')
 
   def objective(corruption: CorruptionConfig, **overrides):
-    return _on_videos_too(
-      make_transformer_objective(
-        _model(tokenizer, transformer),
-        plan_of=plan_of,
-        corruption=corruption,
-        frame_mask=from_section(FrameMaskConfig, config, 'frame_mask'),
-        **overrides,
-      ),
-      tokenizer,
-    )
+    on_features = family.objective(corruption, frame_mask, **overrides)
+    return _on_videos_too(on_features, family.autoencoder)
 
   return objective
 
@@ -147,23 +119,21 @@ def _check_streams(
   config: Any, loaded: Loaded, streams: Mapping[str, DataConfig]
 ) -> None:
   """Raises ValueError where clips do not fit the tokenizer or the settings."""
-  tokenizer = tokenizer_config(loaded)
-  transformer = from_section(TransformerConfig, config, 'transformer')
+  family = make_family(config, tokenizer_config(loaded))
   corruption = from_section(CorruptionConfig, config, 'corruption')
   masked = from_section(FrameMaskConfig, config, 'frame_mask').is_on
   digest = tree_digest(loaded.nets['autoencoder'])
   for name, data in streams.items():
     with of_section(name):
-      frames = tokenizer.latent_frames(data.num_frames)
-      scales = tokenizer.scales_for(data.height, data.width)
+      frames = family.tokenizer.latent_frames(data.num_frames)
+      family.tokenizer.scales_for(data.height, data.width)
     if data.source.startswith(_FEATURES):
       check_digest(data.source.removeprefix(_FEATURES), digest)
     with of_section('corruption'):
       corruption.bounds(frames)
-    plan = make_plan(transformer.plan, frames, scales)
     with of_section('transformer'):
-      transformer.check_reach(plan)
-    if masked and plan.block_frames > 1:
+      plan = family.plan(frames, data.height, data.width)
+    if masked and not family.is_causal:
       raise ValueError(
         f'frame_mask: plan {plan.name} predicts all frames together, none is '
         'past; set frame_mask.window=0 and frame_mask.probability=0'
@@ -172,9 +142,8 @@ def _check_streams(
     note_length(loaded, max(data.num_frames for data in streams.values()))
 
 
-def _on_videos_too(objective, tokenizer: TokenizerConfig):
+def _on_videos_too(objective, model: Autoencoder):
   """Lets an objective on features take pixels, encoded by the tokenizer."""
-  model = make_tokenizer(tokenizer)
 
   def on_either(params, batch, context):
     if 'features' not in batch:
@@ -189,7 +158,7 @@ def _on_videos_too(objective, tokenizer: TokenizerConfig):
   return on_either
 
 
-def _make_visualise(config, tokenizer, transformer, frozen, *, workdir, mesh):
+def _make_visualise(config, family, frozen, *, workdir, mesh):
   """Builds visualise(state, step): a sample of each of the first classes."""
   sampling = SamplingConfig(
     num_frames=config.data.num_frames,
@@ -199,15 +168,15 @@ def _make_visualise(config, tokenizer, transformer, frozen, *, workdir, mesh):
     seed=config.seed,
     size=(config.data.height, config.data.width),
   )
-  program = make_sample_program(tokenizer, transformer, sampling)
+  program = make_sample_program(family, sampling)
   names = config.classes[:_SHOWN_CLASSES]
-  prompts = make_prompt_encoder(config, transformer)
+  prompts = make_prompt_encoder(config, family.transformer)
   conditions = np.arange(len(names), dtype=np.int32)
   if prompts is not None:
     conditions = prompts.encode_classes(names)
 
   def visualise(state: TrainState, step: int) -> None:
-    nets = {**frozen, NET: state.nets[NET].ema}
+    nets = {**frozen, family.net: state.nets[family.net].ema}
     with jax.set_mesh(mesh):
       videos = list(sample_videos(program, nets, conditions, sampling=sampling))
     write_work(workdir, f'samples_{step:07d}', videos, names)

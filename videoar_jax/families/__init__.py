@@ -1,0 +1,5 @@
+"""Families of generators: what is predicted, learnt and drawn, in one object.
+
+bits   VideoAR: the bits of scale pyramids
+kinds  a family from a config, or from a checkpoint
+"""

@@ -1,0 +1,147 @@
+"""Where a unit lies in the cache and in the video, and what it sees.
+
+The cache holds the prefix and then a plan's tokens in their order. A video that
+is longer than its plan rolls on: a later block takes the place of the oldest,
+which is seen no more.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from videoar_jax.plan.unit import Unit, UnitPlan
+
+Index = jax.Array | int
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """A unit's tokens within a video; arrays that a program may compute.
+
+  Attributes:
+    position_l3: (t, h, w) of each, before the shift by the prefix's length.
+    scale_l: the scale of each, int32.
+    starts: whether it sees no other unit.
+    offset: of its first token in the cache, behind the prefix.
+    seen_m: which tokens of the cache it sees once it is written, behind the
+      prefix, which all see.
+  """
+
+  position_l3: jax.Array
+  scale_l: np.ndarray
+  starts: jax.Array
+  offset: Index
+  seen_m: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+  """Neighbouring blocks of units of equal shapes.
+
+  Attributes:
+    first: the first block.
+    count: how many.
+  """
+
+  first: int
+  count: int
+
+
+def loops(plan: UnitPlan) -> tuple[Loop, ...]:
+  """A plan's blocks as few loops: one program serves each block of a loop."""
+  found: list[Loop] = []
+  kinds = [_kind(plan, block) for block in range(num_blocks(plan))]
+  for block, kind in enumerate(kinds):
+    if found and kinds[found[-1].first] == kind:
+      found[-1] = dataclasses.replace(found[-1], count=found[-1].count + 1)
+    else:
+      found.append(Loop(block, 1))
+  return tuple(found)
+
+
+def num_blocks(plan: UnitPlan) -> int:
+  """Blocks of a plan, each of `period` units."""
+  return len(plan.units) // plan.period
+
+
+def block_units(plan: UnitPlan, block: int) -> tuple[Unit, ...]:
+  """The units of a block."""
+  return plan.units[block * plan.period :][: plan.period]
+
+
+def place(plan: UnitPlan, loop: Loop, block: Index, number: int) -> Place:
+  """Places a unit.
+
+  Args:
+    plan: of what the cache holds.
+    loop: of blocks like this one, one of `loops`.
+    block: of the video, from 0; may be traced, and may lie behind the plan's
+      last where the plan rolls.
+    number: of the unit in its block.
+
+  Returns:
+    Its place.
+  """
+  unit = block_units(plan, loop.first)[number]
+  count = num_blocks(plan)
+  slot = block % count
+  offsets = jnp.asarray(plan.offsets[:-1]).reshape(count, -1)
+  return Place(
+    position_l3=jnp.asarray(plan.positions(unit)) + _shift(plan, loop, block),
+    scale_l=np.full(unit.num_tokens, unit.scale, np.int32),
+    starts=_starts(plan, block, number),
+    offset=offsets[slot, number],
+    seen_m=_seen(plan, slot, block, number)[plan.unit_l],
+  )
+
+
+def rolls(plan: UnitPlan) -> bool:
+  """Whether a video may be longer than the plan: all blocks follow alike."""
+  steps = np.diff(_origins(plan), axis=0)
+  return (
+    plan.graph is None
+    and len(loops(plan)) == 1
+    and bool((steps == steps[:1]).all())
+  )
+
+
+def _starts(plan: UnitPlan, block: Index, number: int) -> jax.Array:
+  if plan.graph is not None:
+    return jnp.asarray(plan.starts_u)[block * plan.period + number]
+  return jnp.asarray((number == 0) & (jnp.asarray(block) == 0))
+
+
+def _seen(plan: UnitPlan, slot: Index, block: Index, number: int) -> jax.Array:
+  """Which units of the cache a unit sees once it is written: (units,)."""
+  if plan.graph is not None:
+    return jnp.asarray(plan.sees_uu)[slot * plan.period + number]
+  unit = np.arange(len(plan.units))
+  of_slot = unit // plan.period
+  own = unit % plan.period <= number
+  return jnp.where(of_slot == slot, own, of_slot < block)
+
+
+def _shift(plan: UnitPlan, loop: Loop, block: Index) -> jax.Array:
+  """How far a block lies from the first of its loop, along (t, h, w)."""
+  origins = _origins(plan)
+  if len(origins) > 1 and rolls(plan):
+    return (jnp.asarray(block) - loop.first) * (origins[1] - origins[0])
+  return jnp.asarray(origins)[block] - origins[loop.first]
+
+
+def _origins(plan: UnitPlan) -> np.ndarray:
+  """(t, h, w) of the first token of each block."""
+  firsts = plan.units[:: plan.period]
+  return np.stack([plan.positions(unit)[0] for unit in firsts])
+
+
+def _kind(plan: UnitPlan, block: int) -> list:
+  """What blocks of a loop have in common."""
+  units = block_units(plan, block)
+  origin = plan.positions(units[0])[0]
+  return [
+    (unit.shape, unit.scale, (plan.positions(unit) - origin).tolist())
+    for unit in units
+  ]

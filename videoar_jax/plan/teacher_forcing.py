@@ -1,0 +1,33 @@
+"""The layout [clean | noisy]: every unit predicted at once from clean ones."""
+
+import dataclasses
+
+import numpy as np
+
+from videoar_jax.plan.unit import UnitPlan
+
+
+def teacher_forcing(plan: UnitPlan) -> UnitPlan:
+  """A plan's units twice: first as they are known, then as they are predicted.
+
+  A clean unit sees what it sees in the plan; a noisy one sees the clean units
+  that it sees there, without its own clean twin, and itself. So its prediction
+  is that of a rollout whose cache holds the clean units before it. Both twins
+  have the same positions. Source: Self-Forcing (arXiv:2506.08009).
+
+  Args:
+    plan: the order of prediction.
+
+  Returns:
+    A plan of twice as many units; `gather` lays an array out twice.
+  """
+  sees = plan.sees_uu
+  others = sees & ~np.eye(len(sees), dtype=bool)
+  own = np.eye(len(sees), dtype=bool)
+  graph = np.block([[sees, np.zeros_like(sees)], [others, own]])
+  return dataclasses.replace(
+    plan,
+    name=f'{plan.name} [clean | noisy]',
+    units=plan.units * 2,
+    graph=tuple(map(tuple, graph.tolist())),
+  )

@@ -1,0 +1,90 @@
+"""A transformer's parameters: the first ones, and those of a checkpoint."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from videoar_jax.core.config import from_saved
+from videoar_jax.core.export import CheckpointError, Loaded, check_net
+from videoar_jax.core.mesh import unbox
+from videoar_jax.plan.kinds import make_plan
+from videoar_jax.transformer.config import Condition, TransformerConfig
+from videoar_jax.transformer.model import VideoAR, make_transformer
+from videoar_jax.transformer.prefix import blank_condition
+
+NET = 'transformer'
+
+
+def init_params(model: VideoAR, key: jax.Array) -> Any:
+  """Initial parameters with their logical axes, which depend on no length."""
+  plan = make_plan(model.config.plan, 1, ((1, 1),))
+  inputs = jnp.zeros((1, plan.num_tokens, plan.input_width(model.num_bits)))
+  condition = blank_condition(model.config, 1)
+  variables = model.init(key, inputs, condition, plan=plan, method='forward')
+  return variables['params']
+
+
+@functools.cache
+def param_shapes(
+  config: TransformerConfig, *, num_bits: int, num_scales: int
+) -> Any:
+  """Shapes and dtypes of the parameters; nothing is computed."""
+  model = make_transformer(config, num_bits=num_bits, num_scales=num_scales)
+  init = functools.partial(init_params, model)
+  return unbox(jax.eval_shape(init, jax.random.key(0)))
+
+
+def transformer_config(
+  loaded: Loaded, *, num_bits: int, num_scales: int
+) -> TransformerConfig:
+  """A transformer's config out of its checkpoint.
+
+  Args:
+    loaded: the checkpoint.
+    num_bits: the tokenizer's latent_width.
+    num_scales: the tokenizer's number of scales.
+  Raises:
+    ValueError: there is none, its weights are of another network, or its
+      classes have not as many names.
+  """
+  config = from_saved(TransformerConfig, loaded.config, 'transformer')
+  check_net(
+    loaded,
+    NET,
+    lambda: param_shapes(config, num_bits=num_bits, num_scales=num_scales),
+    sizes=(
+      config.num_layers,
+      config.width,
+      config.num_heads,
+      config.num_classes,
+      config.vocabulary,
+      config.prefix_length,
+    ),
+  )
+  count = len(loaded.config.get('classes', ()))
+  if config.condition == Condition.CLASS and count != config.num_classes:
+    raise CheckpointError(
+      f'{loaded.path}: names of {count} classes, its transformer has '
+      f'{config.num_classes}; give weights with their own config'
+    )
+  return config
+
+
+def inference_params(params: Any, config: TransformerConfig) -> Any:
+  """Parameters in the dtype that they are used in; changes no logit.
+
+  The matrices of the layers are cast to `config.dtype` at each use: cast once,
+  a rollout, which reads them all for every unit, reads half as much.
+
+  Args:
+    params: of the transformer.
+    config: its shape.
+  """
+  layers = jax.tree.map(
+    # Norms, one gain per layer and channel, stay float32.
+    lambda x: x.astype(config.dtype) if x.ndim > 2 else x,
+    params['layers'],
+  )
+  return {**params, 'layers': layers}
