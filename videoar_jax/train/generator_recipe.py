@@ -14,7 +14,6 @@ from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section, of_section
 from videoar_jax.core.export import Loaded, tree_digest
 from videoar_jax.data.config import DataConfig
-from videoar_jax.data.features import check_digest
 from videoar_jax.objectives.bitwise import make_transformer_objective
 from videoar_jax.objectives.corruption import CorruptionConfig
 from videoar_jax.objectives.frame_mask import FrameMaskConfig
@@ -41,7 +40,6 @@ from videoar_jax.transformer.model import init_params, make_transformer
 
 NET = 'transformer'
 _SHOWN_CLASSES = 9
-_FEATURES = 'features:'
 
 
 def make_generator_recipe(
@@ -72,7 +70,7 @@ def make_generator_recipe(
   loaded = load_tokenizer(config, workdir)
   _check_streams(config, loaded, named)
   streams = tuple(named.values())
-  config = resolve_condition(config, streams)
+  config = resolve_condition(config, streams, workdir=workdir)
   transformer = from_section(TransformerConfig, config, 'transformer')
   autoencoder = loaded.nets['autoencoder']
   check_last_stage(config, tree_digest(autoencoder))
@@ -156,8 +154,7 @@ def _check_streams(
     with of_section(name):
       frames = tokenizer.latent_frames(data.num_frames)
       scales = tokenizer.scales_for(data.height, data.width)
-    if data.source.startswith(_FEATURES):
-      check_digest(data.source.removeprefix(_FEATURES), digest)
+    data.kind.check_tokenizer(data.path, digest)
     with of_section('corruption'):
       corruption.bounds(frames)
     plan = make_plan(transformer.plan, frames, scales)

@@ -58,7 +58,8 @@ def make_tokenizer_recipe(
 
   Raises:
     ValueError: a clip's frames or resolution do not fit the tokenizer or the
-      discriminator, or the weights of LPIPS are missing.
+      discriminator, a stream holds no videos, or the weights of LPIPS are
+      missing.
   """
   tokenizer = from_section(TokenizerConfig, config, 'tokenizer')
   named = read_streams(config)
@@ -66,6 +67,11 @@ def make_tokenizer_recipe(
     with of_section(name):
       tokenizer.latent_frames(stream.num_frames)
       tokenizer.check_resolution(stream.height, stream.width)
+      if stream.kind.features:
+        raise ValueError(
+          f'source={stream.source!r} holds features, and a tokenizer learns '
+          'from videos; give those that they were made of'
+        )
   streams = tuple(named.values())
   data = streams[0]
   optimizer = read_optimizer(config, 'optimizer')
