@@ -91,15 +91,15 @@ def _both(video):
 def test_messages_name_the_kinds_that_there_are(noise, monkeypatch):
   with pytest.raises(ValueError) as refusal:
     dataclasses.replace(noise, source='nois:5')
-  assert str(refusal.value) == (
+  said = str(refusal.value)
+  assert said.startswith(
     "source='nois:5': unknown kind 'nois'; use synthetic, folder:PATH, "
-    'images:PATH, array_record:PATH, features:PATH or noise:PATH'
   )
+  assert said.endswith(' or noise:PATH')
   split = {'split_file': 'x.txt'}
-  words = 'only folder:PATH and images:PATH read one'
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(ValueError, match='x.txt.*only folder:PATH and images:P'):
     dataclasses.replace(noise, **split)
-  with pytest.raises(ValueError, match='and images:PATH can be prepared'):
+  with pytest.raises(ValueError, match='noise:5.*only folder:PATH and i'):
     preparation.prepare_videos('noise:5', 'nowhere', height=8, width=8)
   kind = dataclasses.replace(noise.kind, list_files=folder.list_splits)
   monkeypatch.setitem(kinds.SOURCES, 'noise', kind)

@@ -1,4 +1,7 @@
-"""The kinds of sources there are, by their names."""
+"""The kinds of sources there are, by their names.
+
+A new one is a file with a `SourceKind`, and an entry here.
+"""
 
 from __future__ import annotations
 
