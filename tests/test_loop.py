@@ -197,6 +197,22 @@ def test_other_config_is_refused_and_names_the_keys(tmp_path):
     toy.train(tmp_path, config={'model': {'width': 9}})
 
 
+def test_every_stream_may_change_what_batches_do_not_depend_on(tmp_path):
+  def config(width=8, **changes):
+    options = {'num_workers': 0, 'max_bad_share': 0.05, **changes}
+    stream = {'width': width, **options}
+    return {'data': stream, 'more_data': {'image': dict(stream)}}
+
+  toy.train(tmp_path, config=config())
+  toy.train(tmp_path, config=config(num_workers=2, max_bad_share=0.5))
+  with pytest.raises(ValueError) as refusal:
+    toy.train(tmp_path, config=config(width=9, num_workers=1))
+  assert [x.strip() for x in str(refusal.value).splitlines()[1:]] == [
+    'data.width: 8 there, 9 now',
+    'more_data.image.width: 8 there, 9 now',
+  ]
+
+
 def test_heldout_uses_ema_and_keeps_the_best(tmp_path):
   updates = [toy.make_update(noise=0.0)]
   mesh = make_mesh(MeshConfig(), jax.devices()[:1])

@@ -17,7 +17,7 @@ from videoar_jax.evaluate import exposure
 from videoar_jax.sample import sampler
 from videoar_jax.tokenizer.autoencoder import make_tokenizer
 from videoar_jax.tokenizer.config import TokenizerConfig
-from videoar_jax.train import defaults
+from videoar_jax.train import condition, defaults
 from videoar_jax.train.generator_recipe import make_generator_recipe
 from videoar_jax.train.metrics import read_metrics
 from videoar_jax.train.recipe import run_recipe
@@ -102,18 +102,64 @@ def test_a_stage_takes_turns_and_carries_its_prompts_tokenizer(folder, stage1):
   assert len(stage1.config.classes) == 8
 
 
-def test_the_same_command_again_knows_its_own_prompts(folder, stage1, capsys):
+def _never(*_, **__):
+  pytest.fail('trained again')
+
+
+def test_the_same_command_again_reads_its_own_prompts_tokenizer(
+  folder, stage1, monkeypatch, capsys
+):
+  monkeypatch.setattr(condition, 'train_tokenizer', _never)
   config = _config(folder, frames=3, height=4, width=4)
   picture = DataConfig(batch_size=3, num_frames=1, height=4, width=6)
   with config.unlocked():
     config.more_data.picture = section(picture)
-  assert _train(config, folder / 'stage1').digests == stage1.digests
+  again = _train(config, folder / 'stage1')
+  assert again.digests == stage1.digests
+  assert again.config.prompts.tokenizer == stage1.config.prompts.tokenizer
   assert 'is trained already' in capsys.readouterr().out
   with config.unlocked():
     config.prompts.template = 'another {}'
   with pytest.raises(ValueError, match='prompts.template') as error:
     _train(config, folder / 'stage1')
   assert len(str(error.value)) < 1000  # no whole tokenizer in it
+
+
+def test_other_processes_get_the_prompts_tokenizer_of_the_first(
+  folder, tmp_path, monkeypatch
+):
+  sent = []
+
+  def resolve(process, **changes):
+    """What one of two processes makes of the config."""
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+    monkeypatch.setattr(jax, 'process_index', lambda: process)
+    got = iter(list(sent))
+
+    def broadcast(x):
+      sent.append(x)
+      return next(got) if process else x
+
+    monkeypatch.setattr(
+      condition.multihost_utils, 'broadcast_one_to_all', broadcast
+    )
+    config = _config(folder, frames=3, height=4, width=4)
+    config.update_from_flattened_dict(changes)
+    streams = (DataConfig(num_frames=3, height=4, width=4),)
+    return condition.resolve_condition(
+      config, streams, workdir=epath.Path(tmp_path)
+    ).prompts.tokenizer
+
+  first = resolve(0)
+  assert json.loads(first)['model']['type'] == 'BPE'
+  monkeypatch.setattr(condition, 'train_tokenizer', _never)
+  assert resolve(1) == first
+  monkeypatch.undo()
+  sent.clear()
+  with pytest.raises(ValueError, match='vocabulary=100'):
+    resolve(0, **{'transformer.vocabulary': 100})
+  with pytest.raises(ValueError, match='first process has no tokenizer'):
+    resolve(1, **{'transformer.vocabulary': 100})
 
 
 def test_the_next_stage_begins_where_the_last_one_ended(folder, stage1):

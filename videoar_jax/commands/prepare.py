@@ -11,7 +11,8 @@ Run again, the same command goes on where it stopped.
 
 from videoar_jax.core import command, files, lock
 from videoar_jax.data import preparation
-from videoar_jax.data.config import DataConfig, parse_source
+from videoar_jax.data.config import DataConfig
+from videoar_jax.data.kinds import parse_source
 
 FLAGS = command.Flags()
 

@@ -1,6 +1,8 @@
 """Where clips come from.
 
-config        DataConfig, its checks, and `kind:PATH`
+config        DataConfig: where clips come from and what a batch looks like
+source        what records are, and what a kind of source says of itself
+kinds         SOURCES, the kinds by their names; `NAME:PATH`
 synthetic     moving shapes rendered on the fly; the class is the motion
 folder        class folders of videos (UCF-101's layout) or of pictures
 decode        a random window of a video file, by PyAV; damage is noticed here

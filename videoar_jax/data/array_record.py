@@ -22,6 +22,7 @@ from videoar_jax.core import structure
 from videoar_jax.data import decode, shards, transforms
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import BadRecordError
+from videoar_jax.data.source import SourceKind
 
 GROUP = 8
 CODEC = 'webp_lossless_differences_8'
@@ -104,6 +105,9 @@ def open_source(
     config.num_frames,
     config.frame_stride,
   )
+
+
+ARRAY_RECORD = SourceKind(name='array_record', open=open_source)
 
 
 def header_shape(height: int, width: int) -> dict:

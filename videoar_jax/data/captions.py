@@ -57,7 +57,7 @@ class PromptedSource:
   """Records of another source, each with the tokens of a prompt.
 
   Attributes:
-    source: see `pipeline.Source`.
+    source: see `source.Source`.
     encoder: of prompts.
     captions: of the videos; None makes prompts of their classes.
     class_prompts: tokens of the classes' prompts, without captions.

@@ -6,8 +6,7 @@ import dataclasses
 from typing import Annotated
 
 from videoar_jax.core import fields
-
-KINDS = ('synthetic', 'folder', 'images', 'array_record', 'features')
+from videoar_jax.data.source import SourceKind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,10 +14,9 @@ class DataConfig:
   """Where clips come from and what a batch of them looks like.
 
   Attributes:
-    source: `synthetic`, `folder:PATH` of videos, `images:PATH`,
-      `array_record:PATH` or `features:PATH`.
-    split_file: official list of training videos (UCF-101 trainlist format);
-      for folder and images only. '' draws a held-out 5% by name.
+    source: `synthetic`, or `KIND:PATH` of a kind in `kinds.SOURCES`.
+    split_file: official list of training videos (UCF-101 trainlist format),
+      where they are files in folders. '' draws a held-out 5% by name.
     batch_size: clips per step, over all processes.
     num_frames: frames per clip, T >= 1.
     height: pixels.
@@ -47,48 +45,19 @@ class DataConfig:
 
   def __post_init__(self):
     fields.check(self)
-    _check_source(self)
+    # Imported here, and below: the kinds themselves are given this config.
+    from videoar_jax.data import kinds
 
+    kinds.check_source(self)
 
-def parse_source(source: str) -> tuple[str, str]:
-  """Splits `kind:PATH` into (kind, path); the path is '' for `synthetic`.
+  @property
+  def kind(self) -> SourceKind:
+    """What kind of data the source is."""
+    from videoar_jax.data import kinds
 
-  Raises:
-    ValueError: the kind is unknown, or its path is missing or superfluous.
-  """
-  kind, _, path = source.partition(':')
-  wanted = (
-    'synthetic, folder:PATH, images:PATH, array_record:PATH or features:PATH'
-  )
-  if kind not in KINDS:
-    raise ValueError(f'source={source!r}: unknown kind {kind!r}; use {wanted}')
-  if (kind == 'synthetic') != (not path):
-    fault = 'takes no path' if path else 'needs a path after the colon'
-    raise ValueError(f'source={source!r}: {kind} {fault}; use {wanted}')
-  return kind, path
+    return kinds.parse_source(self.source)[0]
 
-
-def _check_source(config: DataConfig) -> None:
-  """Raises ValueError for a choice that the source could not serve."""
-  kind, _ = parse_source(config.source)
-  if config.split_file and kind not in ('folder', 'images'):
-    raise ValueError(
-      f'split_file={config.split_file!r}: only folder:PATH and images:PATH '
-      f'read one, and source={config.source!r}; give it to data.prepare, or '
-      'leave it empty'
-    )
-  if kind == 'images' and (config.num_frames, config.frame_stride) != (1, 1):
-    raise ValueError(
-      f'num_frames={config.num_frames}, frame_stride={config.frame_stride}: an '
-      'image is a clip of one frame; use num_frames=1 and frame_stride=1'
-    )
-  if kind == 'synthetic' and config.flip:
-    raise ValueError(
-      'flip=True: mirroring a synthetic clip changes its class (left becomes '
-      'right); use flip=False'
-    )
-  if kind == 'synthetic' and config.frame_stride != 1:
-    raise ValueError(
-      f'frame_stride={config.frame_stride}: a synthetic clip always spans its '
-      'whole motion; use frame_stride=1'
-    )
+  @property
+  def path(self) -> str:
+    """Where the source lies; '' where it is rendered."""
+    return self.source.partition(':')[2]

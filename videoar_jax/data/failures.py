@@ -42,7 +42,7 @@ class FailureLog:
   """
 
   def __init__(self, source, *, max_bad_share: float):
-    """Watches batches drawn from `source` (see `pipeline.Source`)."""
+    """Watches batches drawn from `source` (see `source.Source`)."""
     self.failures: dict[str, str] = {}
     self._source = source
     self._max_bad_share = max_bad_share

@@ -17,9 +17,18 @@ from videoar_jax.core import structure
 from videoar_jax.data import shards
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import BadRecordError
+from videoar_jax.data.source import SourceKind
 
-# What the headers of features hold besides.
-HEADER = {'shape': [structure.at_least(1)]}
+_COUNT = structure.at_least(1)
+# What the plan and the headers of features hold besides.
+_PLAN = {
+  'num_frames': _COUNT,
+  'frame_stride': _COUNT,
+  'windows': _COUNT,
+  'flips': bool,
+  'tokenizer_digest': str,
+}
+HEADER = {'shape': [_COUNT]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +79,7 @@ def open_source(
     ValueError: not such a folder, shards missing, truncated or altered, or
       cached for other clips than the config's.
   """
-  manifest = shards.read_manifest(path, 'features')
+  manifest = shards.read_manifest(path, 'features', _PLAN)
   plan = manifest['plan']
   for key in ('num_frames', 'height', 'width', 'frame_stride'):
     if plan[key] != getattr(config, key):
@@ -98,13 +107,22 @@ def check_digest(path: str, digest: str) -> None:
   Raises:
     ValueError: they come from another, or the folder holds no features.
   """
-  found = shards.read_manifest(path, 'features')['plan']['tokenizer_digest']
+  manifest = shards.read_manifest(path, 'features', _PLAN)
+  found = manifest['plan']['tokenizer_digest']
   if found != digest:
     raise ValueError(
       f'features:{path}: encoded by the tokenizer with digest {found}, not '
       f'{digest}; name that tokenizer in the config, or cache features again '
       'with data.prepare --features --checkpoint=…'
     )
+
+
+FEATURES = SourceKind(
+  name='features',
+  open=open_source,
+  check_tokenizer=check_digest,
+  features=True,
+)
 
 
 def decode_features(header: dict, parts: list, least: int) -> np.ndarray:

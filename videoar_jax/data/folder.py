@@ -18,7 +18,9 @@ from absl import logging
 
 from videoar_jax.core import files
 from videoar_jax.data import decode, pictures
+from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import BadRecordError
+from videoar_jax.data.source import SourceKind
 
 # Kind of source -> suffixes of its files.
 SUFFIXES = {
@@ -244,3 +246,35 @@ def stem(name: str) -> str:
 
 def _digest(name: str) -> int:
   return int(hashlib.sha256(stem(name).encode()).hexdigest()[:12], 16)
+
+
+def _kind(name: str, **traits) -> SourceKind:
+  """A kind of class folders; `name` is of `SUFFIXES`."""
+
+  def open_source(
+    path: str, config: DataConfig, *, train: bool
+  ) -> FolderSource:
+    videos = list_videos(
+      path, train=train, split_file=config.split_file, kind=name
+    )
+    size = (config.num_frames, config.height, config.width)
+    return FolderSource(path, videos, *size, config.frame_stride)
+
+  return SourceKind(
+    name=name,
+    open=open_source,
+    list_files=functools.partial(list_splits, kind=name),
+    **traits,
+  )
+
+
+def _check_images(config: DataConfig) -> None:
+  if (config.num_frames, config.frame_stride) != (1, 1):
+    raise ValueError(
+      f'num_frames={config.num_frames}, frame_stride={config.frame_stride}: an '
+      'image is a clip of one frame; use num_frames=1 and frame_stride=1'
+    )
+
+
+FOLDER = _kind('folder')
+IMAGES = _kind('images', images=True, check=_check_images)

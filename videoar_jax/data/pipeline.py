@@ -9,41 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import grain.python as grain
 import numpy as np
 from absl import flags
 
-from videoar_jax.data import array_record, features, folder, synthetic
 from videoar_jax.data.captions import PromptedSource
-from videoar_jax.data.config import DataConfig, parse_source
+from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import BadDataError, BadRecordError, listing
 from videoar_jax.data.prompts import PromptEncoder
+from videoar_jax.data.source import Source
 
 _ENDLESS = 2**40  # training steps; the index of a clip must fit 63 bits
 _ATTEMPTS = 20  # substitutes for one row before giving up
-
-
-class Source(Protocol):
-  """Random-access records.
-
-  Attributes:
-    classes: names of the labels.
-  """
-
-  classes: tuple[str, ...]
-
-  def __len__(self) -> int: ...
-
-  def name(self, index: int) -> str:
-    """What a message calls the record."""
-
-  def load(self, index: int, rng: np.random.Generator) -> dict:
-    """Returns {'video' or 'features', 'label'}; raises BadRecordError."""
-
-  def explain(self, index: int) -> str:
-    """Why a record that failed did so."""
 
 
 def make_source(
@@ -58,7 +37,7 @@ def make_source(
   Raises:
     ValueError: the config does not fit the source, or a path is missing.
   """
-  source = _open_source(config, train=train)
+  source = config.kind.open(config.path, config, train=train)
   if prompts is None:
     if config.captions:
       raise ValueError(
@@ -67,21 +46,6 @@ def make_source(
       )
     return source
   return PromptedSource.of(source, prompts, config.captions)
-
-
-def _open_source(config: DataConfig, *, train: bool) -> Source:
-  kind, path = parse_source(config.source)
-  size = (config.num_frames, config.height, config.width)
-  if kind == 'synthetic':
-    return synthetic.SyntheticSource(*size, train=train)
-  if kind in folder.SUFFIXES:
-    videos = folder.list_videos(
-      path, train=train, split_file=config.split_file, kind=kind
-    )
-    return folder.FolderSource(path, videos, *size, config.frame_stride)
-  if kind == 'array_record':
-    return array_record.open_source(path, config, train=train)
-  return features.open_source(path, config, train=train)
 
 
 def make_batches(

@@ -23,8 +23,9 @@ from videoar_jax.data import (
   shards,
   work,
 )
-from videoar_jax.data.config import DataConfig, parse_source
+from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import BadDataError, BadRecordError, listing
+from videoar_jax.data.kinds import of_files, parse_source
 
 _VIDEOS_PER_SHARD = 256
 # What a process takes, and how often it holds a group of frames.
@@ -56,10 +57,12 @@ def prepare_videos(
   """
   fields.check_call(prepare_videos, locals())
   kind, root = parse_source(source)
-  _check_videos(source, height, width, num_workers)
-  if kind == 'images':
+  if kind.list_files is None:
+    raise ValueError(f'source={source!r}: only {of_files()} can be prepared')
+  _check_size(height, width, num_workers)
+  if kind.images:
     min_frames = 1
-  splits = folder.list_splits(root, split_file=split_file, kind=kind)
+  splits = kind.list_files(root, split_file=split_file)
   folder.check_filled(splits, (0, 1), source, split_file)
   plan = {
     'source': source,
@@ -119,7 +122,7 @@ def prepare_features(
     windows: per video.
     flips: each window mirrored as well.
     seed: of the windows.
-    num_clips: of the synthetic source; a tenth as many are held out.
+    num_clips: of a rendered source; a tenth as many are held out.
     num_shards: of the training split; 0 for one per 256 videos.
   Returns:
     The manifest.
@@ -131,11 +134,10 @@ def prepare_features(
   # prepare_videos imports this module.
   from videoar_jax.data import pipeline
 
-  kind, _ = parse_source(config.source)
-  _check_features(kind, config, windows, flips)
+  _check_features(config, windows, flips)
   sources = [pipeline.make_source(config, train=x) for x in (True, False)]
   counts = [len(source) for source in sources]
-  if kind == 'synthetic':
+  if config.kind.rendered:
     wanted = (num_clips, max(num_clips // 10, 1))
     counts = [min(*pair) for pair in zip(counts, wanted)]
   names = ('source', 'split_file', 'num_frames', 'height', 'width')
@@ -165,11 +167,7 @@ def prepare_features(
   )
 
 
-def _check_videos(source: str, height: int, width: int, num_workers: int):
-  if parse_source(source)[0] not in folder.SUFFIXES:
-    raise ValueError(
-      f'source={source!r}: only folder:PATH and images:PATH can be prepared'
-    )
+def _check_size(height: int, width: int, num_workers: int) -> None:
   array_record.check_size(height, width)
   group = array_record.GROUP * height * width * 3
   archive.check_memory(
@@ -179,12 +177,12 @@ def _check_videos(source: str, height: int, width: int, num_workers: int):
   )
 
 
-def _check_features(kind: str, config, windows: int, flips: bool) -> None:
-  if kind == 'features':
+def _check_features(config: DataConfig, windows: int, flips: bool) -> None:
+  if config.kind.features:
     raise ValueError(f'source={config.source!r}: wanted a source of videos')
-  if kind == 'synthetic' and (windows > 1 or flips):
+  if config.kind.rendered and (windows > 1 or flips):
     raise ValueError(
-      f'windows={windows}, flips={flips}: a synthetic clip has one window, '
+      f'windows={windows}, flips={flips}: a rendered clip has one window, '
       'and mirrored it is of another class; use --windows=1 --noflips'
     )
   clips = max(config.batch_size, windows * (1 + flips))

@@ -24,9 +24,10 @@ class PromptConfig:
   Attributes:
     template: the prompt of a class, with {} where its name goes; used where a
       data set has no captions.
-    tokenizer: '' trains a tokenizer on the data set's prompts; or the path of a
-      JSON file of the library `tokenizers`. In a run's own config it is that
-      JSON itself, so that checkpoints need nothing outside.
+    tokenizer: '' trains a tokenizer on the data set's prompts when a run
+      begins; or the path of a JSON file of the library `tokenizers`. In a run's
+      own config it is that JSON itself, so that checkpoints and later starts
+      need nothing outside.
   """
 
   template: str = 'a video of a person {}'

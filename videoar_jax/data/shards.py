@@ -38,19 +38,8 @@ _SPLIT = {
   'records': _NATURAL,
   'per_class': structure.Each(_NATURAL),
 }
-_CLIPS = {'height': _COUNT, 'width': _COUNT}
-# What a reader needs of the plan, by kind.
-_PLANS = {
-  'videos': _CLIPS,
-  'features': {
-    **_CLIPS,
-    'num_frames': _COUNT,
-    'frame_stride': _COUNT,
-    'windows': _COUNT,
-    'flips': bool,
-    'tokenizer_digest': str,
-  },
-}
+# What every reader needs of the plan.
+_PLAN = {'height': _COUNT, 'width': _COUNT}
 
 
 def pack(header: dict, parts: Sequence[bytes]) -> bytes:
@@ -94,12 +83,13 @@ def shard_names(split: str, count: int) -> list[str]:
   return [f'{split}-{i:05d}-of-{count:05d}.array_record' for i in range(count)]
 
 
-def read_manifest(path: str, kind: str) -> dict:
+def read_manifest(path: str, kind: str, plan: dict | None = None) -> dict:
   """Reads a prepared folder's manifest.
 
   Args:
     path: the folder.
     kind: `videos` or `features`.
+    plan: what else its plan holds, see `structure.check`.
   Raises:
     ValueError: the folder or manifest is missing, damaged, or of another kind.
   """
@@ -123,7 +113,7 @@ def read_manifest(path: str, kind: str) -> dict:
       'array_record:PATH, features as features:PATH'
     )
   shape = {
-    'plan': _PLANS[kind],
+    'plan': {**_PLAN, **(plan or {})},
     'classes': [str],
     'splits': {split: _SPLIT for split in SPLITS},
     'skipped': structure.Each(str),

@@ -13,6 +13,9 @@ import dataclasses
 
 import numpy as np
 
+from videoar_jax.data.config import DataConfig
+from videoar_jax.data.source import SourceKind
+
 CLASSES = (
   'left',
   'right',
@@ -76,6 +79,34 @@ class SyntheticSource:
 
   def explain(self, index: int) -> str:
     return 'rendered clips cannot fail'
+
+
+def open_source(
+  path: str, config: DataConfig, *, train: bool
+) -> SyntheticSource:
+  """Opens a split; there is no path."""
+  del path
+  return SyntheticSource(
+    config.num_frames, config.height, config.width, train=train
+  )
+
+
+def _check(config: DataConfig) -> None:
+  if config.flip:
+    raise ValueError(
+      'flip=True: mirroring a synthetic clip changes its class (left becomes '
+      'right); use flip=False'
+    )
+  if config.frame_stride != 1:
+    raise ValueError(
+      f'frame_stride={config.frame_stride}: a synthetic clip always spans its '
+      'whole motion; use frame_stride=1'
+    )
+
+
+SYNTHETIC = SourceKind(
+  name='synthetic', open=open_source, check=_check, rendered=True
+)
 
 
 def render(

@@ -91,7 +91,7 @@ def evaluate_checkpoint(request: Request) -> dict:
       pairs = compare.compare_pairs(real.videos_nTHWc, shown['h264'])
     figures = {**pairs, 'bits_per_clip': h264_bits}
     result['h264'] = result.get('h264', {}) | figures
-  if task.synthetic and videos.shape[1] >= motion.MIN_FRAMES:
+  if task.data.kind.rendered and videos.shape[1] >= motion.MIN_FRAMES:
     with stages.timed('class accuracy'):
       result |= motion.class_accuracy(videos, labels_n)
       result |= motion.class_accuracy(

@@ -17,7 +17,8 @@ from videoar_jax.core import archive
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import BadRecordError, check_share
 from videoar_jax.data.folder import stem
-from videoar_jax.data.pipeline import Source, make_source
+from videoar_jax.data.pipeline import make_source
+from videoar_jax.data.source import Source
 
 _GROUP = re.compile(r'(.*_g(\d+))_c\d+')
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from videoar_jax.core import archive, fields
 from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import Loaded, load_weights
-from videoar_jax.data.config import DataConfig, parse_source
+from videoar_jax.data.config import DataConfig
+from videoar_jax.data.kinds import parse_source
 from videoar_jax.evaluate import i3d, motion, protocols
 from videoar_jax.evaluate.windows import check_splits, open_split
 from videoar_jax.rollout.bits import Temperature, TopP
@@ -146,10 +147,6 @@ class Task:
   def train(self) -> bool:
     return self.split == 'train'
 
-  @property
-  def synthetic(self) -> bool:
-    return parse_source(self.data.source)[0] == 'synthetic'
-
 
 def resolve(request: Request) -> Task:
   """Loads the checkpoint and works out what is compared with what.
@@ -221,7 +218,7 @@ def check_measurable(request: Request, task: Task) -> None:
     check_splits(task.data, several_classes=request.probe)
   if request.fvd or task.paired:
     return
-  if not task.synthetic:
+  if not task.data.kind.rendered:
     raise ValueError(
       f'fvd=False: nothing is left to measure of a generator on '
       f'{task.data.source}; leave out --nofvd, or use videoar_jax.sample'
@@ -323,13 +320,13 @@ def _data(
   """Source and size of the real clips; clips are never mirrored."""
   source = own.source if request.data is None else request.data
   kind, _ = parse_source(source)
-  if kind == 'features':
+  if kind.features:
     raise ValueError(
       f'data={source!r} holds features, not videos; pass --data=folder:PATH '
       'or --data=array_record:PATH with the videos they were made of'
     )
   side = sampling.size if sampling else tokenizer.resolution
-  stride = own.frame_stride if kind != 'synthetic' else 1
+  stride = 1 if kind.rendered else own.frame_stride
   if protocol is not None:
     if (protocol.resolution,) * 2 != side:
       raise ValueError(

@@ -5,15 +5,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from videoar_jax.data.config import DataConfig, parse_source
+from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import FailureLog
-from videoar_jax.data.pipeline import (
-  Source,
-  clip_order,
-  make_batches,
-  make_source,
-)
+from videoar_jax.data.pipeline import clip_order, make_batches, make_source
 from videoar_jax.data.prompts import PromptEncoder
+from videoar_jax.data.source import Source
 from videoar_jax.data.work import Progress
 from videoar_jax.evaluate.clips import unit_of
 
@@ -86,8 +82,7 @@ def open_split(
       f'{config.source}: {len(source)} video in the {name} split; a set needs '
       'at least 2: add videos, or take the other --split'
     )
-  rendered = parse_source(config.source)[0] == 'synthetic'
-  if rendered and num_videos > len(source):
+  if config.kind.rendered and num_videos > len(source):
     raise ValueError(
       f'num_videos={num_videos}: the {name} split of {config.source} has '
       f'{len(source)}; use at most that'

@@ -1,12 +1,23 @@
 """What a generator's data sets and its last stage say of its conditions."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import ml_collections
+import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
 
+from videoar_jax.core import manifest
 from videoar_jax.core.config import from_section
-from videoar_jax.core.export import read_config, tokenizer_digests
+from videoar_jax.core.export import (
+  CHECKPOINTS,
+  CONFIG,
+  read_config,
+  tokenizer_digests,
+)
 from videoar_jax.data.captions import read_captions
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.pipeline import make_source
@@ -20,13 +31,17 @@ from videoar_jax.transformer.config import Condition, TransformerConfig
 
 
 def resolve_condition(
-  config: Any, streams: tuple[DataConfig, ...]
+  config: Any, streams: tuple[DataConfig, ...], *, workdir: epath.Path
 ) -> ml_collections.ConfigDict:
   """The config with the data's classes, or with the prompts' tokenizer.
+
+  A tokenizer that nobody gives is trained when the run begins, by its first
+  process; the others and later starts take it over. All must call this.
 
   Args:
     config: of a generator's run; `transformer.num_classes` 0 takes the data's.
     streams: what it trains on.
+    workdir: where the run lives.
 
   Raises:
     ValueError: by class, the streams' classes differ, or are not as many as
@@ -48,8 +63,10 @@ def resolve_condition(
     resolved.classes = classes
     resolved.transformer.num_classes = transformer.num_classes
     if is_text:
-      resolved.prompts.tokenizer = _tokenizer(
-        resolved, streams, classes, transformer.vocabulary
+      resolved.prompts.tokenizer = _from_first_process(
+        lambda: _tokenizer(
+          resolved, streams, transformer.vocabulary, workdir=workdir
+        )
       )
   if is_text:
     _check_prompts(resolved, transformer)
@@ -75,23 +92,47 @@ def _classes(streams: tuple[DataConfig, ...], is_text: bool) -> tuple[str, ...]:
 def _tokenizer(
   config: Any,
   streams: tuple[DataConfig, ...],
-  classes: tuple[str, ...],
   vocabulary: int,
+  *,
+  workdir: epath.Path,
 ) -> str:
-  """JSON of the prompts' tokenizer: given, the last stage's, or trained."""
+  """JSON of the prompts' tokenizer: given, this run's, the last's, or new."""
   given = config.prompts.tokenizer
   if given:
     return given if given.startswith('{') else read_tokenizer(given)
-  if config.init_from:
-    last = read_config(config.init_from).get('prompts')
-    if last is not None and last.tokenizer:
-      return last.tokenizer
+  begun = (workdir / CONFIG).exists() and manifest.list_steps(
+    workdir / CHECKPOINTS
+  )
+  for run in (workdir if begun else '', config.init_from):
+    kept = read_config(run).get('prompts') if run else None
+    if kept is not None and kept.tokenizer:
+      return kept.tokenizer
   prompts = PromptConfig(template=config.prompts.template)
-  texts = [prompts.class_prompt(name) for name in classes]
+  texts = [prompts.class_prompt(name) for name in config.classes]
   for path in sorted({stream.captions for stream in streams} - {''}):
     for captions in read_captions(path).values():
       texts += captions
   return train_tokenizer(texts, vocabulary=vocabulary)
+
+
+def _from_first_process(make: Callable[[], str]) -> str:
+  """A text that the first process makes, on all of them."""
+  if jax.process_count() == 1:
+    return make()
+  text, failure = '', None
+  if jax.process_index() == 0:
+    try:
+      text = make()
+    except Exception as error:  # the others must not wait for ever
+      failure = error
+  data = np.frombuffer(text.encode(), np.uint8)
+  size = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))
+  if failure is not None:
+    raise failure
+  if not size:
+    raise ValueError('prompts: the first process has no tokenizer; it says why')
+  data = np.resize(data, size)
+  return bytes(multihost_utils.broadcast_one_to_all(data)).decode()
 
 
 def _check_prompts(config: Any, transformer: TransformerConfig) -> None:

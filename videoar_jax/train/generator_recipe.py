@@ -13,7 +13,6 @@ from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section, of_section
 from videoar_jax.core.export import Loaded, tree_digest
 from videoar_jax.data.config import DataConfig
-from videoar_jax.data.features import check_digest
 from videoar_jax.families.bits import BitsFamily
 from videoar_jax.families.kinds import make_family
 from videoar_jax.objectives.corruption import CorruptionConfig
@@ -35,7 +34,6 @@ from videoar_jax.train.sections import read_optimizer, read_streams
 from videoar_jax.train.state import TrainState, Update
 
 _SHOWN_CLASSES = 9
-_FEATURES = 'features:'
 
 
 def make_generator_recipe(
@@ -66,7 +64,7 @@ def make_generator_recipe(
   loaded = load_tokenizer(config, workdir)
   _check_streams(config, loaded, named)
   streams = tuple(named.values())
-  config = resolve_condition(config, streams)
+  config = resolve_condition(config, streams, workdir=workdir)
   autoencoder = loaded.nets['autoencoder']
   check_last_stage(config, tree_digest(autoencoder))
   family = make_family(config, tokenizer_config(loaded))
@@ -127,8 +125,7 @@ def _check_streams(
     with of_section(name):
       frames = family.tokenizer.latent_frames(data.num_frames)
       family.tokenizer.scales_for(data.height, data.width)
-    if data.source.startswith(_FEATURES):
-      check_digest(data.source.removeprefix(_FEATURES), digest)
+    data.kind.check_tokenizer(data.path, digest)
     with of_section('corruption'):
       corruption.bounds(frames)
     with of_section('transformer'):

@@ -1,5 +1,6 @@
 """The training loop: restore, step, log, evaluate, save; resumes itself."""
 
+import fnmatch
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -25,8 +26,8 @@ from videoar_jax.train.state import (
   create_state,
 )
 
-# What a resumed run may change: how long, how often it reports, and where it
-# runs; not what it computes.
+# What a resumed run may change (* is any name): how long, how often it reports,
+# and where it runs; not what it computes.
 MAY_CHANGE = (
   'train.num_steps',
   'train.log_every',
@@ -40,7 +41,9 @@ MAY_CHANGE = (
   'train.max_bad_updates',
   'data.num_workers',
   'data.max_bad_share',
-  'mesh.',
+  'more_data.*.num_workers',
+  'more_data.*.max_bad_share',
+  'mesh.*',
   # Of no effect by text; by class the names of the classes say as much.
   'transformer.num_classes',
   # The path alone: a copy in the workdir is what a generator goes on with.
@@ -192,10 +195,7 @@ def _check_config(
 
 
 def _may_change(key: str) -> bool:
-  return any(
-    key == name or (name.endswith('.') and key.startswith(name))
-    for name in MAY_CHANGE
-  )
+  return any(fnmatch.fnmatchcase(key, name) for name in MAY_CHANGE)
 
 
 def _save_config(

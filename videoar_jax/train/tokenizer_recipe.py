@@ -58,15 +58,11 @@ def make_tokenizer_recipe(
 
   Raises:
     ValueError: a clip's frames or resolution do not fit the tokenizer or the
-      discriminator, or the weights of LPIPS are missing.
+      discriminator, a stream holds no videos, or the weights of LPIPS are
+      missing.
   """
   tokenizer = from_section(TokenizerConfig, config, 'tokenizer')
-  named = read_streams(config)
-  for name, stream in named.items():
-    with of_section(name):
-      tokenizer.latent_frames(stream.num_frames)
-      tokenizer.check_resolution(stream.height, stream.width)
-  streams = tuple(named.values())
+  streams = _checked_streams(config, tokenizer)
   data = streams[0]
   optimizer = read_optimizer(config, 'optimizer')
   model = make_tokenizer(tokenizer)
@@ -114,6 +110,23 @@ def make_tokenizer_recipe(
     telling=Telling('psnr', 'PSNR'),
     config=config,
   )
+
+
+def _checked_streams(
+  config: Any, tokenizer: TokenizerConfig
+) -> tuple[DataConfig, ...]:
+  """The streams of data, which a tokenizer of that shape can learn from."""
+  named = read_streams(config)
+  for name, stream in named.items():
+    with of_section(name):
+      tokenizer.latent_frames(stream.num_frames)
+      tokenizer.check_resolution(stream.height, stream.width)
+      if stream.kind.features:
+        raise ValueError(
+          f'source={stream.source!r} holds features, and a tokenizer learns '
+          'from videos; give those that they were made of'
+        )
+  return tuple(named.values())
 
 
 @dataclasses.dataclass(frozen=True)
