@@ -6,7 +6,7 @@ from videoar_jax.plan.partition import Shape, split
 from videoar_jax.plan.unit import Grid, Unit, UnitPlan
 
 
-def cube_plan(shape: Shape, parts: Shape) -> UnitPlan:
+def cube_plan(shape: Shape, *parts: int) -> UnitPlan:
   """Boxes in the order of time, height, width (arXiv:2509.24081 §3.2).
 
   Of a grid of 21×30×52 in 2×2×2 parts, four boxes have 11×15×26 tokens and four
@@ -14,7 +14,7 @@ def cube_plan(shape: Shape, parts: Shape) -> UnitPlan:
 
   Args:
     shape: (t, h, w) of the grid.
-    parts: into how many each axis is split, the larger parts first.
+    *parts: into how many each axis is split, the larger parts first.
 
   Raises:
     ValueError: an axis has more parts than cells, or none.

@@ -18,12 +18,12 @@ PLANS = {
   'next_scale_from_last': next_scale_from_last_plan,
   'clip_pyramid': clip_pyramid_plan,
 }
-# Of (shape of the grid, the number or numbers after the colon).
+# How many numbers follow the name, and a function of the grid and those.
 PARTITIONS = {
-  'frame': lambda shape: frame_plan(shape),
-  'chunk': lambda shape, n: chunk_plan(shape, n),
-  'key_detail': lambda shape, k: key_detail_plan(shape, k),
-  'cube': lambda shape, a, b, c: cube_plan(shape, (a, b, c)),
+  'frame': (0, frame_plan),
+  'chunk': (1, chunk_plan),
+  'key_detail': (1, key_detail_plan),
+  'cube': (3, cube_plan),
 }
 
 
@@ -55,10 +55,9 @@ def make_partition(name: str, shape: Shape) -> UnitPlan:
   """
   kind, _, text = name.partition(':')
   words = text.split('x') if text else []
-  wanted = {'frame': 0, 'chunk': 1, 'key_detail': 1, 'cube': 3}
-  known = kind in PARTITIONS and all(word.isdecimal() for word in words)
-  if not known or len(words) != wanted[kind]:
+  count, make = PARTITIONS.get(kind, (None, None))
+  if len(words) != count or not all(word.isdecimal() for word in words):
     raise ValueError(
       f'plan={name!r}: use frame, chunk:3, key_detail:4 or cube:2x2x2'
     )
-  return PARTITIONS[kind](shape, *map(int, words))
+  return make(shape, *map(int, words))
