@@ -31,6 +31,48 @@ BATCHES = {
     '0a575a3caeb90e29690d00808869327b676f3216e5fd62cafecb62f832ba9849',
   ),
 }
+# Two steps from the first parameters: variant, what is set, losses of either
+# step and the held-out one after them.
+_SIZE = (
+  *('data.height=16', 'data.width=16', 'data.num_frames=5'),
+  *('data.batch_size=2', 'optimizer.warmup_steps=0', 'train.sample_every=0'),
+  *('train.eval_batches=1', 'train.log_every=1'),
+)
+_GENERATOR = (
+  *('transformer.num_layers=1', 'transformer.width=8'),
+  *('transformer.num_heads=2', 'tokenizer=tokenizer'),
+)
+RUNS = {
+  'gan': (
+    'tokenizer',
+    (
+      *('tokenizer.base_width=4', 'tokenizer.latent_width=4'),
+      *('tokenizer.multipliers=(1,1)', 'tokenizer.scales=((1,1),(4,4))'),
+      *('adversarial.weight=0.3', 'adversarial.start=0'),
+      *('adversarial.lecam=0.001', 'discriminator.base_width=4'),
+      *('discriminator.norm_groups=2', 'discriminator.multipliers=(1,2)'),
+      'discriminator_optimizer.warmup_steps=0',
+    ),
+    (1.6840139627, 1.5834707022, 1.6090739965),
+  ),
+  'clip pyramid, text': (
+    'generator',
+    (
+      *(*_GENERATOR, 'transformer.plan=clip_pyramid'),
+      *('corruption.inherit=False', 'transformer.condition=text'),
+      *('transformer.vocabulary=300', 'transformer.prefix_length=16'),
+    ),
+    (0.6896430254, 0.6810245514, 0.6936939958),
+  ),
+  'from the last frame, masked': (
+    'generator',
+    (
+      *(*_GENERATOR, 'transformer.plan=next_scale_from_last'),
+      'frame_mask.window=1',
+    ),
+    (0.6857057810, 0.6796979308, 0.6699956059),
+  ),
+}
 
 
 @pytest.fixture(scope='module')
@@ -87,28 +129,38 @@ def test_prepared_data_gives_the_same_batches(old, source, frames):
   assert tuple(found) == BATCHES[source, frames]
 
 
+def losses(shell, variant, folder, workdir, words):
+  """Trains, and gives the losses of each line of metrics, by their steps."""
+  done = shell.run(
+    'train',
+    f'--config={ROOT}/configs/quickstart.py:{variant}',
+    f'--workdir={workdir}',
+    *(f'--config.{word}' for word in (*_SIZE, *words)),
+    cwd=folder,
+  )
+  assert done.returncode == 0, done.stderr
+  lines = (folder / workdir / 'metrics.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  names = ('loss', 'autoencoder/loss')
+  found = [(row['step'], *(row[x] for x in names if x in row)) for row in rows]
+  return found, done.stdout
+
+
 def test_a_run_goes_on_with_the_same_losses(old, shell):
   config = json.loads((old / 'generator' / 'config.json').read_text())
   assert config['train']['num_steps'] == 2
-  size = (
-    *('data.height=16', 'data.width=16', 'data.num_frames=5'),
-    *('data.batch_size=2', 'data.source=features:features'),
-    *('transformer.num_layers=1', 'transformer.width=8'),
-    *('transformer.num_heads=2', 'tokenizer=tokenizer'),
-    *('optimizer.warmup_steps=0', 'train.eval_every=9'),
-    *('train.sample_every=0', 'train.log_every=1', 'train.num_steps=4'),
-  )
-  done = shell.run(
-    'train',
-    f'--config={ROOT}/configs/quickstart.py:generator',
-    '--workdir=generator',
-    *(f'--config.{word}' for word in size),
-    cwd=old,
-  )
-  assert done.returncode == 0, done.stderr
-  assert 'resumed from checkpoint 2' in done.stdout
-  lines = (old / 'generator' / 'metrics.jsonl').read_text().splitlines()
-  rows = [json.loads(line) for line in lines]
-  found = [row['loss'] for row in rows if row['step'] > 2]
+  words = ('data.source=features:features', *_GENERATOR)
+  words += ('train.num_steps=4', 'train.eval_every=9', 'train.eval_batches=8')
+  found, said = losses(shell, 'generator', old, 'generator', words)
+  assert 'resumed from checkpoint 2' in said
   wanted = json.loads((old / 'losses.json').read_text())
+  found = [loss for step, loss in found if step > 2]
   np.testing.assert_allclose(found, wanted, rtol=1e-4)
+
+
+@pytest.mark.parametrize('run', RUNS)
+def test_a_run_from_the_start_loses_what_it_lost(old, shell, run):
+  variant, words, wanted = RUNS[run]
+  words = (*words, 'train.num_steps=2', 'train.eval_every=2')
+  found, _ = losses(shell, variant, old, run.replace(' ', '_'), words)
+  np.testing.assert_allclose([x for _, x in found], wanted, rtol=1e-4)
