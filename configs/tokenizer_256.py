@@ -6,7 +6,7 @@
 
 The networks are those of `configs/tokenizer_ucf101.py`, which hold no size, so
 that training may start from its weights. The scales are Infinity's at a ratio
-of one up to 16 (PAPER §1.3): 521 tokens a latent frame.
+of one up to 16 (docs/paper.md, Scales): 521 tokens a latent frame.
 Hardware, hours, figures: not run; the paper has none at this resolution.
 Variants: none, and smoke (a few small steps).
 """

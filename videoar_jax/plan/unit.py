@@ -45,7 +45,7 @@ class UnitPlan:
 
   Units come in blocks, each all scales of the same frames, coarse to fine. A
   block's first scale starts from the last frame of the block before, the others
-  from the sum of the coarser ones (VideoAR Eq. 6).
+  from the sum of the coarser ones (VideoAR, arXiv:2601.05966, Eq. 6).
 
   Attributes:
     name: what kind of plan this is.

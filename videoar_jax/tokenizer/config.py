@@ -14,7 +14,7 @@ _Blocks = Annotated[int, fields.Range(least=0, most=100)]
 class TokenizerConfig:
   """Shape of the causal 3D autoencoder and of its quantiser.
 
-  Defaults: VideoAR at 128×128 (PAPER §1.1, after Infinity's causal CNN).
+  Defaults: VideoAR at 128×128 (docs/paper.md, Tokenizer and Scales).
 
   Attributes:
     patch: side of the squares of pixels that are the networks' finest cells,

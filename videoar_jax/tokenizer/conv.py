@@ -178,8 +178,8 @@ def last_slice_normal(*, gain: float = 1.0):
   """Initialises a (kt, kh, kw, in, out) kernel in its last time slice alone.
 
   The network starts as an image network on each frame, which learns what a
-  frame looks like far sooner, and takes up the past from there: the paper's
-  inflation (VideoAR App. A, with zeros elsewhere) of an untrained image model.
+  frame looks like far sooner, and takes up the past from there: an untrained
+  image model, inflated with zeros (docs/paper.md, Inflation).
   """
 
   def init(key, shape, dtype=jnp.float32):

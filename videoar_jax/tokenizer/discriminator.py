@@ -1,8 +1,8 @@
 """Networks that tell reconstructed clips from real ones, in training only.
 
-`patch`: a 3D PatchGAN, one logit per patch (Open-MAGVIT2, PAPER §3, after
-Isola et al., arXiv:1611.07004). Deviation: per-frame group norm in place of
-batch norm, so that a clip's logits depend on no other clip.
+`patch`: a 3D PatchGAN, one logit per patch (Open-MAGVIT2, arXiv:2409.04410,
+after Isola et al., arXiv:1611.07004). Deviation: per-frame group norm in place
+of batch norm, so that a clip's logits depend on no other clip.
 `stylegan`: MAGVIT's 3D residual discriminator (arXiv:2212.05199), one logit
 per clip. Deviation: the last grid is averaged, not flattened, so that one
 network serves every resolution and length.
