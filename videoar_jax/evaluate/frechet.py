@@ -222,13 +222,13 @@ def _kernel_jackknife(
   value = float(_mmd(*sums, n, m))
   if min(n, m) < 3:
     return _Jackknife(value, _UNKNOWN, _UNKNOWN)
-  without_x = _mmd(sums[0] - 2 * xx, sums[1], sums[2] - xy, n - 1, m)
-  without_y = _mmd(sums[0], sums[1] - 2 * yy, sums[2] - yx, n, m - 1)
-  return _Jackknife(value, without_x, without_y)
+  without_n = _mmd(sums[0] - 2 * xx, sums[1], sums[2] - xy, n - 1, m)
+  without_m = _mmd(sums[0], sums[1] - 2 * yy, sums[2] - yx, n, m - 1)
+  return _Jackknife(value, without_n, without_m)
 
 
-def _mmd(sum_xx, sum_yy, sum_xy, n: int, m: int):
-  return sum_xx / (n * (n - 1)) + sum_yy / (m * (m - 1)) - 2 * sum_xy / (n * m)
+def _mmd(xx, yy, xy, n: int, m: int):
+  return xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
 
 
 def _variance(left_out: np.ndarray) -> float:
@@ -250,14 +250,14 @@ def _row_sums(x: np.ndarray) -> np.ndarray:
 
 def _cross_sums(x: np.ndarray, y: np.ndarray):
   """Sums of k(x_i, y_j) over j and over i, and k(x_i, y_i) where both are."""
-  over_j, over_i = [], np.zeros(len(y))
+  sums_n, sums_m = [], np.zeros(len(y))
   for rows in _blocks(x):
     block = kernel(rows, y)
-    over_j.append(block.sum(axis=1))
-    over_i += block.sum(axis=0)
+    sums_n.append(block.sum(axis=1))
+    sums_m += block.sum(axis=0)
   shared = min(len(x), len(y))
   dots = (x[:shared] * y[:shared]).sum(axis=1)
-  return np.concatenate(over_j), over_i, (dots / x.shape[1] + 1) ** 3
+  return np.concatenate(sums_n), sums_m, (dots / x.shape[1] + 1) ** 3
 
 
 def _blocks(x: np.ndarray, rows: int = 1024):
