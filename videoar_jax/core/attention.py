@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from videoar_jax.core.mesh import platform
+
 
 class AttentionKernel(enum.StrEnum):
   """How masked attention is computed; all give the same result.
@@ -107,10 +109,10 @@ def fused_attention(
   length = q_blnk.shape[1]
   if implementation == 'cudnn':
     half = q_blnk.dtype in (jnp.bfloat16, jnp.float16)
-    if jax.default_backend() != 'gpu' or not half:
+    if platform() != 'gpu' or not half:
       raise ValueError(
-        f"attention='cudnn': {q_blnk.dtype} on {jax.default_backend()}; it "
-        "needs bfloat16 on an NVIDIA GPU; use 'prefix'"
+        f"attention='cudnn': {q_blnk.dtype} on {platform()}; it needs bfloat16 "
+        "on an NVIDIA GPU; use 'prefix'"
       )
   spare = length % 2
   tokens = [(0, 0), (0, spare), (0, 0), (0, 0)]

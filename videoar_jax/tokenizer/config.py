@@ -36,7 +36,7 @@ class TokenizerConfig:
       channels at each position, which with Muon learns faster.
     norm_groups: groups of the group norm.
     conv: 'native' 3D convolution, 'taps' (the same as a sum of 2D ones, much
-      faster on CPU), or 'auto' by the default backend.
+      faster on CPU), or 'auto', by the platform that is compiled for.
     dtype: dtype of activations; latents and the quantiser stay float32.
   """
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from videoar_jax.core.layers import fan_in_normal, logical
+from videoar_jax.core.mesh import platform
 
 StreamState = dict[str, jax.Array]
 
@@ -48,7 +49,8 @@ def conv3d(
     strides: (t, h, w).
     space_padding: zeros before and after, for height and for width.
     conv: 'native', 'taps' (sum over the kernel's time steps of 2D
-      convolutions: equal, and much faster on CPU) or 'auto'.
+      convolutions: equal, and much faster on CPU) or 'auto', by
+      `core.mesh.platform`.
 
   Returns:
     The output, bthwc.
@@ -171,7 +173,7 @@ def _for_pairs(kernel: jax.Array, *, axis: int) -> jax.Array:
 
 
 def _default_conv() -> str:
-  return 'taps' if jax.default_backend() == 'cpu' else 'native'
+  return 'taps' if platform() == 'cpu' else 'native'
 
 
 def last_slice_normal(*, gain: float = 1.0):
