@@ -90,8 +90,8 @@ def fused_attention(
 ) -> jax.Array:
   """Self-attention by `jax.nn.dot_product_attention`.
 
-  cuDNN takes an even number of tokens: an odd one is filled up with one that
-  nobody sees.
+  cuDNN takes an even number of tokens: an odd number gets one more, which no
+  query sees.
 
   Args:
     q_blnk: queries.

@@ -134,11 +134,12 @@ def kvd(
 ) -> KernelDistance:
   """Unbiased squared maximum mean discrepancy under a cubic kernel.
 
-  k(x, y) = (x . y / d + 1)^3 over features of width d, times nothing: with I3D
-  logits, figures of hundreds are as usual as they are for FVD. The mean over
-  pairs of different rows is unbiased (Gretton et al., JMLR 2012, eq. 3), and
-  so may be negative. Where the sets are paired, row i of one set depends on
-  row i of the other; the pairs (i, i) are then left out as well (eq. 4).
+  k(x, y) = (x . y / d + 1)^3 over features of width d. Nothing is multiplied by
+  1,000, as some papers do: with I3D logits hundreds are as usual as they are
+  for FVD. The mean over pairs of different rows is unbiased (Gretton et al.,
+  JMLR 2012, eq. 3), and so may be negative. Where the sets are paired, row i of
+  one set depends on row i of the other; the pairs (i, i) are then left out as
+  well (eq. 4).
 
   The standard error is the jackknife's, over rows. Where both sets have one
   distribution it errs on the high side (by about the square root of two).
@@ -170,7 +171,7 @@ def kvd_gap(
 
   kvd(real, far) - kvd(real, near), with the standard error of the difference:
   both distances are taken to the same real rows, whose share of the error
-  largely cancels. Two errors of 60 may well leave one of 15.
+  largely cancels. Where each has an error of 60, their difference may have 15.
 
   Args:
     real_nd: features of the real videos.

@@ -32,7 +32,7 @@ def _norm(config: TokenizerConfig, *, name: str) -> nn.Module:
 
 
 class ResBlock(nn.Module):
-  """norm, silu, conv, twice, beside a shortcut."""
+  """Twice norm, silu and conv, added to a shortcut."""
 
   width: int
   config: TokenizerConfig

@@ -31,9 +31,9 @@ class DiscriminatorConfig:
 
   Attributes:
     kind: 'patch' or 'stylegan'.
-    base_width: channels that the multipliers are of.
+    base_width: channels that the multipliers multiply.
     multipliers: channels of each level over base_width. Each level halves
-      height, width and time, but the last of a `patch`.
+      height, width and time, except the last one of `patch`.
     norm_groups: groups of the per-frame group norm; `patch` only.
     conv: see `tokenizer.conv.conv3d`.
     dtype: dtype of activations; logits are float32.
