@@ -14,8 +14,8 @@
     --workdir=runs/quickstart/generator
 
 `bash launch/quickstart.sh` runs all, samples, evaluates and writes a report.
-The tokenizer learns on single frames first: these are many colours and shapes
-in little time (VideoAR App. A starts from an image tokenizer, too).
+The tokenizer learns on single frames first, which show many colours and shapes
+in little time (VideoAR, arXiv:2601.05966, starts from an image tokenizer, too).
 Variants: image_tokenizer, tokenizer, generator, and smoke (a few steps).
 """
 

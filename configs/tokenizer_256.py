@@ -4,9 +4,9 @@
     --config.data.source=array_record:DATA/videos_256 \
     --config.init_from=RUNS/tokenizer_ucf101 --workdir=RUNS/tokenizer_256
 
-The networks are those of `configs/tokenizer_ucf101.py`, which hold no size, so
-that training may start from its weights. The scales are Infinity's at a ratio
-of one up to 16 (PAPER §1.3): 521 tokens a latent frame.
+The networks are those of `configs/tokenizer_ucf101.py`, which work at any size,
+so that training may start from its weights. The scales are Infinity's at a
+ratio of one up to 16 (docs/paper.md, Scales): 521 tokens a latent frame.
 Hardware, hours, figures: not run; the paper has none at this resolution.
 Variants: none, and smoke (a few small steps).
 """

@@ -7,7 +7,8 @@
 `data.prepare --source=images:PATH` wrote, or prepared videos, of which a random
 frame is taken. A picture is a clip of one frame, which meets the last time
 slice of each kernel alone; the others stay zero, so that a video tokenizer with
-`--config.init_from` starts as this one on every frame (VideoAR App. A).
+`--config.init_from` starts as this one on every frame (docs/paper.md,
+Inflation).
 Hardware, hours, figures: not run.
 Variants: none, and smoke (a few small steps).
 """

@@ -10,10 +10,10 @@
 Streams of batches take turns, each with its length and resolution: clips of 17
 frames at 256×256, single pictures of that size, clips of 65 frames at 128×128
 and of 17 frames at 192×336, which is about 256² pixels at a ratio of 1.75. The
-scales are Infinity's of those sizes (PAPER §1.3), the lengths those between
-which the paper trains. Those of 336×192, 512×512 and 384×672 are declared for
-the stages of a generator; the networks hold no size. Held out, the first stream
-alone is looked at.
+scales are Infinity's of those sizes (docs/paper.md, Scales), the lengths those
+between which the paper trains. Those of 336×192, 512×512 and 384×672 are
+declared for the stages of a generator; the networks work at any size. Held-out
+figures are of the first stream alone.
 Hardware, hours, figures: not run at this size.
 Variants: none, and smoke (a few small steps of 5 frames).
 """

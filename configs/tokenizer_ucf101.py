@@ -9,9 +9,10 @@
     --config.data.source=array_record:DATA/ucf101_128 \
     --config.init_from=RUNS/tokenizer_image --workdir=RUNS/tokenizer_ucf101
 
-2,000 epochs of 9,537 clips at batch 128 (VideoAR App. A). The paper gives no
-weights of losses: these are Open-MAGVIT2's for UCF-101, with LeCAM as in
-MAGVIT-v2 (PAPER §3). Without init_from, training starts from scratch.
+2,000 epochs of 9,537 clips at batch 128 (VideoAR, arXiv:2601.05966, App. A).
+The paper gives no weights of losses: these are Open-MAGVIT2's for UCF-101, with
+LeCAM as in MAGVIT-v2 (docs/paper.md, Tokenizer losses). Without init_from,
+training starts from scratch.
 Hardware, hours, figures: not run. The paper's rFVD is 61.
 Variants: none, and smoke (a few small steps).
 """

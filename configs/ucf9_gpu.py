@@ -4,7 +4,7 @@
     --split_file=DATA/ucf101_splits/trainlist01.txt
   bash launch/gpu_slices.sh run tokenizer
 
-and so on, as docs/gpu.md tells; or, where nothing is short,
+and so on, as docs/gpu.md tells; or, where time is no limit,
 
   python -m videoar_jax.train --config=configs/ucf9_gpu.py:tokenizer \
     --config.data.source=folder:DATA/ucf9_128 \

@@ -13,8 +13,9 @@
     --data=array_record:DATA/ucf101_128 --protocol=ucf101_train10k_17f_128 \
     --out=videoar_L.json
 
-Sizes, optimiser, flips and guidance are the paper's (VideoAR App. A). It states
-neither batch nor steps: here 1,000 epochs of 9,537 clips at batch 64.
+Sizes, optimiser, flips and guidance are the paper's (VideoAR, arXiv:2601.05966,
+App. A). It states neither batch nor steps: here 1,000 epochs of 9,537 clips at
+batch 64 (docs/paper.md, Training).
 Parameters are sharded over all devices there are; see `core.mesh` for other
 meshes.
 

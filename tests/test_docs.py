@@ -1,5 +1,6 @@
 """The pages: all on the map, no dead link, no command with a wrong flag."""
 
+import ast
 import importlib
 import re
 import shlex
@@ -55,6 +56,41 @@ def test_the_map_names_each_page():
   text = (ROOT / 'docs' / 'README.md').read_text()
   for page in PAGES[1:]:
     assert page.name == 'README.md' or f']({page.name})' in text
+
+
+def paper_sections(source: str) -> list[str]:
+  """Headings of docs/paper.md that the docstrings of a source name.
+
+  They are named as "docs/paper.md, Tokenizer" or "…, Tokenizer and Scales". A
+  mention without a heading gives ''.
+  """
+  found = []
+  for node in ast.walk(ast.parse(source)):
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+      words = ' '.join((ast.get_docstring(node) or '').split())
+      for rest in words.split('docs/paper.md')[1:]:
+        named = re.match(r', ([A-Z][a-zA-Z ]+)', rest)
+        found += named[1].split(' and ') if named else ['']
+  return found
+
+
+def test_docstrings_name_sections_of_the_paper_that_exist():
+  page = (ROOT / 'docs' / 'paper.md').read_text()
+  headings = re.findall(r'^## (.+)$', page, re.M)
+  sources = [
+    p for d in ('videoar_jax', 'configs') for p in (ROOT / d).rglob('*.py')
+  ]
+  named = {path: paper_sections(path.read_text()) for path in sources}
+  assert sum(map(bool, named.values())) > 10
+  for path, sections in named.items():
+    assert set(sections) <= set(headings), path
+
+
+def test_a_section_of_the_paper_is_found_over_a_line_break():
+  source = (
+    '"""See docs/paper.md,\nFlipped\nhistories and Scales: x. docs/paper.md."""'
+  )
+  assert paper_sections(source) == ['Flipped histories', 'Scales', '']
 
 
 def test_a_wrong_flag_or_key_on_a_page_is_found():

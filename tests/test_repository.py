@@ -137,6 +137,61 @@ def test_a_rooms_docstring_names_each_of_its_modules(room):
   assert modules <= named, f'not named: {sorted(modules - named)}'
 
 
+# What names end in that is as short as axes, or without a vowel, and is a word.
+WORDS = {'at', 'by', 'in', 'of', 'on', 'rng', 'to', 'up'}
+
+
+def axes_of(source: str) -> dict[str, str]:
+  """Names of variables and arguments that end in axes -> these axes.
+
+  Axes are up to seven letters and digits after the last underscore: one or two
+  of them, or any without a vowel. That tells them from words but for `WORDS`.
+  """
+  found = {}
+  for node in ast.walk(ast.parse(source)):
+    name = ''
+    if isinstance(node, ast.arg):
+      name = node.arg
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+      name = node.id
+    ending = re.fullmatch(r'[a-z]\w*_([a-zA-Z0-9]{1,7})', name)
+    if ending and ending[1] not in WORDS:
+      axes = ending[1]
+      if len(axes) < 3 or not re.search('[aeiou]', axes):
+        found[name] = axes
+  return found
+
+
+def glossary() -> set[str]:
+  """The letters that core/shapes.py explains."""
+  path = PACKAGE / 'core' / 'shapes.py'
+  text = ast.get_docstring(ast.parse(path.read_text()))
+  return set(re.findall(r'(?:^ {4}| {2})([a-zA-Z])  \w', text, re.M))
+
+
+@pytest.mark.parametrize('path', sorted(PACKAGE.rglob('*.py')), ids=relative)
+def test_the_glossary_explains_each_axis_of_a_name(path):
+  known = glossary()
+  for name, axes in axes_of(path.read_text()).items():
+    assert set(re.sub(r'\d', '', axes)) <= known, name
+
+
+def test_axes_are_told_from_words():
+  source = """
+def f(x_bthwd, mean_real, *, scale_d, logits_of, drop_rng):
+  total_zz = videos_nTHWc[0]
+  for frame_q2, num_frames in total_zz:
+    MAX_S = plan.frame_l
+"""
+  assert axes_of(source) == {
+    'x_bthwd': 'bthwd',
+    'scale_d': 'd',
+    'total_zz': 'zz',
+    'frame_q2': 'q2',
+  }
+  assert 'z' not in glossary() and {'b', 'T', 's', 'q', 'g'} <= glossary()
+
+
 def load_config(path: pathlib.Path, variant: str | None):
   """Calls a config file's get_config, without a variant if None."""
   spec = importlib.util.spec_from_file_location(f'config_{path.stem}', path)

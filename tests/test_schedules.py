@@ -21,7 +21,7 @@ def test_buckets_grow_to_about_their_number_of_pixels(pixels, scales, area):
 
 
 def test_the_papers_resolutions_are_buckets():
-  # 384×672 at 16× is 24×42: its ten scales and 2,628 tokens (PAPER §1.3).
+  # 384×672 at 16× is 24×42: its ten scales and 2,628 tokens (docs/paper.md).
   wide = schedule('0.25M', 1.75)
   assert wide[-1] == (24, 42) and len(wide) == 10
   assert sum(h * w for h, w in wide) == 2628

@@ -25,7 +25,7 @@ av = Lazy('av')  # only files of videos need it
 FRAME_RATES = {'least': 0.01, 'most': 1000}
 VIDEO_SUFFIXES = ('.avi', '.gif', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
 
-# What FFmpeg may take a file for: a format that plays other files is none.
+# Formats that FFmpeg may read; none of them plays other files.
 _FORMATS = 'avi,gif,m4v,matroska,mov,mpeg,mpegts,mpegvideo'
 _NO_FORMAT = 'no AVI, GIF, MP4, MOV, MKV, WebM or MPEG file; convert it to one'
 
@@ -42,7 +42,7 @@ _PAPER, _INK = (255, 255, 255), (20, 20, 20)
 
 
 def open_video(path: str | os.PathLike) -> 'av.container.InputContainer':
-  """Opens a video file, and no other file by its way.
+  """Opens a video file, and no other file that it may refer to.
 
   Playlists, addresses and patterns are not followed, whatever the file holds
   and however it is named.
@@ -51,7 +51,7 @@ def open_video(path: str | os.PathLike) -> 'av.container.InputContainer':
     OSError: it is missing, or of no format of `VIDEO_SUFFIXES`.
   """
   allowed = {'format_whitelist': _FORMATS, 'protocol_whitelist': 'file'}
-  # PyAV 19 needs not be told to read on past titles that are no text.
+  # Titles that are no text would stop a PyAV before 19.
   is_older = int(av.__version__.partition('.')[0]) < 19
   more = {'metadata_errors': 'replace'} if is_older else {}
   try:
@@ -111,7 +111,7 @@ def write_mp4(
 class Mp4Writer:
   """Writes a video piece by piece, in constant memory; see `write_mp4`.
 
-  A context manager. The file appears when it is left, and not if by an error.
+  A context manager. The file appears at its end, and not after an error.
   With `live` it appears with the first frame, other programs can play it while
   it grows, and what was added can be played however the writer is left, even if
   the process is killed; it is larger.
@@ -214,7 +214,7 @@ def write_gif(
 ) -> None:
   """Writes an endlessly repeated GIF of 256 colours, shared by all frames.
 
-  A GIF counts in hundredths of a second, so `fps` is met to that.
+  A GIF counts in hundredths of a second, to which `fps` is rounded.
   """
   _check(video_THWc)
   check_frame_rate(fps)

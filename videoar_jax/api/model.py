@@ -53,7 +53,7 @@ class Model:
     num_frames: of a video, 1 + 4k where time is coded in fours.
     guidance: a number, 'ucf', 'text', or 'start:end:within'.
     temperature: of the bits; 0 takes the likeliest.
-    top_p: bits surer than this are not drawn, 0.5 to 1.
+    top_p: a bit with a value at least so likely takes it; 0.5 to 1.
     size: (height, width), where it was trained on several.
 
   Attributes:

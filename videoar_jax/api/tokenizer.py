@@ -34,7 +34,7 @@ class Tokenizer:
 
   A video is the path of a picture or a video, uint8 (T, H, W, 3), or several,
   uint8 (n, T, H, W, 3). It is cropped and scaled to a size that the tokenizer
-  codes, if it is of none.
+  codes, unless it has such a size.
 
   Attributes:
     codec: the network and its config; codes videos of any length as streams.

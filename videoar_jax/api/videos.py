@@ -61,8 +61,8 @@ class Videos(np.ndarray):
     Args:
       columns: videos in a row; None: about as many as rows.
     Returns:
-      uint8 (T, rows · H, columns · W, 3) and what lies between; of one video
-      without a label itself.
+      uint8 (T, height, width, 3), labels and gaps included; one video without a
+      label comes back as it is.
     Raises:
       ValueError: not videos, or columns below 1.
     """

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-_BYTES = {'cpu': 2**28}  # of an array that is copied; otherwise:
-_MANY_BYTES = 2**31
-_SIDE = {'cpu': 2048}  # of matrices that are multiplied; otherwise:
-_LARGE_SIDE = 8192
+_BYTES = {'cpu': 2**28}  # of the array that is copied
+_MANY_BYTES = 2**31  # the same on other platforms
+_SIDE = {'cpu': 2048}  # of the matrices that are multiplied
+_LARGE_SIDE = 8192  # the same on other platforms
 _REPEATS = 5
 
 

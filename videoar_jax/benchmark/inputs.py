@@ -46,7 +46,7 @@ def measure_data(section: Any, num_workers: int) -> dict:
 
 
 def check_videos(section: Any, num_videos: int) -> None:
-  """Raises a ValueError where I3D or memory have no use for such videos.
+  """Raises a ValueError for videos that I3D or memory cannot take.
 
   Args:
     section: `data` of a run's config, for the size of a video.

@@ -13,7 +13,7 @@ import jax
 
 from videoar_jax.core import command
 
-_END_S = 30.0  # that a process has to end its own ones
+_END_S = 30.0  # for the process to end those that it began
 _STATUS = pathlib.Path('/proc/self/status')
 
 
@@ -29,7 +29,7 @@ def run_alone(function: Callable, *arguments: Any) -> Any:
   answer, told = context.Pipe(duplex=False)
   process = context.Process(target=_call, args=(told, function, arguments))
   process.start()
-  told.close()  # the child's copy alone remains, and ends with it
+  told.close()  # so that reading ends when the child does
   try:
     result, refusal, fault = answer.recv()
     process.join(_END_S)

@@ -280,7 +280,7 @@ def evaluate_checkpoint() -> dict:
 
 
 def _request(**others) -> request.Request:
-  """What the flags ask for, and what they do not say."""
+  """What the flags ask for; `others` are fields without a flag."""
   others.setdefault('pictures', None)
   names = {field.name for field in dataclasses.fields(request.Request)}
   names -= set(others)

@@ -70,7 +70,7 @@ def write(run: pathlib.Path, out: pathlib.Path, *, follow: bool = False):
   else:
     page = sections.make_report(run, follow=follow)
   with files.replacing(out) as partial:
-    # Names may hold what is no text.
+    # Names of files may hold bytes that are no text.
     partial.write_text(page, encoding='utf-8', errors='backslashreplace')
 
 

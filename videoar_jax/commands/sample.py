@@ -226,7 +226,7 @@ def check_names(output: 'Output', others: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def playable(output: 'Output') -> Iterator[None]:
-  """Tells, when it is left by an error or Ctrl-C, what there is by then."""
+  """After an error or Ctrl-C, tells which videos can be played by then."""
   try:
     yield
   except BaseException:

@@ -1,4 +1,4 @@
-"""What knows nothing of video.
+"""Parts that know nothing of video.
 
 command     how every command begins, reads flags, speaks, refuses and ends
 console     what a command tells while it works
@@ -12,7 +12,7 @@ config_files  a user's config file, or one that comes with the package
 config      dataclass configs <-> ml_collections <-> JSON
 mesh        the device mesh, logical axis rules, sharding (the only such file)
 digest      per-array checksums that no mesh and no file format changes
-event_loop  lets Orbax fail in peace: an error is told once
+event_loop  makes Orbax report an error once, without tracebacks
 manifest    what is trusted of a checkpoint folder, and reading it
 checkpoint  verified Orbax checkpoints: per-array digests, commit, fall-back
 export      safetensors + JSON weights, and `load_weights` for any checkpoint

@@ -119,7 +119,7 @@ class Archive:
       raise self._damaged(f'no {name} in it, only {there}') from None
     if info.flag_bits & _ENCRYPTED:
       raise self._damaged(f'{name} is encrypted')
-    # Others have no bound on what a few of their bytes may become.
+    # With other methods a few bytes may inflate without any bound.
     if info.compress_type not in _METHODS:
       raise self._damaged(f'{name} is compressed by a method other than zip')
     return info
@@ -136,12 +136,12 @@ def check_memory(
 
   Args:
     wanted: bytes.
-    what: takes them, and what to ask for instead.
+    what: stands before the numbers: what takes them, what to do instead.
     free: bytes that there are; None: of this machine's memory.
   """
   free = free_memory() if free is None else free
   if wanted > free:
-    # Rounded up, and first of all, as a float may not hold it.
+    # Rounded up, in whole numbers: the bytes may be too many for a float.
     tenths = -(-wanted // 10**8)
     raise ValueError(
       f'{what and what + ": "}takes {tenths / 10:.1f} GB of memory, '
@@ -160,7 +160,7 @@ def free_memory() -> int:
 
 
 def _header(file) -> tuple[tuple[int, ...], np.dtype]:
-  """Shape and dtype of an array, its place in the file after them."""
+  """Reads shape and dtype of an array; its numbers come next in the file."""
   version = np.lib.format.read_magic(file)
   reader = {
     (1, 0): np.lib.format.read_array_header_1_0,

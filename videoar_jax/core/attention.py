@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from videoar_jax.core.mask import UnitMask
+from videoar_jax.core.mesh import platform
 
 
 class AttentionKernel(enum.StrEnum):
@@ -73,8 +74,8 @@ def fused_attention(
 ) -> jax.Array:
   """Self-attention by `jax.nn.dot_product_attention`.
 
-  cuDNN takes an even number of tokens: an odd one is filled up with one that
-  nobody sees.
+  cuDNN takes an even number of tokens: an odd number gets one more, which no
+  query sees.
 
   Args:
     q_blnk: queries.
@@ -92,10 +93,10 @@ def fused_attention(
   length = q_blnk.shape[1]
   if implementation == 'cudnn':
     half = q_blnk.dtype in (jnp.bfloat16, jnp.float16)
-    if jax.default_backend() != 'gpu' or not half:
+    if platform() != 'gpu' or not half:
       raise ValueError(
-        f"attention='cudnn': {q_blnk.dtype} on {jax.default_backend()}; it "
-        "needs bfloat16 on an NVIDIA GPU; use 'prefix'"
+        f"attention='cudnn': {q_blnk.dtype} on {platform()}; it needs bfloat16 "
+        "on an NVIDIA GPU; use 'prefix'"
       )
   spare = length % 2
   tokens = [(0, 0), (0, spare), (0, 0), (0, 0)]

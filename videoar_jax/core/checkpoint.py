@@ -186,7 +186,7 @@ class Checkpoints:
     self._best_values.pop(step, None)
     self._error = error
     self.failed_saves += 1
-    # A failed writer may hold on to its error: the next save has a new one.
+    # A writer that failed may raise its error again: the next save makes one.
     writer, self._writer = self._writer, None
     try:
       if writer is not None:
@@ -266,7 +266,7 @@ class Checkpoints:
 def _check_space(directory: epath.Path, arrays: dict[str, Any]) -> None:
   """Raises an OSError if a local disk lacks room for the arrays.
 
-  Orbax would find out, too, but half-way and in many words.
+  Orbax would fail, too, but half-way and with a long traceback.
   """
   if '://' in str(directory) or jax.process_count() > 1:
     return

@@ -36,7 +36,7 @@ _FIXES = {
   errno.EISDIR: 'a folder; give a file',
   errno.ENAMETOOLONG: 'too long a name; give a shorter one',
 }
-# JAX's own class of them is not imported before it is needed.
+# Known by name, as importing JAX for their class takes seconds.
 _DEVICE_ERRORS = ('JaxRuntimeError', 'XlaRuntimeError')
 UsageError = flags.Error
 
@@ -144,7 +144,7 @@ class Flags:
 
 
 class _TextParser(flags.ArgumentParser):
-  """Refuses nothing at all, as an unset variable of a shell gives it."""
+  """Refuses an empty text, which an unset variable of a shell gives."""
 
   def parse(self, argument: str) -> str:
     if not argument:
@@ -228,7 +228,7 @@ def run(module: Any, argv: Sequence[str]) -> int | None:
 
 
 def parse(own: Flags, argv: Sequence[str]) -> list[str]:
-  """Reads the flags; returns the words that are none.
+  """Reads the flags; returns the words that are no flags.
 
   Raises:
     UsageError: an unknown flag, or a value that its flag does not take.
@@ -325,7 +325,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-  """Ends the program with one line where input, disk or memory do not serve.
+  """Ends the program with one line where input, disk or memory is at fault.
 
   Bad input raises ValueErrors that say what is wrong. What else is raised is a
   fault of this program, and keeps its traceback.
@@ -347,7 +347,7 @@ def refusals() -> Iterator[None]:
 
 
 def describe(error: BaseException) -> str | None:
-  """What a user is told of an error; None where it is no user's."""
+  """What a user is told of an error; None where this program is at fault."""
   if isinstance(error, UnicodeEncodeError):
     return f'{_shown(error.object)}: characters that are no text'
   if isinstance(error, ValueError):
@@ -373,7 +373,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _last_line(error: BaseException) -> str:
-  """The cause at the end of a traceback that is an error's text."""
+  """The last line of an error whose text is a traceback, without its type."""
   lines = [x for x in str(error).splitlines() if x.strip()]
   return re.sub(r'^\w+(\.\w+)*: ', '', lines[-1]).strip()
 

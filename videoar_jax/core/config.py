@@ -111,7 +111,7 @@ def from_saved(cls: type, values: Any, path: str = '') -> Any:
   """Builds the dataclass `cls` from its section of a checkpoint's config.
 
   A key that did not exist yet when the checkpoint was written takes its
-  default: defaults of new keys keep what was before them.
+  default: so a new key's default must keep what the code did before it.
 
   Args:
     cls: a dataclass with a default for every field.

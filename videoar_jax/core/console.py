@@ -23,7 +23,7 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-  """Tells what goes on, or what was done that was not asked for."""
+  """Tells what goes on, or what was done unasked."""
   with tqdm.external_write_mode(file=sys.stderr):
     print(f'note: {text}', file=sys.stderr, flush=True)
 
@@ -69,7 +69,7 @@ class Progress:
     """Shows how the work goes: beside the bar, or in a line of its own.
 
     Args:
-      where: it is, as 'step 3/10', which a bar tells by itself.
+      where: how far it is, as 'step 3/10'; not printed beside a bar.
       figures: what is told.
     """
     if self._bar is not None:
@@ -98,7 +98,7 @@ def waiting(
   """Says what begins and takes long, and now and then that it goes on.
 
   Args:
-    what: it is, as "compiling the training step".
+    what: what takes long, as "compiling the training step".
     every_s: seconds between two reminders.
     quiet: says nothing, as processes other than the first do.
   """

@@ -114,7 +114,7 @@ def text_digest(value: Any) -> str:
 def _is_in_memory(x: jax.Array) -> bool:
   """Whether NumPy can read all of an array where it lies.
 
-  It takes about as long there as a program, which must be compiled first.
+  It is then as fast as a compiled program, and nothing has to be compiled.
   """
   on_cpu = all(device.platform == 'cpu' for device in x.devices())
   return on_cpu and x.is_fully_addressable
@@ -157,7 +157,7 @@ def _numpy_words(x: np.ndarray) -> np.ndarray:
   word = _word_type(x.dtype)
   pieces = x.dtype.itemsize // np.dtype(word).itemsize
   shape = (*x.shape, pieces) if pieces > 1 else x.shape
-  # The bytes of the words on every platform that JAX runs on.
+  # Little-endian, as all platforms that JAX runs on.
   words = np.ascontiguousarray(x).reshape(-1).view(word)
   return words.reshape(shape).astype(np.uint32)
 
@@ -173,7 +173,7 @@ def _word_type(dtype: Any) -> Any:
 def _sums(words: Any, xp: Any) -> list[Any]:
   """Two sums modulo 2^32, in NumPy or in JAX (`xp`), of uint32 words."""
   u = xp.uint32
-  if not words.size:  # one side may be as long as it likes
+  if not words.size:  # another side may be huge
     return [xp.zeros((), u)] * 2
   place = xp.zeros(words.shape, u)
   stride = 1

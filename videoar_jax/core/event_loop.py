@@ -1,4 +1,4 @@
-"""What lets Orbax fail in peace: its error is told once, by whoever called it.
+"""Keeps Orbax from printing tracebacks: its error is told once, by its caller.
 
 Orbax closes its event loop as soon as one of many reads or writes fails. The
 others go on in threads of TensorStore, which then find the loop closed, and
@@ -21,7 +21,7 @@ class _PatientLoop(asyncio.SelectorEventLoop):
         self.run_until_complete(asyncio.wait(tasks, timeout=_WAIT_S))
       for task in tasks:
         if task.done() and not task.cancelled():
-          task.exception()  # seen: the first one was raised already
+          task.exception()  # marks it as seen: the first was raised
     super().close()
 
 
@@ -30,15 +30,15 @@ class _Policy(asyncio.DefaultEventLoopPolicy):
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-  """False of Orbax's log of an error that it raises, too."""
+  """False for a log record of an error that Orbax raises as well."""
   return record.exc_info is None or '/orbax/' not in record.pathname
 
 
 @functools.cache
 def let_fail_in_peace() -> None:
-  """Makes this process's loops wait for all that they began when they close.
+  """Makes event loops, when they close, wait for the tasks that they began.
 
-  A process that has loops of its own keeps them.
+  A process that has set a policy for its loops keeps it.
   """
   logging.getLogger('absl').addFilter(_is_news)
   if type(asyncio.get_event_loop_policy()) is asyncio.DefaultEventLoopPolicy:

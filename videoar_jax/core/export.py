@@ -205,8 +205,8 @@ def check_net(
     loaded: the weights, and the config.
     name: of the network.
     shapes: gives the parameters' shapes and dtypes.
-    sizes: those of the config that are widths or numbers of layers. None is
-      larger than all in the weights, so that `shapes` does not run away.
+    sizes: widths and numbers of layers in the config. One above all sizes in
+      the weights is refused before `shapes` makes so large a network.
   Raises:
     CheckpointError: the network is missing; or one of its arrays is missing,
       unknown, of another shape or dtype, or holds NaN or infinity.
@@ -221,7 +221,7 @@ def check_net(
     if max(sizes) > most:
       raise ValueError(f'{max(sizes)} of something, the weights have {most}')
     wanted = digest_lib.flatten(shapes())
-  except Exception as error:  # whatever a network of nonsense may cause
+  except Exception as error:  # a nonsensical config may raise anything
     raise CheckpointError(
       f'{where}: its config makes no such network '
       f'({manifest_lib.brief(error)}); {fix}'
@@ -258,7 +258,7 @@ def _misfit(x: np.ndarray, wanted: Any) -> str:
     return (
       f'is {x.dtype}{list(x.shape)}, wanted {wanted.dtype}{list(wanted.shape)}'
     )
-  # A sum that is finite needs no look at each.
+  # Where the sum is finite, so is each number.
   with np.errstate(invalid='ignore'):
     finite = np.isfinite(np.sum(x, dtype=np.float64))
   return '' if finite else 'holds NaN or infinity'
@@ -347,7 +347,7 @@ def tokenizer_digests(path: Any) -> dict[str, str] | None:
 
 
 def _home(path: epath.Path) -> epath.Path:
-  """The workdir or export that a path of `--checkpoint` is of."""
+  """The workdir or export that a path of `--checkpoint` lies in."""
   if (path / CONFIG).exists():
     return path
   if manifest_lib.is_step(path):

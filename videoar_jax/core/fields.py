@@ -84,7 +84,7 @@ Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(least=0)]
 Share = Annotated[float, Range(least=0, most=1)]
 Chance = Annotated[float, Range(least=0, below=1)]
-# Of what was, in a running mean: 1 would never learn anything.
+# Weight of the old value in a running mean; with 1 it would never change.
 Decay = Annotated[float, Range(least=0, below=1)]
 Seed = Annotated[int, Range(least=0, most=2**32 - 1)]
 # Of activations.

@@ -141,7 +141,7 @@ def _whole(text: str) -> int:
 
 
 def _check_depth(value: Any) -> None:
-  """Raises where what walks through a value would run out of stack."""
+  """Raises for values nested too deeply for functions that recurse."""
   level = [value]
   for _ in range(_MOST_DEPTH):
     level = [

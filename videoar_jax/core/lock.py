@@ -169,7 +169,7 @@ def take_by_beats(
   """
   _wait_for_silence(path, beat_s)
   _write(path, about)
-  time.sleep(beat_s / 5)  # whoever wrote in the same moment sees who was last
+  time.sleep(beat_s / 5)  # two that wrote at once both read who was last
   if (_read(path) or {}).get('token') != about['token']:
     raise LockedError(_refusal(path, _read(path)))
   ended = threading.Event()
@@ -233,7 +233,7 @@ def _died_here(about: dict) -> bool:
 
 
 def _machine() -> str:
-  """Tells machines apart whose numbers of processes mean different things."""
+  """Names the machine or container within which process ids are unique."""
   parts = [socket.gethostname()]
   with contextlib.suppress(OSError):
     parts.append(pathlib.Path(_BOOT).read_text().strip())

@@ -229,6 +229,19 @@ def constrain(x: jax.Array, *logical_axes: str | None) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, spec)
 
 
+def platform() -> str:
+  """What the program that is being traced is for: 'cpu', 'gpu' or 'tpu'.
+
+  It is the platform of the mesh in context, whose devices need not be there
+  (ahead-of-time compilation); without a mesh, of JAX's default backend.
+  """
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  if device is None:
+    return jax.default_backend()
+  kind = device.device_kind.lower()
+  return next((name for name in ('cpu', 'tpu') if kind.startswith(name)), 'gpu')
+
+
 def batch_sharding(mesh: Mesh) -> NamedSharding:
   """The sharding of arrays whose first dimension is the batch."""
   return NamedSharding(mesh, PartitionSpec(RULES['batch']))

@@ -262,7 +262,7 @@ def _read_cache(path: pathlib.Path, *, sha256: str):
 
 
 def _write_cache(path: pathlib.Path, *, arrays, sha256: str) -> None:
-  """Writes the cache in one step; without a cache things are only slower."""
+  """Writes the cache in one step; where that fails, it warns and goes on."""
   metadata = {
     'source_sha256': sha256,
     'content_sha256': _content_digest(arrays),

@@ -22,7 +22,8 @@ def angles(
 
   Interleaving gives every axis fast and slow frequencies, and a token at
   (n, n, n) is exactly a text token n under ordinary rotary embedding.
-  Source: VideoAR §4.2 (one table; the split is this project's choice).
+  Source: VideoAR (arXiv:2601.05966) §4.2; the split is this project's choice
+  (docs/paper.md, Positions).
 
   Args:
     position_xa: positions on A axes, (..., A), integer or float.

@@ -1,7 +1,7 @@
 """How good are the videos: Fréchet video distance and reconstruction metrics.
 
 i3d             the I3D network of FVD: videos to 400 Kinetics logits
-i3d_weights     its weights, normalisation folded in, held to the network
+i3d_weights     its weights, normalisation folded in; checks them against it
 frechet         FVD, its extrapolation to infinite sets, the kernel distance
 protocols       named sets of rules, so that two figures can be compared
 reconstruction  PSNR and SSIM between paired videos
@@ -13,13 +13,13 @@ real_features   I3D's features of real clips in a file, and gFVD by them
 windows         the real clips of a data source
 clips           all disjoint windows of a split; which clips belong together
 splits          those of both splits, and I3D's features of them
-measure         real clips, what is held against them, distances between
+measure         real clips, the videos compared with them, the distances
 intervals       95% intervals of shares and distances, over units of clips
 probe           the class of a video, by a linear probe on I3D's features
 memorisation    how near samples come to training clips
 further         probe and memorisation of a checkpoint
 continuation    how a generator goes on from the first frames of real clips
-baselines       what a figure is held against, at the same number of videos
+baselines       what to compare a figure with, at the same number of videos
 h264            clips as H.264 at a tokenizer's number of bits
 stages          seconds and progress of the parts of an evaluation
 facts           what a result file says besides its figures

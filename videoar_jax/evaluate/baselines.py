@@ -1,6 +1,6 @@
-"""What a figure is to be held against, at the same number of videos.
+"""What to compare a figure with, at the same number of videos.
 
-`real against real`  a second draw of real clips: the least there is to reach
+`real against real`  a second draw of real clips: the least to be expected
 `first frame`        the first frame of each real clip, repeated: no motion
 `random bits`        the tokenizer's decoder on bits drawn one by one with the
                      frequencies they have in real clips: no structure
@@ -29,7 +29,7 @@ from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_uint8
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.quantizer import Scales, decode_scales
 
-_DIVISIONS = 35  # of groups into halves: all there are of up to seven
+_DIVISIONS = 35  # ways to halve groups; up to seven have no more
 REAL = 'real against real'
 FIRST_FRAME = 'first frame'
 RANDOM_BITS = 'random bits'
@@ -41,7 +41,7 @@ class Features(NamedTuple):
 
   rows_nd: np.ndarray
   paired: bool  # row i belongs to real row i
-  units: Sequence[str] | None = None  # of clips, where each is not its own
+  units: Sequence[str] | None = None  # of the clips; None: each is its own
 
 
 def distances(
@@ -107,7 +107,7 @@ def between_groups(
     units_n: unit of each.
     groups_n: group of each, at least two.
     covariance: divide by N - 1 or by N.
-    seed: of the ways.
+    seed: draws these ways.
   Returns:
     Of `fvd` and `kvd` (that of `intervals.distances`) the `median`, `least`
     and `most`; `groups`, `divisions`, `windows`, and `windows_least` of a half:

@@ -1,10 +1,10 @@
 """The clips of a split in disjoint windows, and which of them belong together.
 
-Windows of one video are no independent draws, nor are the clips that a data
-set cut from one film. Names that say so as UCF-101's do (`v_Archery_g01_c02`:
-the second clip of group 1) are believed: a unit is the clips of one class and
-group, a group is all clips of one number (one actor, in some sets); elsewhere
-each video is its own.
+Windows of one video are not independent, nor are clips that were cut from one
+film. Where names tell the film as UCF-101's do (`v_Archery_g01_c02`: the second
+clip of group 1), a unit is the clips of one class and group, and a group all
+clips of one number (one actor, in some sets). Elsewhere each video is a unit
+and a group of its own.
 """
 
 import dataclasses
@@ -80,7 +80,7 @@ def _numbered(keys: Iterable[str]) -> np.ndarray:
 
 
 class _At:
-  """Stands in for the generator that draws a window's first frame.
+  """In place of a random generator: puts a window at a given first frame.
 
   Attributes:
     starts: how many first frames there were to draw from.

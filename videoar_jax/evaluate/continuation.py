@@ -85,12 +85,12 @@ def figures(
   *,
   given: int,
 ) -> dict:
-  """PSNR of each frame that was not given, of its mean squared error.
+  """PSNR of each frame that was not given, from its error over all clips.
 
   Args:
     real_nTHWc: the clips, uint8.
     made_nTHWc: what the generator made of their first frames.
-    coded_nTHWc: the clips through the tokenizer, the most there is to reach.
+    coded_nTHWc: the clips through the tokenizer, the best that can be reached.
     given: how many frames it was given.
   Returns:
     `psnr` of the generator, `psnr_repeated` of the last given frame, and
@@ -188,7 +188,7 @@ def _show(
 ) -> None:
   """Writes continued_<given>.webp and .png: the real clip, then the other.
 
-  They hold real clips: of the report of one's own run, not for others.
+  They hold real clips: for the report of one's own run, not to be passed on.
   """
   count = len(made_nTHWc)
   chosen = np.unique(np.linspace(0, count - 1, min(_SHOWN, count)).astype(int))

@@ -2,8 +2,8 @@
 
 Real clips are coded, a share of the bits of their first latent frame is
 flipped, and the generator predicts the true bits of the frames that follow, as
-if it had made these errors itself. Each later frame is read without errors, so
-that what is measured is one frame's harm. Without guidance, averaged weights.
+if it had made these errors itself. Later frames are read without errors, so
+that the harm of one frame is measured. Without guidance, averaged weights.
 """
 
 from collections.abc import Callable

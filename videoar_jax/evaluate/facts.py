@@ -16,7 +16,7 @@ def bits_per_clip(task: Task) -> int:
 
 
 def code_facts(task: Task, counts: baselines.BitCounts) -> dict:
-  """Numbers of bits, and how much is in them."""
+  """Numbers of bits, and the entropy of these."""
   data, bits = task.data, bits_per_clip(task)
   entropies = counts.entropies()
   return {

@@ -134,11 +134,12 @@ def kvd(
 ) -> KernelDistance:
   """Unbiased squared maximum mean discrepancy under a cubic kernel.
 
-  k(x, y) = (x . y / d + 1)^3 over features of width d, times nothing: with I3D
-  logits, figures of hundreds are as usual as they are for FVD. The mean over
-  pairs of different rows is unbiased (Gretton et al., JMLR 2012, eq. 3), and
-  so may be negative. Where the sets are paired, row i of one set depends on
-  row i of the other; the pairs (i, i) are then left out as well (eq. 4).
+  k(x, y) = (x . y / d + 1)^3 over features of width d. Nothing is multiplied by
+  1,000, as some papers do: with I3D logits hundreds are as usual as they are
+  for FVD. The mean over pairs of different rows is unbiased (Gretton et al.,
+  JMLR 2012, eq. 3), and so may be negative. Where the sets are paired, row i of
+  one set depends on row i of the other; the pairs (i, i) are then left out as
+  well (eq. 4).
 
   The standard error is the jackknife's, over rows. Where both sets have one
   distribution it errs on the high side (by about the square root of two).
@@ -170,7 +171,7 @@ def kvd_gap(
 
   kvd(real, far) - kvd(real, near), with the standard error of the difference:
   both distances are taken to the same real rows, whose share of the error
-  largely cancels. Two errors of 60 may well leave one of 15.
+  largely cancels. Where each has an error of 60, their difference may have 15.
 
   Args:
     real_nd: features of the real videos.
@@ -222,13 +223,13 @@ def _kernel_jackknife(
   value = float(_mmd(*sums, n, m))
   if min(n, m) < 3:
     return _Jackknife(value, _UNKNOWN, _UNKNOWN)
-  without_x = _mmd(sums[0] - 2 * xx, sums[1], sums[2] - xy, n - 1, m)
-  without_y = _mmd(sums[0], sums[1] - 2 * yy, sums[2] - yx, n, m - 1)
-  return _Jackknife(value, without_x, without_y)
+  without_n = _mmd(sums[0] - 2 * xx, sums[1], sums[2] - xy, n - 1, m)
+  without_m = _mmd(sums[0], sums[1] - 2 * yy, sums[2] - yx, n, m - 1)
+  return _Jackknife(value, without_n, without_m)
 
 
-def _mmd(sum_xx, sum_yy, sum_xy, n: int, m: int):
-  return sum_xx / (n * (n - 1)) + sum_yy / (m * (m - 1)) - 2 * sum_xy / (n * m)
+def _mmd(xx, yy, xy, n: int, m: int):
+  return xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
 
 
 def _variance(left_out: np.ndarray) -> float:
@@ -250,14 +251,14 @@ def _row_sums(x: np.ndarray) -> np.ndarray:
 
 def _cross_sums(x: np.ndarray, y: np.ndarray):
   """Sums of k(x_i, y_j) over j and over i, and k(x_i, y_i) where both are."""
-  over_j, over_i = [], np.zeros(len(y))
+  sums_n, sums_m = [], np.zeros(len(y))
   for rows in _blocks(x):
     block = kernel(rows, y)
-    over_j.append(block.sum(axis=1))
-    over_i += block.sum(axis=0)
+    sums_n.append(block.sum(axis=1))
+    sums_m += block.sum(axis=0)
   shared = min(len(x), len(y))
   dots = (x[:shared] * y[:shared]).sum(axis=1)
-  return np.concatenate(over_j), over_i, (dots / x.shape[1] + 1) ** 3
+  return np.concatenate(sums_n), sums_m, (dots / x.shape[1] + 1) ** 3
 
 
 def _blocks(x: np.ndarray, rows: int = 1024):

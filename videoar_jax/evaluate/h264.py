@@ -1,4 +1,4 @@
-"""Clips as H.264 at a given number of bits: what a tokenizer is up against.
+"""Clips as H.264 at a given number of bits, to compare a tokenizer with.
 
 libx264, preset veryslow, two passes, 4:2:0. Bits are those of the slices:
 parameter sets, equal for all clips of a size, and x264's signature are left
@@ -21,7 +21,7 @@ av = Lazy('av')
 _FPS = 25  # only scales the bit rate
 _ROUNDS = 8  # of two passes, at rates that close in on the number of bits
 _CLOSE = 0.01
-_RAISE = 1.5  # of a rate that is refused
+_RAISE = 1.5  # by this, where a rate is refused
 # A start code, then a byte whose last five bits are the unit's type.
 _UNIT = re.compile(rb'\x00\x00\x01')
 _SLICES = range(1, 6)
@@ -63,7 +63,7 @@ def code_at(video_THWc: np.ndarray, num_bits: int) -> Coded:
   height, width = video_THWc.shape[1:3]
   padded = media.pad_even(video_THWc)
   rate, low, high = num_bits * _FPS / len(padded), None, None
-  most = 8 * _FPS * padded[0].size  # of the pixels as they are
+  most = 8 * _FPS * padded[0].size  # what the pixels take uncompressed
   best, packets = None, []
   for _ in range(_ROUNDS):
     found = _two_passes(padded, rate)

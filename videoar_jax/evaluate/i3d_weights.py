@@ -1,4 +1,4 @@
-"""The weights of I3D, normalisation folded in, held to the network."""
+"""The weights of I3D, normalisation folded in, checked against the network."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any

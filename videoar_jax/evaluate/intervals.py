@@ -46,8 +46,8 @@ def wilson(right: float, count: float) -> Interval:
 def by_unit(right_n: np.ndarray, units_n: np.ndarray, *, seed=0) -> Interval:
   """Interval of a share by a bootstrap over units.
 
-  Where all units have one share a bootstrap knows no spread; there it is
-  Wilson's interval with one trial for each unit.
+  Where all units have the same share, a bootstrap would find no spread: there
+  it is Wilson's interval with one trial for each unit.
 
   Args:
     right_n: bool, of each video.
@@ -77,18 +77,18 @@ def distances(
 ) -> dict:
   """FVD and a kernel distance of units, with intervals by a bootstrap.
 
-  The kernel is that of `frechet.kvd`; pairs of one unit are left out, as of two
-  windows of a clip one tells little that the other does not. So it is without
-  bias for units, where `frechet.kvd` is for videos. A set drawn with repetition
-  holds fewer different clips, which raises its FVD: an interval is the spread
-  of the draws, put around the figure itself.
+  The kernel is that of `frechet.kvd`. Pairs within a unit are left out, as two
+  windows of a clip are nearly the same: so it has no bias where units are
+  independent, as `frechet.kvd` has none where videos are. A set drawn with
+  repetition holds fewer different clips, which raises its FVD: an interval is
+  the spread of the draws, put around the figure itself.
 
   Args:
     real_nd: features of the real clips.
     other_md: of the other videos.
     units_n: unit of each real clip, a number or a name.
-    other_units_m: unit of each other video, in the words of `units_n`: units
-      of both sets are drawn together. None: each video is its own.
+    other_units_m: unit of each other video, named as in `units_n`: units of
+      both sets are drawn together. None: each video is its own.
     covariance: divide by N - 1 or by N.
     seed: of the draws.
   Returns:

@@ -1,4 +1,4 @@
-"""Do videos show their class? As I3D, trained on Kinetics-400, names them.
+"""Do videos show their class? I3D, trained on Kinetics-400, names it.
 
 About half of UCF-101's classes are among those of Kinetics-400; videos of
 others are not counted.

@@ -1,6 +1,6 @@
-"""Real clips, what is held against them, and the distances between.
+"""Real clips, the videos compared with them, and the distances between.
 
-I3D sees every set once; probe, memorisation and intervals share what it found.
+I3D sees every set once; probe, memorisation and intervals share its features.
 """
 
 import functools
@@ -122,7 +122,7 @@ class Measure:
     paired: bool,
     units: list[str] | None = None,
   ) -> baselines.Features:
-    """I3D's features of another set, once it is known to fit."""
+    """I3D's features of another set, after a check that it fits."""
     compare.check_sets(
       self._real.videos_nTHWc,
       videos_nTHWc,

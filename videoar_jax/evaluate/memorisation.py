@@ -43,7 +43,7 @@ class TrainingSet:
   mirrored_nd: np.ndarray
 
   def nearest(self, rows_md: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance to the nearest window, and its index; mirrored: plus n."""
+    """Distance to the nearest window, and its index, plus n if mirrored."""
     both_nd = np.concatenate([self.rows_nd, self.mirrored_nd])
     return _nearest(rows_md, both_nd)
 
@@ -141,7 +141,7 @@ def write_pairs(
 ) -> None:
   """Writes nearest.webp and nearest.png: samples beside the windows nearest.
 
-  They hold real clips: of the report of one's own run, not for others.
+  They hold real clips: for the report of one's own run, not to be passed on.
   """
   distance_n, index_n = train.nearest(samples_nd)
   videos, labels = [], []

@@ -15,13 +15,13 @@ from videoar_jax.data import synthetic
 NO_MOTION = -1
 MIN_FRAMES = 3  # fewer show no motion
 
-# Least motion that counts: about a third of the least that is rendered, and for
-# an orbit half a turn (234° are the least rendered): less is a bent path.
+# Least motion that counts: about a third of the least that is rendered. Of an
+# orbit it is half a turn (at least 234° are rendered): less is a bent path.
 _LEAST_TRAVEL = 0.12  # shares of the shorter side
 _LEAST_TURN = np.pi
 _LEAST_GROWTH = 1.35  # ratio of last to first size
 _LEAST_CONTRAST = 0.12  # distance in RGB, each channel 0..1
-_MOST_UNEXPLAINED = 0.35  # of the variation in place and size; else a jumble
+_MOST_UNEXPLAINED = 0.35  # share of the variation; with more, no motion
 
 
 def classify(video_THWc: np.ndarray) -> int:

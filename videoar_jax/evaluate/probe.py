@@ -1,14 +1,14 @@
-"""Do videos show their class? As a linear probe on I3D's logits names it.
+"""Do videos show their class? A linear probe on I3D's logits names it.
 
 The probe is fitted to windows of the real training clips of a data set, so that
 it fits whatever classes there are. What it says of held-out real clips is the
 measure for samples; first frames repeated show how much of a class is seen
 without motion.
 
-Logits are standardised, a class is a target of 1 among 0s, and the squared
-error plus `ridge` times the number of windows times the squared weights is
-least. The ridge is the one of `RIDGES` with the least error on training windows
-of groups that the probe is not fitted to (see `clips`).
+Logits are standardised, and a class is a target of 1 among 0s. Least is the
+squared error plus `ridge` times the number of windows times the squared
+weights. The ridge is the one of `RIDGES` with the least error on training
+windows of groups that the probe is not fitted to (see `clips`).
 """
 
 import dataclasses
@@ -93,7 +93,7 @@ def fit_best(
   *,
   num_classes: int,
 ) -> Probe:
-  """Fits a probe with the ridge that serves groups it was not fitted to.
+  """Fits a probe, with the ridge that is best on groups it was not fitted to.
 
   Args:
     rows_nd: as for `fit`.

@@ -1,8 +1,8 @@
-"""I3D's features of real clips in a file: gFVD where the clips are not.
+"""I3D's features of real clips in a file, for gFVD without the clips.
 
 The features of a protocol's real clips are less than a megabyte. With them a
-generator is measured on a machine that has neither the data nor, since samples
-are drawn there, their files.
+generator is measured on a machine without the data: samples are drawn there,
+and no file of a video is needed.
 """
 
 import dataclasses
@@ -101,8 +101,8 @@ def write(path: Any, real: RealFeatures) -> None:
 def kept_logits(model: i3d.I3D, videos_nTHWc: np.ndarray) -> np.ndarray:
   """`i3d.logits` of clips that are asked for again and again.
 
-  Found by what is in the clips, in the user's cache, a few at a time: work cut
-  short is gone on with.
+  They are kept in the user's cache by a digest of the clips, a few clips in a
+  file, so that work which was cut short goes on.
   """
   return np.concatenate(
     [

@@ -203,7 +203,7 @@ def resolve(request: Request) -> Task:
 
 
 def check_measurable(request: Request, task: Task) -> None:
-  """Raises ValueError where no figure would come of it."""
+  """Raises ValueError where no figure could be computed."""
   if request.i3d_weights is not None and not request.fvd:
     raise ValueError(
       f'i3d_weights={request.i3d_weights} with fvd=False: nothing reads them; '

@@ -91,7 +91,7 @@ def open_split(
 
 
 def check_splits(config: DataConfig, *, several_classes: bool) -> None:
-  """Raises ValueError where the splits do not serve a probe or a comparison.
+  """Raises ValueError where the splits hold too little for a probe.
 
   Args:
     config: the source; its captions are not read.

@@ -217,7 +217,7 @@ def _install(slice_: Slice, sources: Sources, target: pathlib.Path) -> None:
 
 
 def run_installer(packages: Sequence[str], *, python: str, target: str) -> None:
-  """Installs packages without their own needs for another machine.
+  """Installs packages, without what they depend on, for another machine.
 
   Raises:
     ValueError: neither pip nor uv is there, or it could not.

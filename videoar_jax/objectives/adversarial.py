@@ -1,7 +1,8 @@
 """Adversarial losses of the tokenizer and of its discriminator.
 
-Source: VideoAR Eq. 4 (GAN loss, LeCAM on the discriminator; no weights given);
-values from Open-MAGVIT2 and MAGVIT (PAPER §3).
+Source: VideoAR (arXiv:2601.05966) Eq. 4: GAN loss, LeCAM on the discriminator,
+no weights given. Values of Open-MAGVIT2 and MAGVIT: docs/paper.md, Tokenizer
+losses.
 """
 
 import dataclasses

@@ -1,6 +1,7 @@
 """Bitwise cross-entropy: one two-way classifier per bit.
 
-Source: Infinity (arXiv:2412.04431) §3, the loss of VideoAR §4.2.
+Source: Infinity (arXiv:2412.04431) §3, the loss of VideoAR (arXiv:2601.05966)
+§4.2.
 """
 
 from collections.abc import Callable, Mapping

@@ -2,7 +2,9 @@
 
 At sampling the transformer reads its own mistakes; in training it reads
 histories whose bits were flipped, and predicts the bits that correct them.
-Source: VideoAR Eq. 8 and App. A; Infinity (arXiv:2412.04431) alg. 2.
+Source: VideoAR (arXiv:2601.05966) Eq. 8 and App. A; Infinity
+(arXiv:2412.04431) alg. 2. What they leave open: docs/paper.md, Flipped
+histories.
 """
 
 import dataclasses
@@ -24,7 +26,7 @@ _Ratio = Annotated[float, fields.Range(least=0, most=_USELESS)]
 
 @dataclasses.dataclass(frozen=True)
 class CorruptionConfig:
-  """How many bits of the history are flipped (PAPER §0, §1.2).
+  """How many bits of the history are flipped (VideoAR App. A).
 
   Attributes:
     flip_min: least ratio at frame 0.

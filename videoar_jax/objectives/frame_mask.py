@@ -1,4 +1,4 @@
-"""The random frame mask. Source: VideoAR Eq. 9 (PAPER §1.2)."""
+"""The random frame mask. Source: VideoAR (arXiv:2601.05966) Eq. 9."""
 
 import dataclasses
 
@@ -11,7 +11,9 @@ from videoar_jax.plan.unit import UnitPlan
 
 @dataclasses.dataclass(frozen=True)
 class FrameMaskConfig:
-  """Which past frames are hidden in training; off for UCF-101 (PAPER §0).
+  """Which past frames are hidden in training; off by default.
+
+  Why it is off for UCF-101: docs/paper.md, Random frame mask.
 
   Attributes:
     window: past latent frames that may be seen; 0 means all.

@@ -1,4 +1,7 @@
-"""Terms of the tokenizer's loss, and their weights. Source: VideoAR Eq. 4."""
+"""Terms of the tokenizer's loss, and their weights.
+
+Source: VideoAR (arXiv:2601.05966) Eq. 4.
+"""
 
 import dataclasses
 
@@ -13,7 +16,9 @@ from videoar_jax.tokenizer.quantizer import ScaleCode, bits_to_code
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerLossConfig:
-  """Weights of the tokenizer's losses; the paper gives none (PAPER §2, §3).
+  """Weights of the tokenizer's losses.
+
+  The paper gives none: docs/paper.md, Tokenizer losses.
 
   Attributes:
     l1: weight of the mean absolute pixel error.
@@ -113,7 +118,7 @@ def entropy_loss(codes: list[ScaleCode], *, sharpness: float) -> jax.Array:
   """Mean over scales of Σ_bits H(bit | token) - H(bit), in nats.
 
   Small when each token is sure of its bits and every bit is used both ways.
-  Source: InfinityStar (PAPER §2), p = sigmoid(4·sharpness·u/√d).
+  Source: InfinityStar (arXiv:2511.04675), p = sigmoid(4·sharpness·u/√d).
 
   Args:
     codes: scale by scale.

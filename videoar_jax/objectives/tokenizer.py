@@ -1,4 +1,4 @@
-"""The autoencoder's objective. Source: VideoAR Eq. 4."""
+"""The autoencoder's objective. Source: VideoAR (arXiv:2601.05966) Eq. 4."""
 
 from typing import Any
 

@@ -4,7 +4,9 @@ from videoar_jax.plan.pyramid import Pyramid, Scales, make_pyramid
 
 
 def next_scale_plan(num_frames: int, scales: Scales) -> Pyramid:
-  """VideoAR's order (Eq. 5): frame by frame, within a frame scale by scale.
+  """VideoAR's order: frame by frame, within a frame scale by scale.
+
+  Source: VideoAR (arXiv:2601.05966) Eq. 5.
 
   Args:
     num_frames: latent frames, at least 1.
@@ -24,7 +26,8 @@ def next_scale_from_last_plan(num_frames: int, scales: Scales) -> Pyramid:
 
   By Eq. 6 a frame's finest scale reaches later frames only through the start of
   their first scale, at its size: 1×1, a mean. What the frame before drew
-  there, they cannot take up. Here they read it. Not in the paper.
+  there, they cannot take up. Here they read it. Not in the paper
+  (docs/paper.md, Inputs).
 
   Args and errors: those of `next_scale_plan`.
   """

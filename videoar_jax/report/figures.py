@@ -72,7 +72,7 @@ def _measured(result: dict) -> str:
 
 
 def _beside_recorded(result: dict) -> list[str]:
-  """The main table; a recorded run of another number is told as such."""
+  """The main table; says where a recorded run had more or fewer videos."""
   run = find_recorded(result)
   names = [name for name in FIGURES if result.get(name) is not None]
   rows = []

@@ -18,7 +18,7 @@ class Recorded:
 
   Attributes:
     name: of the run.
-    measured: what a result must hold for the two to be held together.
+    measured: what a result must hold to be compared with this run.
     num_videos: that were measured.
     figures: by the names that results have.
     commit: of the code.
@@ -100,7 +100,7 @@ PUBLISHED = {
 
 
 def find_recorded(result: Mapping[str, Any]) -> Recorded | None:
-  """The recorded run that a result was measured like, but for its number."""
+  """The recorded run measured like a result, but for the number of videos."""
   for run in OWN:
     if all(result.get(key) == value for key, value in run.measured.items()):
       return run

@@ -44,7 +44,7 @@ SAMPLES = {
 }
 # Where the pictures of an evaluation lie.
 _PICTURES = {TEXT_STAGE: 'text'}
-# In a workdir: the work of the averaged parameters, as training sees it.
+# In a workdir: what training last made with the averaged parameters.
 NEWEST = pathlib.Path('samples') / recipe.NEWEST
 
 
@@ -92,7 +92,7 @@ def make_report(run: str | pathlib.Path, *, follow: bool = False) -> str:
     facts.state(list(stages.values()), waits_for=_waits_for(run, stages)),
   ]
   for title, part in parts.items():
-    # What a run lacks that goes on is on its way.
+    # While a run goes on, what it lacks is on its way.
     content = part.content + ('' if goes_on else ''.join(part.lacks))
     if content:
       body.append(markup.section(title, content))
@@ -136,7 +136,7 @@ def read_stages(run: pathlib.Path) -> dict[str, facts.Stage]:
 
 
 def is_finished(run: pathlib.Path, stages: dict[str, facts.Stage]) -> bool:
-  """Whether all is there that a run comes to.
+  """Whether all that a run makes is there.
 
   A workdir is finished when it is trained; a folder of several when its
   generator is, and was sampled and evaluated after that.

@@ -1,7 +1,7 @@
 """Strength of classifier-free guidance by frame and scale.
 
-logits = γ · conditional + (1 - γ) · unconditional. Source: VideoAR App. A
-(PAPER §1.2).
+logits = γ · conditional + (1 - γ) · unconditional. Source: VideoAR
+(arXiv:2601.05966) App. A; see docs/paper.md, Guidance.
 """
 
 import numpy as np

@@ -1,6 +1,7 @@
 """Causal 3D encoder and decoder.
 
-Source: VideoAR §4.1; block structure of Infinity's causal CNN (PAPER §1.1).
+Source: VideoAR (arXiv:2601.05966) §4.1; its layers are not stated and are those
+of Infinity's causal CNN (docs/paper.md, Tokenizer).
 """
 
 import functools
@@ -31,7 +32,7 @@ def _norm(config: TokenizerConfig, *, name: str) -> nn.Module:
 
 
 class ResBlock(nn.Module):
-  """norm, silu, conv, twice, beside a shortcut."""
+  """Twice norm, silu and conv, added to a shortcut."""
 
   width: int
   config: TokenizerConfig

@@ -14,11 +14,11 @@ _Blocks = Annotated[int, fields.Range(least=0, most=100)]
 class TokenizerConfig:
   """Shape of the causal 3D autoencoder and of its quantiser.
 
-  Defaults: VideoAR at 128×128 (PAPER §1.1, after Infinity's causal CNN).
+  Defaults: VideoAR at 128×128 (docs/paper.md, Tokenizer and Scales).
 
   Attributes:
-    patch: side of the squares of pixels that are the networks' finest cells,
-      their pixels as channels; 1 is the paper's. 2 costs about a third.
+    patch: side in pixels of the squares that the networks see as one cell, with
+      their pixels as channels; 1 is the paper's, 2 costs about a third of it.
     base_width: channels of the finest level.
     multipliers: channels of each level over base_width; each level but the
       last halves height and width.
@@ -31,12 +31,12 @@ class TokenizerConfig:
     latent_width: bits of a token.
     scales: ((h, w), …) of one latent frame, coarse to fine.
     more_scales: schedules of other resolutions, told apart by their last size;
-      the networks hold no size.
+      the networks work at any.
     norm: 'group', the paper's group norm of each frame, or 'rms', of the
       channels at each position, which with Muon learns faster.
     norm_groups: groups of the group norm.
     conv: 'native' 3D convolution, 'taps' (the same as a sum of 2D ones, much
-      faster on CPU), or 'auto' by the default backend.
+      faster on CPU), or 'auto', by the platform that is compiled for.
     dtype: dtype of activations; latents and the quantiser stay float32.
   """
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from videoar_jax.core.layers import fan_in_normal, logical
+from videoar_jax.core.mesh import platform
 
 StreamState = dict[str, jax.Array]
 
@@ -48,7 +49,8 @@ def conv3d(
     strides: (t, h, w).
     space_padding: zeros before and after, for height and for width.
     conv: 'native', 'taps' (sum over the kernel's time steps of 2D
-      convolutions: equal, and much faster on CPU) or 'auto'.
+      convolutions: equal, and much faster on CPU) or 'auto', by
+      `core.mesh.platform`.
 
   Returns:
     The output, bthwc.
@@ -68,8 +70,8 @@ def conv3d(
   t_out = (zeros + t - kt) // stride + 1
   total = None
   for i in reversed(range(kt)):
-    # Output j reads frame j * stride + i - zeros: earlier taps meet nothing
-    # but zeros in the first outputs, and leave those out.
+    # Output j reads frame j * stride + i - zeros. Below 0 that is a frame of
+    # zeros, to which the tap adds nothing: these first outputs are left out.
     first = max(0, -((i - zeros) // stride))
     if first >= t_out:
       break
@@ -95,19 +97,19 @@ def conv_doubled(
   in_time: bool,
   conv: str,
 ) -> jax.Array:
-  """`conv3d` of what repeats each row and column twice, and frames in_time.
+  """`conv3d` after doubling each row and column, and in_time each frame.
 
-  Of three neighbours in a repeated row two are equal, so that 'taps' repeats
-  nothing: every output is a sum over two neighbours, under kernels that are
-  sums of two (8/27 of the products in_time, 4/9 else). All places within a
-  cell are computed as channels of one convolution.
+  'taps' doubles nothing. Of three neighbours in a doubled row two are equal, so
+  that every output is a sum over two cells, and two of the kernel's three taps
+  are added up beforehand (8/27 of the products in_time, else 4/9). The outputs
+  at a cell's copies are computed as channels of one convolution.
 
   Args:
-    x_bthwc: the input, nothing repeated yet.
+    x_bthwc: the input, nothing doubled yet.
     kernel: (3, 3, 3, in, out).
     zeros: frames of zeros before x; in_time 0 or 1, else 0 to 2.
-    in_time: repeat frames. The first output frame is left out where zeros
-      stand before it: T frames become 2T - 1, or T + 1 become 2T.
+    in_time: double frames, too. At a clip's start (zeros=1) T frames become
+      2T - 1; later, T frames and the one before them become 2T.
     conv: see `conv3d`.
 
   Returns:
@@ -129,7 +131,7 @@ def conv_doubled(
   sums = _for_pairs(_for_pairs(kernel, axis=1), axis=2)
   sums = _for_pairs(sums, axis=0) if in_time else sums[None]
   places = sums.shape[:3]  # within a cell: time, width, height
-  # Padded here: XLA's gradient of an even kernel is slow where it pads.
+  # Padded here: XLA is slow at the gradient of an even kernel with padding.
   out = conv3d(
     jnp.pad(x_bthwc, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0))),
     einops.rearrange(sums, 't w h ... o -> ... (t w h o)'),
@@ -157,10 +159,11 @@ def conv_doubled(
 
 
 def _for_pairs(kernel: jax.Array, *, axis: int) -> jax.Array:
-  """Three taps over copies to two over the cells; a new first axis.
+  """Turns three taps over copies into two over cells, on a new first axis.
 
-  At 0 the output at the right cell's first copy, at 1 the one at the left
-  cell's last. `axis` counts from the kernel's own axes (kt, kh, kw, in, out).
+  Index 0 gives the output at the right cell's first copy, index 1 that at the
+  left cell's last. `axis` counts from the kernel's own axes (kt, kh, kw, in,
+  out).
   """
   axis -= 5
   k0, k1, k2 = (jnp.take(kernel, i, axis=axis) for i in range(3))
@@ -171,15 +174,15 @@ def _for_pairs(kernel: jax.Array, *, axis: int) -> jax.Array:
 
 
 def _default_conv() -> str:
-  return 'taps' if jax.default_backend() == 'cpu' else 'native'
+  return 'taps' if platform() == 'cpu' else 'native'
 
 
 def last_slice_normal(*, gain: float = 1.0):
   """Initialises a (kt, kh, kw, in, out) kernel in its last time slice alone.
 
-  The network starts as an image network on each frame, which learns what a
-  frame looks like far sooner, and takes up the past from there: the paper's
-  inflation (VideoAR App. A, with zeros elsewhere) of an untrained image model.
+  The network starts as one of single frames: an untrained image model, inflated
+  with zeros (docs/paper.md, Inflation). So it learns far sooner what a frame
+  looks like, and how to use the past after that.
   """
 
   def init(key, shape, dtype=jnp.float32):
@@ -198,10 +201,10 @@ class CausalConv3d(nn.Module):
     kernel: (kt, kh, kw).
     strides: (t, h, w); space padding keeps the size, or halves it with the
       one row and column of zeros at the end (as image autoencoders do).
-    double: repeat each row and column twice first; kernel (3, 3, 3) alone.
-    double_time: with that each frame, too, so that T frames become 2T - 1.
+    double: double each row and column first; only with kernel (3, 3, 3).
+    double_time: double each frame, too, so that T frames become 2T - 1.
     gain: gain of the kernel at initialisation.
-    conv: see `conv3d`; with 'taps' nothing is repeated, see `conv_doubled`.
+    conv: see `conv3d`; with 'taps' nothing is doubled, see `conv_doubled`.
     dtype: dtype of the computation.
   """
 
@@ -251,7 +254,7 @@ class CausalConv3d(nn.Module):
     """Prepends the stream's frames; at a clip's start counts zeros instead."""
     if self.kernel[0] == 1:
       return x_bthwc, 0
-    # Of frames that are doubled, three neighbours are copies of two.
+    # Three neighbours among doubled frames are copies of two.
     kt = 2 if self.double_time else self.kernel[0]
     name = '/'.join(self.path)
     if stream is None or stream.old is None:

@@ -1,8 +1,8 @@
 """Networks that tell reconstructed clips from real ones, in training only.
 
-`patch`: a 3D PatchGAN, one logit per patch (Open-MAGVIT2, PAPER §3, after
-Isola et al., arXiv:1611.07004). Deviation: per-frame group norm in place of
-batch norm, so that a clip's logits depend on no other clip.
+`patch`: a 3D PatchGAN, one logit per patch (Open-MAGVIT2, arXiv:2409.04410,
+after Isola et al., arXiv:1611.07004). Deviation: per-frame group norm in place
+of batch norm, so that a clip's logits depend on no other clip.
 `stylegan`: MAGVIT's 3D residual discriminator (arXiv:2212.05199), one logit
 per clip. Deviation: the last grid is averaged, not flattened, so that one
 network serves every resolution and length.
@@ -31,9 +31,9 @@ class DiscriminatorConfig:
 
   Attributes:
     kind: 'patch' or 'stylegan'.
-    base_width: channels that the multipliers are of.
+    base_width: channels that the multipliers multiply.
     multipliers: channels of each level over base_width. Each level halves
-      height, width and time, but the last of a `patch`.
+      height, width and time, except the last one of `patch`.
     norm_groups: groups of the per-frame group norm; `patch` only.
     conv: see `tokenizer.conv.conv3d`.
     dtype: dtype of activations; logits are float32.

@@ -1,11 +1,12 @@
 """Weights of Infinity's public image tokenizer, layer by layer.
 
-The blocks are the same (PAPER §1.1), so every layer has its counterpart by
-name; a 2D kernel goes to the last time slice, the others stay zero, so that
-single frames come out as they do there. The latent width differs (the public
-ones have 16, 24, 32 or 64 bits, VideoAR 48): then the two convolutions beside
-the latent keep their initial values.
-Source: VideoAR App. A; names of FoundationVision/Infinity's `bsq_vae`.
+The blocks are the same (docs/paper.md, Tokenizer), so every layer has its
+counterpart by name. A 2D kernel becomes the last time slice of the 3D one and
+the other slices stay zero, so that a single frame gives what it gives there.
+The latent width may differ (the public ones have 16, 24, 32 or 64 bits, VideoAR
+48): then the two convolutions beside the latent keep their initial values.
+Source: VideoAR (arXiv:2601.05966) App. A; names of FoundationVision/Infinity's
+`bsq_vae`.
 """
 
 import dataclasses

@@ -2,7 +2,8 @@
 
 A bit is one where the residual is positive; a token of d bits stands for the
 vector with entries ±1/√d. Source: Infinity (arXiv:2412.04431) alg. 1 with
-binary spherical codes, applied to each latent frame as in VideoAR §4.1.
+binary spherical codes, applied to each latent frame as in VideoAR
+(arXiv:2601.05966) §4.1.
 """
 
 from collections.abc import Callable, Sequence

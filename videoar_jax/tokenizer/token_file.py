@@ -131,7 +131,7 @@ class About:
 class TokenWriter:
   """Writes the bits of one video as they come.
 
-  A context manager: the file appears when it is left, and not if by an error.
+  A context manager: the file appears at its end, and not after an error.
 
   Attributes:
     about: what the file says of itself, up to now.
@@ -270,7 +270,7 @@ def _about(archive: Archive) -> About:
       f'{archive.path}: {_ABOUT} holds more than a token file of {FORMAT!r}; '
       f'{_FIX}'
     ) from None
-  # So many members are counted before they are named.
+  # Counted first, as `members` may be a very long list.
   if len(archive.names) != 1 + about.num_members or {*archive.names} != {
     _ABOUT,
     *about.members,

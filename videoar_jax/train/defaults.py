@@ -40,8 +40,8 @@ def tokenizer_config() -> ConfigDict:
 def full_tokenizer_config() -> ConfigDict:
   """A tokenizer run at paper scale with all its losses; unlocked.
 
-  Losses and optimisers are Open-MAGVIT2's for UCF-101, LeCAM MAGVIT-v2's (PAPER
-  §3; VideoAR gives none).
+  Losses and optimisers are Open-MAGVIT2's for UCF-101, LeCAM MAGVIT-v2's, as
+  VideoAR gives none (docs/paper.md, Tokenizer losses).
   """
   config = tokenizer_config()
   config.data.update(num_frames=17, flip=True, num_workers=8)
@@ -75,7 +75,7 @@ def stage_config(size: str) -> ConfigDict:
   """A stage of a text-to-video generator at paper scale; unlocked.
 
   The paper states the optimiser and what the stages see; it states neither
-  batches, steps nor the reader of the text (VideoAR App. A).
+  batches, steps nor the reader of the text (docs/paper.md, Training).
   """
   config = generator_config(size)
   # 24 to 8 frames a second.

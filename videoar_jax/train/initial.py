@@ -2,7 +2,8 @@
 
 A tokenizer of single frames starts one of clips: with one frame a causal
 kernel meets nothing but its last time slice, and the others stay at zero, so
-what comes out for a single frame is the same. Source: VideoAR App. A.
+what comes out for a single frame is the same. Source: VideoAR
+(arXiv:2601.05966) App. A; zeros by default: docs/paper.md, Inflation.
 """
 
 import zlib

@@ -1,7 +1,7 @@
 """One layer: attention with normed queries and keys, then SwiGLU.
 
 Pre-RMSNorm, per-head RMS norm of queries and keys, rotary positions, SwiGLU of
-hidden width 4D: 16·D² parameters (PAPER §0).
+hidden width 4D: 16·D² parameters (docs/paper.md, Transformer).
 """
 
 from collections.abc import Callable

@@ -46,7 +46,7 @@ def _one_of(kinds: type[enum.Enum]) -> fields.Choice:
 
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:
-  """Shape of the VideoAR transformer; defaults: L (PAPER §1.2, App. A).
+  """Shape of the VideoAR transformer; defaults: L (docs/paper.md, Transformer).
 
   Attributes:
     num_layers: layers.

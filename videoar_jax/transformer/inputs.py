@@ -1,4 +1,7 @@
-"""The features that tokens start from, in a plan's order (VideoAR Eq. 6)."""
+"""The features that tokens start from, in a plan's order.
+
+Source: VideoAR (arXiv:2601.05966) Eq. 6; docs/paper.md, Inputs.
+"""
 
 from collections.abc import Sequence
 

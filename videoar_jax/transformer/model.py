@@ -1,4 +1,4 @@
-"""The VideoAR transformer. Source: VideoAR §4.2, Eq. 5-7 (PAPER §1.2)."""
+"""The VideoAR transformer. Source: VideoAR (arXiv:2601.05966) §4.2, Eq. 5-7."""
 
 from typing import NamedTuple
 

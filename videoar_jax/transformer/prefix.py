@@ -1,8 +1,8 @@
 """Prefix tokens: what the video is conditioned on, in the same sequence.
 
 A condition is an array with one row for each video: the class, an int32, or the
-tokens of a prompt, int32, filled up with `PADDING`. Filling is seen by nothing,
-and the video's positions begin after the prompt itself.
+tokens of a prompt, int32, filled up with `PADDING`. No token attends to that,
+and the video's positions begin right after the prompt.
 """
 
 import flax.linen as nn
@@ -87,5 +87,5 @@ def drop_condition(
 
 
 def blank_condition(config: TransformerConfig, batch: int) -> np.ndarray:
-  """A valid condition, for its shape."""
+  """Any valid condition, where only its shape matters."""
   return np.zeros((batch, *condition_shape(config)), np.int32)
