@@ -10,9 +10,9 @@ from jax.sharding import AbstractDevice, AbstractMesh
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.attention import (
   AttentionKernel,
-  BlockMask,
   block_attention,
 )
+from videoar_jax.core.mask import UnitMask
 from videoar_jax.tokenizer.conv import conv3d, conv_doubled
 
 _TPU, _GPU = ('TPU v5 lite', 'tpu'), ('NVIDIA H100 80GB HBM3', 'gpu')
@@ -63,7 +63,7 @@ def test_convolutions_are_lowered_as_their_platform_wants_them(doubled):
 
 def test_the_refusal_of_cudnn_names_the_platform_of_the_mesh():
   q = jnp.zeros((1, 2, 2, 8), jnp.float32)
-  mask = BlockMask(visible_l=(1, 2), cuts=(0, 1, 2))
+  mask = UnitMask((1, 1), ((True, False), (True, True)), (0, 1, 2))
   for device in (_TPU, _GPU):
     with (
       there(*device),

@@ -12,8 +12,7 @@ class Pyramid(UnitPlan):
   """A plan whose blocks are all scales of the same frames, coarse to fine.
 
   A block's first scale starts from the last frame of the block before, the
-  others from the sum of the coarser ones (VideoAR,
-  arXiv:2601.05966, Eq. 6).
+  others from the sum of the coarser ones (VideoAR, arXiv:2601.05966, Eq. 6).
 
   Attributes:
     from_last: every scale also starts from the last frame of the block before,
