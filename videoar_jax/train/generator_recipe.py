@@ -22,7 +22,11 @@ from videoar_jax.plan.kinds import make_plan
 from videoar_jax.plan.unit import UnitPlan
 from videoar_jax.sample.program import SamplingConfig, make_sample_program
 from videoar_jax.sample.sampler import make_prompt_encoder, sample_videos
-from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_float
+from videoar_jax.tokenizer.autoencoder import (
+  boxed_shapes,
+  make_tokenizer,
+  to_float,
+)
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.features import note_length, tokenizer_config
 from videoar_jax.train.condition import check_last_stage, resolve_condition
@@ -32,6 +36,7 @@ from videoar_jax.train.metrics import Telling
 from videoar_jax.train.recipe import (
   Recipe,
   held_out_batches,
+  origin_of,
   write_work,
 )
 from videoar_jax.train.sections import read_optimizer, read_streams
@@ -78,11 +83,13 @@ def make_generator_recipe(
   check_last_stage(config, tree_digest(autoencoder))
   tokenizer = tokenizer_config(loaded)
   prompts = make_prompt_encoder(config, transformer)
-  frozen = mesh_lib.replicate({'autoencoder': autoencoder}, mesh)
+  shapes = boxed_shapes(tokenizer)
+  frozen = {'autoencoder': mesh_lib.place_net(autoencoder, shapes, mesh)}
   objective = _objectives(config, tokenizer, transformer)
   update = Update(
     net=NET,
     init=functools.partial(init_params, _model(tokenizer, transformer)),
+    origin=origin_of(config, NET),
     objective=objective(corruption),
     optimizer=optimizer,
   )
@@ -207,7 +214,7 @@ def _make_visualise(config, tokenizer, transformer, frozen, *, workdir, mesh):
     conditions = prompts.encode_classes(names)
 
   def visualise(state: TrainState, step: int) -> None:
-    nets = {**frozen, NET: state.nets[NET].ema}
+    nets = {**frozen, NET: state.nets[NET].averaged}
     with jax.set_mesh(mesh):
       videos = list(sample_videos(program, nets, conditions, sampling=sampling))
     write_work(workdir, f'samples_{step:07d}', videos, names)
