@@ -9,8 +9,7 @@ import pytest
 import tiny
 
 from videoar_jax.core.mesh import unbox
-from videoar_jax.objectives import adversarial, reconstruction
-from videoar_jax.objectives import tokenizer as tokenizer_objective
+from videoar_jax.objectives import adversarial, forward, reconstruction
 from videoar_jax.objectives.adversarial import (
   FAKE,
   REAL,
@@ -18,6 +17,7 @@ from videoar_jax.objectives.adversarial import (
   Opponent,
 )
 from videoar_jax.objectives.context import Context
+from videoar_jax.objectives.forward import decode_whole, make_forward
 from videoar_jax.objectives.reconstruction import TokenizerLossConfig
 from videoar_jax.objectives.tokenizer import make_tokenizer_objective
 from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_float
@@ -144,6 +144,8 @@ def test_discriminator_learns_to_tell_and_keeps_to_lecam_and_r1(game):
   )
   objective = adversarial.make_discriminator_objective(model, opponent)
   context = _context({'autoencoder': params}, averages={REAL: 0.3, FAKE: -0.2})
+  shared = make_forward(model, LOSSES)(params, batch, context)
+  context = context.replace(shared=shared)
 
   @jax.jit
   def step(judge):
@@ -173,8 +175,14 @@ LOSSES = TokenizerLossConfig(residual=0.1)
 
 
 def _differentiated(model, opponent):
+  run = make_forward(model, LOSSES)
   objective = make_tokenizer_objective(model, LOSSES, opponent)
-  return jax.jit(jax.value_and_grad(objective, has_aux=True))
+
+  def loss_of(params, batch, context):
+    shared = run(params, batch, context)
+    return objective(params, batch, context.replace(shared=shared))
+
+  return jax.jit(jax.value_and_grad(loss_of, has_aux=True))
 
 
 def _gradient(game, objective, step):
@@ -284,19 +292,41 @@ def test_dropped_scales_leave_the_decoding_of_the_coarser_ones():
     np.testing.assert_array_equal(
       dropped[-1].total_bthwd[row], decode_scales(bits, scales)[0]
     )
-  objective = make_tokenizer_objective
   with pytest.raises(ValueError, match='drop_scales=3.*has 3 scales'):
-    objective(
+    make_forward(
       make_tokenizer(tiny.TOKENIZER), TokenizerLossConfig(drop_scales=3)
     )
 
 
 def test_scales_are_dropped_with_their_probability_and_only_the_finest():
   losses = TokenizerLossConfig(drop_scales=2, drop_probability=0.3)
-  kept = tokenizer_objective._draw_kept(jax.random.key(0), losses, 4000, 5)
+  kept = forward._draw_kept(jax.random.key(0), losses, 4000, 5)
   np.testing.assert_allclose(
     kept.mean(0), [1, 1, 1, 0.7, 0.7], atol=4 * np.sqrt(0.21 / 4000)
   )
   assert kept[:, :3].all()
   none = TokenizerLossConfig(drop_scales=2)
-  assert tokenizer_objective._draw_kept(jax.random.key(0), none, 4, 5) is None
+  assert forward._draw_kept(jax.random.key(0), none, 4, 5) is None
+
+
+@pytest.mark.parametrize('probability', (0.0, 0.7))
+def test_the_judge_sees_all_scales_whatever_the_autoencoder_dropped(
+  game, probability
+):
+  model, params, judge, batch = game
+  losses = TokenizerLossConfig(drop_scales=2, drop_probability=probability)
+
+  @jax.jit
+  def run(params):
+    shared = make_forward(model, losses)(params, batch, _context({}))
+    f = model.apply(
+      {'params': params}, to_float(batch['video']), method='encode'
+    )
+    total = encode_scales(f, tiny.TOKENIZER.scales)[-1].total_bthwd
+    whole = model.apply({'params': params}, total, method='decode')
+    return shared, decode_whole(model, params, shared), whole
+
+  shared, seen, whole = run(params)
+  np.testing.assert_allclose(seen, whole, atol=1e-6)
+  dropped = np.abs(shared.decoded_bTHWc - whole).max() > 1e-3
+  assert dropped == (not shared.is_whole) == (probability > 0)

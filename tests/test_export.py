@@ -349,6 +349,20 @@ def test_an_export_replaces_no_run_and_nothing_else(runs, tmp_path):
     assert export.load_weights(tmp_path / 'new').tokenizer is not None
 
 
+def test_an_export_leaves_out_what_training_alone_needs(runs, tmp_path):
+  loaded = export.load_weights(runs / 'tokenizer')
+  nets = {**loaded.nets, 'discriminator': {'w': np.ones(3, np.float32)}}
+  old = tmp_path / 'old'
+  export.write_export(old, nets, loaded.config)  # as they once were
+  again = export.load_weights(old)
+  assert set(again.nets) == set(nets)
+  assert Tokenizer.load(old).digest == loaded.digests[NET]
+  assert export_to(tmp_path / 'new', old) is None
+  assert export.load_weights(tmp_path / 'new').digests == loaded.digests
+  export.write_loaded(old, again)
+  assert not (old / 'discriminator.safetensors').exists()
+
+
 def test_an_interrupted_export_is_none(runs, tmp_path, monkeypatch):
   loaded = export.load_weights(runs / 'tokenizer')
   export.write_loaded(tmp_path / 'x', loaded)

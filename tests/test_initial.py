@@ -15,7 +15,7 @@ from videoar_jax.core.manifest import CheckpointError
 from videoar_jax.core.mesh import MeshConfig, make_mesh, unbox
 from videoar_jax.tokenizer.autoencoder import make_tokenizer
 from videoar_jax.train.initial import fill_past, start_from
-from videoar_jax.train.state import create_state
+from videoar_jax.train.state import Origin, create_state
 
 
 @pytest.fixture(scope='module')
@@ -34,9 +34,37 @@ def _new_state(updates=None, mesh=None):
   )
 
 
+def _origin(path, **changes):
+  about = {'path': str(path), 'recipe': 'tokenizer', 'net': 'toy', **changes}
+  return Origin(**about)
+
+
+def test_networks_begin_with_that_of_another_name_or_fresh(first):
+  names = ('one', 'two', 'judge', 'fresh')
+  updates = [
+    toy.make_update(net=name, ema_decay=0.9 * (name != 'two')) for name in names
+  ]
+  before = _new_state(updates)
+  origins = {
+    'one': _origin(first),
+    'two': _origin(first),
+    'judge': _origin(first, net='judge', optional=True),
+  }
+  state = start_from(before, origins)
+  wanted = load_weights(first).nets['toy']
+  for name in ('one', 'two'):
+    jax.tree.map(np.testing.assert_array_equal, state.nets[name].params, wanted)
+  assert state.nets['two'].ema is None
+  for name in ('judge', 'fresh'):
+    assert state.nets[name] is before.nets[name]
+  # A step gives its input's buffers away: no array may serve twice.
+  buffers = [x.unsafe_buffer_pointer() for x in jax.tree.leaves(state.nets)]
+  assert len(set(buffers)) == len(buffers)
+
+
 def test_parameters_and_their_average_are_the_average_there(first):
   before = _new_state()
-  state = start_from(before, first, recipe='tokenizer')
+  state = start_from(before, {'toy': _origin(first)})
   wanted = load_weights(first).nets['toy']
   for tree in (state.nets['toy'].params, state.nets['toy'].ema):
     jax.tree.map(np.testing.assert_array_equal, tree, wanted)
@@ -54,7 +82,7 @@ def test_parameters_and_their_average_are_the_average_there(first):
 def test_arrays_stay_where_the_mesh_wants_them(first):
   mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2), jax.devices())
   before = _new_state(mesh=mesh)
-  state = start_from(before, first, recipe='tokenizer')
+  state = start_from(before, {'toy': _origin(first)})
   places = jax.tree.map(lambda x: x.sharding, before.nets)
   assert jax.tree.map(lambda x: x.sharding, state.nets) == places
   assert not state.nets['toy'].params['w_in'].sharding.is_fully_replicated
@@ -67,29 +95,28 @@ def test_arrays_stay_where_the_mesh_wants_them(first):
 
 def test_what_does_not_fit_is_refused_by_name(first, tmp_path):
   with pytest.raises(CheckpointError, match='nowhere: no such checkpoint'):
-    start_from(_new_state(), tmp_path / 'nowhere', recipe='tokenizer')
+    start_from(_new_state(), {'toy': _origin(tmp_path / 'nowhere')})
   with pytest.raises(CheckpointError, match='wanted a generator'):
-    start_from(_new_state(), first, recipe='generator')
-  other = _new_state([toy.make_update(net='other')])
-  with pytest.raises(ValueError, match='none of other there, only toy'):
-    start_from(other, first, recipe='tokenizer')
+    start_from(_new_state(), {'toy': _origin(first, recipe='generator')})
+  with pytest.raises(ValueError, match='no other there, only toy'):
+    start_from(_new_state(), {'toy': _origin(first, net='other')})
   loaded = load_weights(first)
   wrong = dict(loaded.nets['toy'], w_in=np.zeros((3, 4), np.float32))
   wrong['more'] = wrong.pop('gain')
   write_export(tmp_path / 'wrong', {'toy': wrong}, loaded.config)
   with pytest.raises(ValueError, match='gain is missing, and 2 more arrays'):
-    start_from(_new_state(), tmp_path / 'wrong', recipe='tokenizer')
+    start_from(_new_state(), {'toy': _origin(tmp_path / 'wrong')})
 
 
 def test_a_run_starts_there_and_resumes_without_it(first, tmp_path, capsys):
   source = tmp_path / 'source'
   shutil.copytree(first, source)
-  config = {'init_from': str(source)}
+  updates = [toy.make_update(origin=_origin(source))]
   workdir = tmp_path / 'run'
-  toy.train(workdir, num_steps=3, config=config)
+  toy.train(workdir, num_steps=3, updates=updates)
   assert 'starting from the weights of' in capsys.readouterr().out
   shutil.rmtree(source)
-  resumed = toy.train(workdir, num_steps=6, config=config)
+  resumed = toy.train(workdir, num_steps=6, updates=updates)
   assert 'resumed from checkpoint 3' in capsys.readouterr().out
   scratch = toy.train(tmp_path / 'scratch', num_steps=6)
   assert not np.allclose(
@@ -120,7 +147,7 @@ def test_past_slices_begin_at_random_and_frames_are_encoded_as_they_were():
   with pytest.raises(ValueError, match='learnt from past frames already'):
     fill_past(filled, seed=3)
   with pytest.raises(ValueError, match="inflation='ones': use zeros or random"):
-    start_from(_new_state(), 'x', recipe='tokenizer', inflation='ones')
+    start_from(_new_state(), {}, inflation='ones')
 
 
 def test_frames_of_a_clip_start_as_single_frames():

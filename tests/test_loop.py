@@ -18,6 +18,8 @@ import toy
 from toy import compile_cache  # noqa: F401
 
 from videoar_jax.core import manifest
+from videoar_jax.core.checkpoint import Checkpoints
+from videoar_jax.core.export import load_weights
 from videoar_jax.core.manifest import CheckpointError
 from videoar_jax.core.mesh import MeshConfig, make_mesh
 from videoar_jax.objectives.context import Context
@@ -101,6 +103,41 @@ def test_resume_on_another_mesh(tmp_path, straight):
   resumed = toy.train(tmp_path, mesh=mesh)
   for a, b in zip(jax.tree.leaves(resumed), jax.tree.leaves(straight[0])):
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_a_run_without_averages_goes_on_from_one_that_kept_copies(tmp_path):
+  """As runs with `ema_decay=0` did, in the place of averages."""
+  updates = [toy.make_update(ema_decay=0.0)]
+  state = toy.train(tmp_path / 'straight', updates=updates)
+  workdir = tmp_path / 'run'
+  early = toy.train(workdir, updates=updates, num_steps=5)
+  half = load_weights(workdir)
+  _assert_same(half.nets['toy'], early.nets['toy'].params)
+  checkpoints = Checkpoints(workdir / 'checkpoints')
+  restored = manifest.load_arrays(workdir / 'checkpoints')
+  net = restored.tree['nets']['toy']
+  assert 'ema' not in net
+  restored.tree['nets']['toy'] = {**net, 'ema': net['params']}
+  shutil.rmtree(workdir / 'checkpoints/5')
+  checkpoints.save(5, restored.tree, restored.meta, wait=True)
+  checkpoints.close()
+  assert load_weights(workdir).digests == half.digests
+  _assert_same(toy.train(workdir, updates=updates), state)
+
+
+def test_a_run_begun_before_goes_on(tmp_path):
+  """Three steps of six, and the end, as commit 0be1941 wrote them."""
+  shutil.unpack_archive(ROOT / 'tests/goldens/run.zip', tmp_path)
+  later = {'every': 2, 'ema_decay': 0.0}
+  updates = [toy.make_update(net='a'), toy.make_update(net='b', **later)]
+  assert set(load_weights(tmp_path).nets) == {'a', 'b'}
+  state = toy.train(tmp_path, updates=updates, num_steps=6, checkpoint_every=3)
+  with np.load(tmp_path / 'end.npz') as end:
+    for kind, net in (('params', 'a'), ('ema', 'a'), ('params', 'b')):
+      for name, x in getattr(state.nets[net], kind).items():
+        wanted = end[f'{net}/{kind}/{name}']
+        np.testing.assert_allclose(x, wanted, rtol=1e-5, atol=1e-6)
+  assert state.nets['b'].ema is None
 
 
 def test_finished_run_returns_and_can_be_prolonged(straight, tmp_path, capsys):

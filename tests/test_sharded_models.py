@@ -15,7 +15,9 @@ from videoar_jax.objectives.adversarial import (
   make_discriminator_objective,
 )
 from videoar_jax.objectives.bitwise import make_transformer_objective
+from videoar_jax.objectives.context import Stage
 from videoar_jax.objectives.corruption import CorruptionConfig
+from videoar_jax.objectives.forward import make_forward
 from videoar_jax.objectives.frame_mask import FrameMaskConfig
 from videoar_jax.objectives.reconstruction import (
   TokenizerLossConfig,
@@ -32,6 +34,7 @@ from videoar_jax.train.state import Update, create_state
 from videoar_jax.train.step import make_step
 from videoar_jax.transformer.model import make_transformer
 
+LOSSES = TokenizerLossConfig(residual=0.1)
 OPTIMIZER = OptimizerConfig(learning_rate=1e-2, warmup_steps=0)
 
 
@@ -40,9 +43,8 @@ def tokenizer_case():
   autoencoder = Update(
     net='autoencoder',
     init=lambda key: model.init(key, jnp.zeros((1, 1, 8, 8, 3)))['params'],
-    objective=make_tokenizer_objective(
-      model, TokenizerLossConfig(residual=0.1)
-    ),
+    stage=Stage('autoencoder', make_forward(model, LOSSES)),
+    objective=make_tokenizer_objective(model, LOSSES),
     optimizer=OPTIMIZER,
   )
   rng = np.random.default_rng(0)
@@ -60,13 +62,12 @@ def adversarial_case():
   )
   opponent = Opponent(judge, adversarial)
   (autoencoder,), batch = tokenizer_case()
-  objective = make_tokenizer_objective(
-    model, TokenizerLossConfig(residual=0.1), opponent
-  )
+  objective = make_tokenizer_objective(model, LOSSES, opponent)
   autoencoder = dataclasses.replace(autoencoder, objective=objective)
   discriminator = Update(
     net='discriminator',
     init=lambda key: judge.init(key, jnp.zeros((1, 3, 8, 8, 3)))['params'],
+    stage=autoencoder.stage,
     objective=make_discriminator_objective(model, opponent),
     optimizer=OPTIMIZER,
     averages=adversarial.averages,

@@ -10,6 +10,7 @@ import toy
 from toy import compile_cache  # noqa: F401
 
 from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.objectives.context import Stage
 from videoar_jax.train.state import create_state
 from videoar_jax.train.step import due_metrics, make_step
 
@@ -218,6 +219,110 @@ def test_gradient_is_clipped_to_its_norm():
   norm = np.sqrt(sum(float(jnp.sum(m**2)) for m in moments))
   assert history[0]['grad_norm'] > 0.1
   assert norm == pytest.approx(0.1 * (1 - 0.9), rel=1e-4)
+
+
+def _maker_and_critics(*, shared, noise=0.0, runs=None, **turns):
+  """A maker, two critics of what it makes, and one that does not look.
+
+  Args:
+    shared: whether they share the maker's forward pass.
+    noise: that it adds, of its own key.
+    runs: gets an item at each run of the shared pass.
+    **turns: net -> `every` and `start`.
+  """
+
+  def make(params, batch, context):
+    if runs is not None:
+      jax.debug.callback(lambda: runs.append(1))
+    drawn = jax.random.normal(context.rng, ())
+    return toy.Toy().apply({'params': params}, batch['x']) + noise * drawn
+
+  def judge(params, made):
+    return jnp.mean(jnp.tanh(made @ params['w_out'].T))
+
+  def maker(params, batch, context):
+    made = context.shared if shared else make(params, batch, context)
+    loss = jnp.mean(jnp.square(made - batch['y']))
+    loss += sum(judge(context.nets[name], made) for name in ('b', 'c'))
+    return loss, {'made': jnp.mean(made)}
+
+  def critic(params, batch, context):
+    made = context.shared
+    if not shared:
+      made = make(context.nets['a'], batch, context)
+    loss = judge(params, batch['y']) - judge(params, made)
+    return loss, {'made': jnp.mean(made)}
+
+  stage = Stage('a', make) if shared else None
+  objectives = {'b': critic, 'a': maker, 'c': critic}
+  updates = [
+    dataclasses.replace(
+      toy.make_update(net=net, **turns.get(net, {})),
+      objective=objective,
+      stage=stage,
+    )
+    for net, objective in objectives.items()
+  ]
+  return [*updates, toy.make_update(net='d', noise=0.0)]
+
+
+TURNS = [
+  {'b': {'every': 2}, 'c': {'start': 1, 'every': 3}},
+  {'a': {'every': 3, 'start': 1}},
+  {
+    'a': {'every': 4, 'start': 2},
+    'b': {'every': 3},
+    'c': {'start': 3, 'every': 2},
+  },
+]
+
+
+@pytest.mark.parametrize('turns', TURNS)
+@pytest.mark.parametrize('accumulate', [1, 2])
+def test_a_shared_stage_changes_nothing_and_runs_once_if_due(turns, accumulate):
+  runs, options = [], {'mesh': _mesh(), 'steps': 6, 'accumulate': accumulate}
+  updates = _maker_and_critics(shared=True, runs=runs, **turns)
+  state, history = _train(updates, **options)
+  jax.effects_barrier()
+  due = [any(u.is_due(i) for u in updates[:3]) for i in range(6)]
+  assert len(runs) == accumulate * sum(due)
+  alone = _maker_and_critics(shared=False, **turns)
+  wanted, history_alone = _train(alone, **options)
+  _assert_close(state.nets, wanted.nets, rtol=1e-5, atol=1e-6)
+  _assert_close(history, history_alone, rtol=1e-4, atol=1e-6)
+
+
+def test_a_shared_stage_draws_what_its_own_network_would():
+  updates = _maker_and_critics(shared=True, noise=1.0)
+  state, history = _train(updates, mesh=_mesh(2, 2, 2), accumulate=2)
+  alone = _maker_and_critics(shared=False, noise=1.0)
+  _, history_alone = _train(alone, mesh=_mesh(), accumulate=2)
+  for one, other in zip(history, history_alone):
+    assert one['a/made'] == one['b/made'] == one['c/made']
+    assert abs(other['a/made'] - other['b/made']) > 0.05
+  first, first_alone = history[0], history_alone[0]
+  np.testing.assert_allclose(first['a/made'], first_alone['a/made'], rtol=1e-4)
+
+
+def test_critics_of_a_frozen_network_share_its_pass():
+  updates = _maker_and_critics(shared=True)
+  frozen = {'a': mesh_lib.unbox(updates[1].init(jax.random.key(4)))}
+  critics = [updates[0], *updates[2:]]
+  _, history = _train(critics, mesh=_mesh(), frozen=frozen)
+  made = toy.Toy().apply({'params': frozen['a']}, toy.make_batch(0)['x'])
+  assert history[0]['b/made'] == history[0]['c/made']
+  np.testing.assert_allclose(history[0]['b/made'], made.mean(), rtol=1e-4)
+
+
+def test_no_average_is_kept_where_none_is_wanted():
+  updates = [toy.make_update(net='a'), toy.make_update(net='b', ema_decay=0.0)]
+  state, _ = _train(updates, mesh=_mesh(), steps=2)
+  both, none = state.nets['a'], state.nets['b']
+  assert none.ema is None and none.averaged is none.params
+  assert both.averaged is both.ema
+  assert _differs(both.ema, both.params)
+  count = len(jax.tree.leaves(both.params))
+  assert len(jax.tree.leaves(both)) - len(jax.tree.leaves(none)) == count
 
 
 def test_two_updates_of_one_name_are_refused():

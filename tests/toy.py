@@ -59,7 +59,7 @@ def make_update(*, net: str = 'toy', noise: float = 0.1, **options) -> Update:
   def init(key):
     return Toy().init(key, jnp.zeros((1, FEATURES)))['params']
 
-  names = ('every', 'start', 'averages')
+  names = ('every', 'start', 'averages', 'origin')
   when = {name: options.pop(name) for name in names if name in options}
   settings = {'learning_rate': 1e-2, 'warmup_steps': 2, 'ema_decay': 0.9}
   return Update(

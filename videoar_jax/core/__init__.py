@@ -15,6 +15,7 @@ digest      per-array checksums that no mesh and no file format changes
 event_loop  makes Orbax report an error once, without tracebacks
 manifest    what is trusted of a checkpoint folder, and reading it
 checkpoint  verified Orbax checkpoints: per-array digests, commit, fall-back
+fit         whether arrays are those of a network
 export      safetensors + JSON weights, and `load_weights` for any checkpoint
 weight_file a network's weights as safetensors, float32 or bfloat16
 cache       where weights and compiled programs are kept between commands

@@ -94,7 +94,12 @@ class Checkpoints:
           f'which resumes from the newest of: {self._describe_steps()}'
         ) from self._error
 
-  def restore(self, abstract_tree: Any) -> Restored | None:
+  def restore(
+    self,
+    abstract_tree: Any,
+    *,
+    unread: Callable[[str], bool] = lambda name: False,
+  ) -> Restored | None:
     """Reads the newest trusted checkpoint.
 
     Remains of an interrupted save are named and removed; a damaged step is
@@ -102,6 +107,7 @@ class Checkpoints:
 
     Args:
       abstract_tree: ShapeDtypeStructs with shardings, on any mesh.
+      unread: which arrays a checkpoint may hold besides, by name.
     Returns:
       The checkpoint, or None where none was ever committed.
     Raises:
@@ -113,7 +119,7 @@ class Checkpoints:
     reasons = {}
     for step in manifest_lib.list_steps(self.directory)[::-1]:
       path = self.directory / str(step)
-      restored, reason = self._restore_step(path, abstract_tree)
+      restored, reason = self._restore_step(path, abstract_tree, unread)
       if restored is not None:
         self._set_aside(list(reasons))
         self._best_values = {step: restored.best_value}
@@ -125,14 +131,17 @@ class Checkpoints:
     return None
 
   def _restore_step(
-    self, path: epath.Path, abstract_tree: Any
+    self,
+    path: epath.Path,
+    abstract_tree: Any,
+    unread: Callable[[str], bool],
   ) -> tuple[Restored | None, str]:
     """One step's checkpoint, or the reason why it cannot be trusted."""
     manifest, reason = _agree(lambda: manifest_lib.read_manifest(path))
     if reason:
       return None, reason
     manifest_lib.check_structure(
-      manifest, digest_lib.flatten(abstract_tree), path
+      manifest, digest_lib.flatten(abstract_tree), path, unread=unread
     )
     tree, reason = _agree(lambda: manifest_lib.read_arrays(path, abstract_tree))
     if not reason:

@@ -8,12 +8,12 @@ export in the folder `tokenizer/`; so has a generator's workdir.
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import ml_collections
-import numpy as np
 from etils import epath
 
 from videoar_jax import zoo
@@ -22,6 +22,7 @@ from videoar_jax.core import digest as digest_lib
 from videoar_jax.core import files, lock, structure, weight_file
 from videoar_jax.core import manifest as manifest_lib
 from videoar_jax.core.digest import tree_digest
+from videoar_jax.core.fit import check_fits
 from videoar_jax.core.manifest import CheckpointError
 
 FORMAT = 'videoar_jax export 1'
@@ -29,6 +30,8 @@ TOKENIZER = 'tokenizer'
 CHECKPOINTS = 'checkpoints'
 CONFIG = 'config.json'
 _SUFFIX = '.safetensors'
+# What training alone needs.
+_TRAINING = frozenset({'discriminator'})
 _ABOUT = {
   'format': structure.one_of(FORMAT),
   'step': structure.at_least(0),
@@ -90,6 +93,8 @@ def write_export(
   directory = epath.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   (directory / CONFIG).unlink(missing_ok=True)
+  for old in directory.glob(f'*{_SUFFIX}'):
+    old.unlink()
   if tokenizer is not None:
     write_loaded(directory / TOKENIZER, tokenizer, dtype=dtype)
   digests = {}
@@ -116,14 +121,24 @@ def _write(path: epath.Path, data: bytes) -> None:
 def write_loaded(
   directory: Any, loaded: Loaded, *, dtype: str = 'float32'
 ) -> None:
-  """Writes what `load_weights` returned as an export, see `write_export`."""
+  """Writes what sampling needs of it as an export, see `write_export`."""
   write_export(
     directory,
-    loaded.nets,
+    for_sampling(loaded).nets,
     loaded.config,
     step=loaded.step,
     tokenizer=loaded.tokenizer,
     dtype=dtype,
+  )
+
+
+def for_sampling(loaded: Loaded) -> Loaded:
+  """Weights without the networks that training alone needs."""
+  used = [name for name in loaded.nets if name not in _TRAINING]
+  return dataclasses.replace(
+    loaded,
+    nets={name: loaded.nets[name] for name in used},
+    digests={name: loaded.digests[name] for name in used},
   )
 
 
@@ -229,41 +244,6 @@ def check_net(
   check_fits(given, wanted, where=where, fix=fix)
 
 
-def check_fits(
-  given: Mapping[str, Any], wanted: Mapping[str, Any], *, where: str, fix: str
-) -> None:
-  """Checks arrays by name.
-
-  Args:
-    given: name -> NumPy array.
-    wanted: name -> anything with shape and dtype.
-    where: what to call them: 'runs/x: autoencoder'.
-    fix: what the user can do.
-  Raises:
-    CheckpointError: an array is missing, unknown, of another shape or dtype,
-      or holds NaN or infinity.
-  """
-  faults = [f'{name} is missing' for name in wanted if name not in given]
-  faults += [f'{name} is unknown' for name in given if name not in wanted]
-  for name in given.keys() & wanted.keys():
-    if fault := _misfit(given[name], wanted[name]):
-      faults.append(f'{name} {fault}')
-  if faults:
-    more = f', and {len(faults) - 1} more arrays' if len(faults) > 1 else ''
-    raise CheckpointError(f'{where}: {min(faults)}{more}; {fix}')
-
-
-def _misfit(x: np.ndarray, wanted: Any) -> str:
-  if x.shape != wanted.shape or x.dtype != wanted.dtype:
-    return (
-      f'is {x.dtype}{list(x.shape)}, wanted {wanted.dtype}{list(wanted.shape)}'
-    )
-  # Where the sum is finite, so is each number.
-  with np.errstate(invalid='ignore'):
-    finite = np.isfinite(np.sum(x, dtype=np.float64))
-  return '' if finite else 'holds NaN or infinity'
-
-
 def load_weights(
   path: Any, *, ema: bool = True, expect: str | None = None
 ) -> Loaded:
@@ -272,8 +252,8 @@ def load_weights(
   Args:
     path: a workdir, its checkpoints folder (both: the newest checkpoint that
       can be trusted), the folder of one step, an export, or zoo:NAME.
-    ema: averaged parameters; else those of the last step. An export holds
-      what it was made of.
+    ema: averaged parameters, where they are kept; else those of the last step.
+      An export holds what it was made of.
     expect: the recipe it must be of, 'tokenizer' or 'generator'. The tokenizer
       of a generator is the one that lies beside it.
   Raises:
@@ -356,12 +336,12 @@ def _home(path: epath.Path) -> epath.Path:
 
 
 def _load_run(path: epath.Path, workdir: epath.Path, *, ema: bool) -> Loaded:
-  kind = 'ema' if ema else 'params'
   restored = manifest_lib.load_arrays(
-    path,
-    select=lambda name: name.split('/')[::2][:2] == ['nets', kind],
+    path, select=functools.partial(_select_nets, ema=ema)
   )
-  nets = {name: net[kind] for name, net in restored.tree['nets'].items()}
+  nets = {}
+  for name, kinds in restored.tree['nets'].items():
+    (nets[name],) = kinds.values()
   return Loaded(
     config=_config(restored.meta.get('config'), where=path),
     nets=nets,
@@ -370,6 +350,17 @@ def _load_run(path: epath.Path, workdir: epath.Path, *, ema: bool) -> Loaded:
     tokenizer=_read_tokenizer(workdir),
     path=str(path),
   )
+
+
+def _select_nets(names: list[str], *, ema: bool) -> list[str]:
+  """Of each network its average, or the last parameters where it has none."""
+  nets = {x: f'{x}/'.split('/')[1:3] for x in names if x.startswith('nets/')}
+  averaged = {net for net, kind in nets.values() if ema and kind == 'ema'}
+  return [
+    name
+    for name, (net, kind) in nets.items()
+    if kind == ('ema' if net in averaged else 'params')
+  ]
 
 
 def _config(values: Any, *, where: Any) -> ml_collections.ConfigDict:

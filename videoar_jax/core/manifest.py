@@ -134,14 +134,16 @@ def _reader() -> ocp.Checkpointer:
 
 
 def load_arrays(
-  path: Any, *, select: Callable[[str], bool] = lambda name: True
+  path: Any,
+  *,
+  select: Callable[[list[str]], list[str]] = lambda names: names,
 ) -> Restored:
   """Reads arrays as NumPy, without knowing the tree, e.g. to sample.
 
   Args:
     path: one step's folder, or a folder of them, of which the newest that can
       be trusted is taken (nothing is moved or removed).
-    select: which arrays, by name (`nets/generator/ema/head/kernel`).
+    select: picks arrays by name (`nets/generator/ema/head/kernel`) out of all.
   Returns:
     The checkpoint, its tree nested dicts.
   Raises:
@@ -165,9 +167,12 @@ def load_arrays(
   raise CheckpointError(none_trusted(path, reasons))
 
 
-def _load_step(path: epath.Path, select: Callable[[str], bool]) -> Restored:
+def _load_step(
+  path: epath.Path, select: Callable[[list[str]], list[str]]
+) -> Restored:
   manifest = read_manifest(path)
-  chosen = {k: v for k, v in manifest['arrays'].items() if select(k)}
+  names = select(list(manifest['arrays']))
+  chosen = {name: manifest['arrays'][name] for name in names}
   if not chosen:
     known = sorted({name.rsplit('/', 1)[0] for name in manifest['arrays']})
     raise CheckpointError(f'no array selected; it has {", ".join(known)}')
@@ -226,7 +231,11 @@ def read_arrays(
 
 
 def check_structure(
-  manifest: dict[str, Any], wanted: Mapping[str, Any], path: Any
+  manifest: dict[str, Any],
+  wanted: Mapping[str, Any],
+  path: Any,
+  *,
+  unread: Callable[[str], bool],
 ) -> None:
   """Raises a CheckpointError if a checkpoint holds other arrays than wanted.
 
@@ -234,10 +243,12 @@ def check_structure(
     manifest: of the checkpoint.
     wanted: name -> anything with shape and dtype.
     path: for the message.
+    unread: which arrays it may hold besides, by name.
   """
   stored = {
     name: (tuple(about['shape']), about['dtype'])
     for name, about in manifest['arrays'].items()
+    if name in wanted or not unread(name)
   }
   wanted = {name: (x.shape, str(x.dtype)) for name, x in wanted.items()}
   for name in sorted(stored.keys() | wanted.keys()):

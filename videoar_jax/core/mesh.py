@@ -287,8 +287,19 @@ def shard_batch(batch: Any, mesh: Mesh) -> Any:
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-  """Puts a tree of host arrays whole on every device (frozen networks)."""
+  """Puts a tree of host arrays whole on every device."""
   return place(tree, jax.tree.map(lambda _: replicated(mesh), tree))
+
+
+def place_net(params: Any, boxed_shapes: Any, mesh: Mesh) -> Any:
+  """Puts a network's host arrays where their logical axes say.
+
+  Args:
+    params: the arrays.
+    boxed_shapes: their shapes and axes, as for `shardings`.
+    mesh: the mesh.
+  """
+  return place(params, shardings(boxed_shapes, mesh))
 
 
 def place(tree: Any, shardings: Any) -> Any:

@@ -6,7 +6,7 @@ losses.
 """
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated
 
 import flax.linen as nn
 import jax
@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from videoar_jax.core import fields
 from videoar_jax.objectives.context import Context, Objective
+from videoar_jax.objectives.forward import decode_whole
 from videoar_jax.tokenizer.autoencoder import Autoencoder, to_float
-from videoar_jax.tokenizer.quantizer import encode_scales
 
 REAL, FAKE = 'logit_real', 'logit_fake'
 _LARGEST = 1e4  # of an adaptive weight
@@ -115,7 +115,7 @@ def make_discriminator_objective(
 
   Args:
     autoencoder: whose reconstructions it sees; its parameters are
-      `context.nets['autoencoder']`.
+      `context.nets['autoencoder']`, its forward pass `context.shared`.
     opponent: the discriminator.
   Returns:
     objective(params, batch, context) -> (loss, metrics); the batch holds
@@ -125,7 +125,9 @@ def make_discriminator_objective(
 
   def objective(params, batch, context):
     video = to_float(batch['video'])
-    decoded = reconstruct(autoencoder, context.nets['autoencoder'], video)
+    decoded = decode_whole(
+      autoencoder, context.nets['autoencoder'], context.shared
+    )
 
     def logits_of(x):
       return opponent.model.apply({'params': params}, x)
@@ -152,15 +154,6 @@ def make_discriminator_objective(
     return loss, metrics
 
   return objective
-
-
-def reconstruct(model: Autoencoder, params: Any, video_bTHWc: jax.Array):
-  """A clip in [-1, 1] through bits and back, without a gradient."""
-  f = model.apply({'params': params}, video_bTHWc, method='encode')
-  scales = model.config.scales_of(f.shape[2:4])
-  total = encode_scales(f, scales)[-1].total_bthwd
-  decoded = model.apply({'params': params}, total, method='decode')
-  return jax.lax.stop_gradient(decoded)
 
 
 def adversarial_term(

@@ -10,7 +10,6 @@ from videoar_jax.objectives.adversarial import Opponent, adversarial_term
 from videoar_jax.objectives.context import Context, Objective
 from videoar_jax.objectives.reconstruction import TokenizerLossConfig
 from videoar_jax.tokenizer.autoencoder import Autoencoder, to_float
-from videoar_jax.tokenizer.quantizer import encode_scales
 
 
 def make_tokenizer_objective(
@@ -27,25 +26,17 @@ def make_tokenizer_objective(
 
   Returns:
     objective(params, batch, context) -> (loss, metrics); the batch holds
-    'video', uint8 bTHWc. `context.nets` holds 'lpips' where the perceptual
-    loss is on, and 'discriminator' where there is an opponent.
+    'video', uint8 bTHWc. `context.shared` is the forward pass with `params`,
+    through which gradients flow (`forward.make_forward`). `context.nets` holds
+    'lpips' where the perceptual loss is on, and 'discriminator' where there is
+    an opponent.
   """
-  fewest = min(len(scales) for scales in model.config.schedules)
-  if config.drop_scales >= fewest:
-    raise ValueError(
-      f'drop_scales={config.drop_scales}: the tokenizer has {fewest} scales, '
-      'and at least one must stay'
-    )
 
   def objective(params, batch, context):
-    frame_rng, drop_rng = jax.random.split(context.rng)
+    frame_rng, _ = jax.random.split(context.rng)
     video = to_float(batch['video'])
-    f = model.apply({'params': params}, video, method='encode')
-    scales = model.config.scales_of(f.shape[2:4])
-    keep = _draw_kept(drop_rng, config, video.shape[0], len(scales))
-    codes = encode_scales(f, scales, keep_bk=keep)
-    total = codes[-1].total_bthwd
-    decoded = model.apply({'params': params}, total, method='decode')
+    forward = context.shared
+    f, codes, decoded = forward.f_bthwd, forward.codes, forward.decoded_bTHWc
 
     def pixel_loss(decoded):
       return _pixel_loss(config, decoded, video, frame_rng, context)
@@ -65,7 +56,9 @@ def make_tokenizer_objective(
         decoded,
         context,
         pixel_loss=lambda x: pixel_loss(x)[0],
-        last_layer=lambda x: _last_layer(model, params, total, x),
+        last_layer=lambda x: _last_layer(
+          model, params, codes[-1].total_bthwd, x
+        ),
       )
       loss, metrics = loss + term, {**metrics, **own}
     mse01 = jnp.mean(jnp.square(jnp.clip(decoded, -1, 1) - video)) / 4.0
@@ -100,15 +93,6 @@ def _pixel_loss(
     )
   loss = sum(getattr(config, name) * term for name, term in terms.items())
   return loss, terms
-
-
-def _draw_kept(rng, config: TokenizerLossConfig, batch: int, num_scales: int):
-  """Which scales of which clip are decoded: (b, k), or None for all."""
-  if not config.drop_scales or not config.drop_probability:
-    return None
-  drawn = jax.random.uniform(rng, (batch, num_scales))
-  droppable = jnp.arange(num_scales) >= num_scales - config.drop_scales
-  return ~(droppable & (drawn < config.drop_probability))
 
 
 def _last_layer(

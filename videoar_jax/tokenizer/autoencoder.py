@@ -199,13 +199,18 @@ def make_tokenizer(config: TokenizerConfig) -> Autoencoder:
   return Autoencoder(config)
 
 
-@functools.cache
 def param_shapes(config: TokenizerConfig) -> Any:
   """Shapes and dtypes of the parameters; nothing is computed."""
+  return unbox(boxed_shapes(config))
+
+
+@functools.cache
+def boxed_shapes(config: TokenizerConfig) -> Any:
+  """The same in boxes with their logical axes."""
   side = config.space_factor
   clip = jax.ShapeDtypeStruct((1, 1, side, side, 3), jnp.float32)
   init = make_tokenizer(config).init
-  return unbox(jax.eval_shape(init, jax.random.key(0), clip)['params'])
+  return jax.eval_shape(init, jax.random.key(0), clip)['params']
 
 
 def to_float(video_bTHWc: jax.Array) -> jax.Array:

@@ -1,6 +1,5 @@
 """The tokenizer of a generator's run, and the copy of it in the workdir."""
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -12,12 +11,11 @@ from videoar_jax.core.export import (
   CHECKPOINTS,
   TOKENIZER,
   Loaded,
+  for_sampling,
   load_weights,
   write_loaded,
 )
 from videoar_jax.core.manifest import CheckpointError
-
-_NET = 'autoencoder'
 
 
 def load_tokenizer(config: Any, workdir: epath.Path) -> Loaded:
@@ -50,13 +48,7 @@ def load_tokenizer(config: Any, workdir: epath.Path) -> Loaded:
 
 
 def _load(path: Any) -> Loaded:
-  """A tokenizer without the discriminator that it was trained with."""
-  loaded = load_weights(path, expect='tokenizer')
-  return dataclasses.replace(
-    loaded,
-    nets={_NET: loaded.nets[_NET]},
-    digests={_NET: loaded.digests[_NET]},
-  )
+  return for_sampling(load_weights(path, expect='tokenizer'))
 
 
 def _check_same(path: str, own: Loaded, kept: epath.Path) -> None:

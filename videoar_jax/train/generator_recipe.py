@@ -19,7 +19,11 @@ from videoar_jax.objectives.corruption import CorruptionConfig
 from videoar_jax.objectives.frame_mask import FrameMaskConfig
 from videoar_jax.sample.program import SamplingConfig, make_sample_program
 from videoar_jax.sample.sampler import make_prompt_encoder, sample_videos
-from videoar_jax.tokenizer.autoencoder import Autoencoder, to_float
+from videoar_jax.tokenizer.autoencoder import (
+  Autoencoder,
+  boxed_shapes,
+  to_float,
+)
 from videoar_jax.tokenizer.features import note_length, tokenizer_config
 from videoar_jax.train.condition import check_last_stage, resolve_condition
 from videoar_jax.train.frozen import keep_tokenizer, load_tokenizer
@@ -28,6 +32,7 @@ from videoar_jax.train.metrics import Telling
 from videoar_jax.train.recipe import (
   Recipe,
   held_out_batches,
+  origin_of,
   write_work,
 )
 from videoar_jax.train.sections import read_optimizer, read_streams
@@ -69,11 +74,13 @@ def make_generator_recipe(
   check_last_stage(config, tree_digest(autoencoder))
   family = make_family(config, tokenizer_config(loaded))
   prompts = make_prompt_encoder(config, family.transformer)
-  frozen = mesh_lib.replicate({'autoencoder': autoencoder}, mesh)
+  shapes = boxed_shapes(family.tokenizer)
+  frozen = {'autoencoder': mesh_lib.place_net(autoencoder, shapes, mesh)}
   objective = _objectives(config, family)
   update = Update(
     net=family.net,
     init=family.init,
+    origin=origin_of(config, family.net),
     objective=objective(corruption),
     optimizer=optimizer,
   )
@@ -173,7 +180,7 @@ def _make_visualise(config, family, frozen, *, workdir, mesh):
     conditions = prompts.encode_classes(names)
 
   def visualise(state: TrainState, step: int) -> None:
-    nets = {**frozen, family.net: state.nets[family.net].ema}
+    nets = {**frozen, family.net: state.nets[family.net].averaged}
     with jax.set_mesh(mesh):
       videos = list(sample_videos(program, nets, conditions, sampling=sampling))
     write_work(workdir, f'samples_{step:07d}', videos, names)

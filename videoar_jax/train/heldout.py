@@ -8,8 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from videoar_jax.core import mesh as mesh_lib
-from videoar_jax.objectives.context import Context
-from videoar_jax.train.state import TrainState, Update, named_key
+from videoar_jax.train.state import TrainState, Update, make_context
 from videoar_jax.train.step import metric_prefix
 
 
@@ -38,21 +37,22 @@ def make_heldout(
   def measure(
     state: TrainState, batch: Any, index: Any, frozen: Mapping[str, Any]
   ) -> dict[str, jax.Array]:
-    nets = {name: net.ema for name, net in state.nets.items()}
-    key = jax.random.fold_in(jax.random.key(seed), index)
+    nets = {name: net.params for name, net in state.nets.items()}
+    world = {
+      'key': jax.random.fold_in(jax.random.key(seed), index),
+      'nets': {**frozen, **nets},
+      'step': state.step,
+    }
     values = {}
     for update in updates:
-      others = {name: p for name, p in nets.items() if name != update.net}
-      loss, metrics = update.objective(
-        nets[update.net],
-        batch,
-        Context(
-          rng=named_key(key, update.net),
-          nets={**frozen, **others},
-          step=state.step,
-          averages=state.nets[update.net].averages,
-        ),
+      context = make_context(
+        update.net, averages=state.nets[update.net].averages, **world
       )
+      if (stage := update.stage) is not None:
+        own = make_context(stage.net, **world)
+        shared = stage.run(world['nets'][stage.net], batch, own)
+        context = context.replace(shared=shared)
+      loss, metrics = update.objective(nets[update.net], batch, context)
       prefix = metric_prefix(updates, update)
       for name, value in {**metrics, 'loss': loss}.items():
         values[f'{prefix}{name}'] = value
@@ -62,7 +62,7 @@ def make_heldout(
     # Optimisers are not needed, and may be most of the memory.
     state = state.replace(
       nets={
-        name: net.replace(params=(), opt_state=())
+        name: net.replace(params=net.averaged, opt_state=(), ema=None)
         for name, net in state.nets.items()
       }
     )

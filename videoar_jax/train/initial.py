@@ -6,8 +6,9 @@ what comes out for a single frame is the same. Source: VideoAR
 (arXiv:2601.05966) App. A; zeros by default: docs/paper.md, Inflation.
 """
 
+import functools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,8 +18,9 @@ import numpy as np
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.console import note
 from videoar_jax.core.digest import flatten
-from videoar_jax.core.export import check_fits, load_weights
-from videoar_jax.train.state import TrainState
+from videoar_jax.core.export import load_weights
+from videoar_jax.core.fit import check_fits
+from videoar_jax.train.state import Origin, TrainState
 
 INFLATIONS = ('zeros', 'random')
 _TOKENIZER, _GENERATOR = 'autoencoder', 'transformer'
@@ -27,20 +29,18 @@ _PREFIX = 'prefix'
 
 def start_from(
   state: TrainState,
-  path: Any,
+  origins: Mapping[str, Origin],
   *,
-  recipe: str,
   inflation: str = 'zeros',
   seed: int = 0,
   classes: Sequence[str] = (),
 ) -> TrainState:
-  """Puts another run's averaged weights in the place of initial parameters.
+  """Puts other runs' averaged weights in the place of initial parameters.
 
   Args:
     state: a first state; its optimisers, step and key are kept.
-    path: anything that `--checkpoint` takes. Networks that it lacks keep
-      their initial parameters, as a discriminator that comes in later.
-    recipe: what the other run must have trained.
+    origins: network -> where its weights are; those that are not named keep
+      their initial parameters.
     inflation: 'zeros' takes the weights as they are, 'random' those of
       `fill_past`.
     seed: of the latter.
@@ -53,40 +53,42 @@ def start_from(
 
   Raises:
     CheckpointError: nothing to be trusted there, or of another recipe.
-    ValueError: no network is shared, or the arrays of one do not fit (see
+    ValueError: a network is missing there, or its arrays do not fit (see
       `check_fits`); or inflation is unknown or does not fit.
   """
   if inflation not in INFLATIONS:
     raise ValueError(f'inflation={inflation!r}: use {" or ".join(INFLATIONS)}')
-  loaded = load_weights(path, expect=recipe)
-  nets = {}
-  if loaded.nets.keys().isdisjoint(state.nets):
-    raise ValueError(
-      f'init_from={path}: none of {", ".join(sorted(state.nets))} there, only '
-      f'{", ".join(sorted(loaded.nets))}'
-    )
-  for name, net in state.nets.items():
-    if name not in loaded.nets:
-      nets[name] = net
-      continue
-    given, initial, anew = loaded.nets[name], net.params, {}
-    if name == _GENERATOR:
+  load = functools.cache(load_weights)
+  nets = dict(state.nets)
+  for name, origin in origins.items():
+    net, loaded = nets[name], load(origin.path, expect=origin.recipe)
+    if origin.net not in loaded.nets:
+      if origin.optional:
+        continue
+      raise ValueError(
+        f'init_from={origin.path}: no {origin.net} there, only '
+        f'{", ".join(sorted(loaded.nets))}'
+      )
+    given, initial, anew = loaded.nets[origin.net], net.params, {}
+    if origin.net == _GENERATOR:
       given = with_classes(given, loaded.config.get('classes'), classes)
       given, initial, anew = _without_other_prefix(given, initial)
     check_fits(
       flatten(given),
       flatten(initial),
-      where=f'init_from={path}: {name}',
+      where=f'init_from={origin.path}: {origin.net}',
       fix='train with the config of that run',
     )
-    if inflation == 'random' and name == _TOKENIZER:
+    if inflation == 'random' and origin.net == _TOKENIZER:
       given = fill_past(given, seed=seed)
     params = mesh_lib.place(
       jax.tree.map(lambda x, old: np.asarray(x, old.dtype), given, initial),
       jax.tree.map(lambda x: x.sharding, initial),
     )
     params = {**params, **anew}
-    nets[name] = net.replace(params=params, ema=jax.tree.map(jnp.copy, params))
+    # Of its own: a step gives its input's buffers away.
+    ema = None if net.ema is None else jax.tree.map(jnp.copy, params)
+    nets[name] = net.replace(params=params, ema=ema)
   return state.replace(nets=nets)
 
 

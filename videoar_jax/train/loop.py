@@ -75,9 +75,7 @@ def run(
 
   Args:
     workdir: gets config.json, metrics.jsonl, tensorboard/ and checkpoints/.
-    config: the resolved config, stored beside and inside the checkpoints;
-      its `init_from`, where given, names the weights that a new run starts
-      from.
+    config: the resolved config, stored beside and inside the checkpoints.
     loop: the section `train` of it.
     updates: what is trained.
     batches_from: `(step) -> iterator` of this process's batches, the first
@@ -94,8 +92,8 @@ def run(
   Raises:
     ValueError: workdir is of another config, the batch does not fit the mesh,
       or Weights & Biases is asked for and cannot begin.
-    CheckpointError: no checkpoint can be trusted (here or in `init_from`), or
-      the last one could not be written.
+    CheckpointError: no checkpoint can be trusted (here or where a network has
+      its origin), or the last one could not be written.
     TrainingError: too many updates in a row were not finite.
     Stopped: a signal came; everything is saved.
   """
@@ -106,10 +104,10 @@ def run(
   shape = {'seed': seed, 'num_steps': loop.num_steps, 'mesh': mesh}
   abstract = abstract_state(updates, **shape)
   _check_memory(abstract, mesh)
-  restored = checkpoints.restore(abstract)
+  restored = checkpoints.restore(abstract, unread=_is_average)
   if restored is None:
     start, best = 0, None
-    state = _first_state(config, create_state(updates, **shape), seed=seed)
+    state = _first_state(updates, config, create_state(updates, **shape), seed)
   else:
     start, state, best = restored.step, restored.tree, restored.meta['best']
   _save_config(workdir, config)
@@ -159,16 +157,18 @@ def _tell_start(workdir: epath.Path, state: TrainState, *, step: int) -> None:
 
 
 def _first_state(
-  config: ml_collections.ConfigDict, state: TrainState, *, seed: int
+  updates: Sequence[Update],
+  config: ml_collections.ConfigDict,
+  state: TrainState,
+  seed: int,
 ) -> TrainState:
-  """Initial parameters, or another run's in their place."""
-  if not config.init_from:
-    return state
-  say(f'starting from the weights of {config.init_from}')
+  """Initial parameters, or other runs' in their place."""
+  origins = {x.net: x.origin for x in updates if x.origin is not None}
+  for path in dict.fromkeys(origin.path for origin in origins.values()):
+    say(f'starting from the weights of {path}')
   return start_from(
     state,
-    config.init_from,
-    recipe=config.recipe,
+    origins,
     inflation=config.inflation,
     seed=seed,
     classes=config.get('classes', ()),
@@ -192,6 +192,14 @@ def _check_config(
         f'{workdir} holds a run of another config; use another --workdir, or '
         f'give these keys their old values:{lines}'
       )
+
+
+def _is_average(name: str) -> bool:
+  """Whether an array of a checkpoint is of averaged parameters.
+
+  Runs without averages once kept a copy of the parameters in their place.
+  """
+  return name.split('/')[::2][:2] == ['nets', 'ema']
 
 
 def _may_change(key: str) -> bool:

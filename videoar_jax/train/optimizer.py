@@ -29,8 +29,8 @@ class OptimizerConfig:
     weight_decay: decoupled decay of matrices; vectors and scalars (norms,
       biases, scales) have none.
     clip_norm: largest global norm of the gradient; 0 turns clipping off.
-    ema_decay: decay of the averaged parameters; 0 turns averaging off (the
-      average then equals the parameters).
+    ema_decay: decay of the averaged parameters; 0 keeps none, and the last
+      parameters stand for them.
   """
 
   kind: Annotated[str, fields.Choice(('adamw', 'muon'))] = 'adamw'

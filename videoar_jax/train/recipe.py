@@ -19,7 +19,7 @@ from videoar_jax.data.pipeline import make_batches, make_source
 from videoar_jax.data.prompts import PromptEncoder
 from videoar_jax.train import loop
 from videoar_jax.train.metrics import Telling
-from videoar_jax.train.state import TrainState, Update
+from videoar_jax.train.state import Origin, TrainState, Update
 
 NEWEST = 'newest.npz'
 _HELD_OUT_SEED = 1_000_003
@@ -93,6 +93,16 @@ def _describe(stream: DataConfig, prompts: PromptEncoder | None) -> str:
     f'{stream.num_frames} × {stream.height} × {stream.width}, '
     f'{stream.batch_size} a step'
   )
+
+
+def origin_of(
+  config: Any, net: str, *, optional: bool = False
+) -> Origin | None:
+  """The network of that name in the run that `init_from` names, if any."""
+  if not config.init_from:
+    return None
+  path, recipe = config.init_from, config.recipe
+  return Origin(path=path, recipe=recipe, net=net, optional=optional)
 
 
 def held_out_batches(

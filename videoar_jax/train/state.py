@@ -13,10 +13,27 @@ import optax
 from jax.sharding import Mesh
 
 from videoar_jax.core import mesh as mesh_lib
-from videoar_jax.objectives.context import Objective
+from videoar_jax.objectives.context import Context, Objective, Stage
 from videoar_jax.train import optimizer as optimizer_lib
 
 Params = Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Origin:
+  """Another run's network, whose weights one begins with.
+
+  Attributes:
+    path: of the run, anything that `--checkpoint` takes.
+    recipe: what it must have trained.
+    net: the network's name there.
+    optional: where there is none of that name, begin fresh.
+  """
+
+  path: str
+  recipe: str
+  net: str
+  optional: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,10 +43,13 @@ class Update:
   Attributes:
     net: the network's name in `TrainState.nets`.
     init: `(key) -> params`, float32, a plain dict whose arrays may sit in
-      flax `LogicallyPartitioned` boxes.
+      flax `LogicallyPartitioned` boxes, by which they are placed.
+    origin: whose weights take the place of these; None: nobody's.
+    stage: what it shares with other updates, which hold the same one; its
+      objective reads the results as `context.shared`.
     objective: `(params, batch, context) -> (loss, metrics)`, scalars; see
       `objectives.context`.
-    optimizer: its optimiser.
+    optimizer: its optimiser, and whether an average is kept.
     every: the update runs in one step out of so many,
     start: from this one on (0 is the first).
     averages: metric -> decay of its running mean, which the objective reads
@@ -39,11 +59,23 @@ class Update:
 
   net: str
   init: Callable[[jax.Array], Params]
+  origin: Origin | None = None
+  stage: Stage | None = None
   objective: Objective
   optimizer: optimizer_lib.OptimizerConfig
   every: int = 1
   start: int = 0
   averages: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+  @property
+  def runs_stage(self) -> bool:
+    """Whether it is differentiated through its stage."""
+    return self.stage is not None and self.stage.net == self.net
+
+  @property
+  def is_always_due(self) -> bool:
+    """Whether it runs in each step."""
+    return self.every == 1 and not self.start
 
   def is_due(self, step: Any) -> Any:
     """Whether it runs in a step, an int or an array, counted from 0."""
@@ -61,14 +93,19 @@ class NetState:
   Attributes:
     params: float32.
     opt_state: of its optimiser.
-    ema: averaged parameters.
+    ema: averaged parameters; None where no average is kept.
     averages: metric -> running mean, float32 scalars.
   """
 
   params: Params
   opt_state: optax.OptState
-  ema: Params
+  ema: Params | None
   averages: dict[str, jax.Array]
+
+  @property
+  def averaged(self) -> Params:
+    """The averaged parameters, or the last ones where none are kept."""
+    return self.params if self.ema is None else self.ema
 
 
 @flax.struct.dataclass
@@ -101,6 +138,21 @@ def net_optimizer(
 def named_key(key: jax.Array, name: str) -> jax.Array:
   """A key for a named purpose: the same name gives the same key."""
   return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def make_context(
+  net: str, *, key: jax.Array, nets: Mapping[str, Params], **rest: Any
+) -> Context:
+  """What a network's objective, or a stage on it, reads.
+
+  Args:
+    net: its name.
+    key: of the step.
+    nets: parameters of all networks, frozen ones too.
+    **rest: further fields.
+  """
+  others = {name: params for name, params in nets.items() if name != net}
+  return Context(rng=named_key(key, net), nets=others, **rest)
 
 
 def abstract_state(
@@ -152,7 +204,9 @@ def _boxed_init(
       nets[update.net] = NetState(
         params=params,
         opt_state=optimizer.init(params),
-        ema=jax.tree.map(jnp.copy, params),
+        ema=(
+          jax.tree.map(jnp.copy, params) if update.optimizer.ema_decay else None
+        ),
         averages={name: jnp.zeros(()) for name in sorted(update.averages)},
       )
     return TrainState(
@@ -177,7 +231,7 @@ def check_updates(updates: Sequence[Update]) -> None:
         f'every={update.every}, start={update.start} of {update.net}: wanted '
         'every >= 1 and start >= 0'
       )
-  if all(update.every > 1 or update.start for update in updates):
+  if not any(update.is_always_due for update in updates):
     raise ValueError('no update runs in each step; one must')
 
 

@@ -1,5 +1,6 @@
 """One jitted training step over a list of updates."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,14 +10,14 @@ import optax
 from jax.sharding import Mesh
 
 from videoar_jax.core import mesh as mesh_lib
-from videoar_jax.objectives.context import Context
+from videoar_jax.objectives.context import Context, Stage
 from videoar_jax.train import optimizer as optimizer_lib
 from videoar_jax.train.state import (
   NetState,
   TrainState,
   Update,
   check_updates,
-  named_key,
+  make_context,
   net_optimizer,
 )
 
@@ -24,6 +25,9 @@ Metrics = dict[str, jax.Array]
 StepFunction = Callable[
   [TrainState, Any, Mapping[str, Any]], tuple[TrainState, Metrics]
 ]
+
+
+_Rule = tuple[optax.GradientTransformation, optax.Schedule]
 
 
 def make_step(
@@ -35,10 +39,11 @@ def make_step(
 ) -> StepFunction:
   """Builds `step(state, batch, frozen) -> (state, metrics)`.
 
-  All updates of a step see the parameters as they stood when it began, so
-  that their order in the list changes nothing. An update whose loss or
-  gradient is not finite is not applied (parameters, optimiser and average
-  stay) and counts in `skipped_updates`; the step number goes on.
+  All updates of a step, and the stages that they share, see the parameters as
+  they stood when it began, so that their order in the list changes nothing. An
+  update whose loss or gradient is not finite is not applied (parameters,
+  optimiser and average stay) and counts in `skipped_updates`; the step number
+  goes on.
 
   Args:
     updates: what is trained.
@@ -59,35 +64,13 @@ def make_step(
   check_updates(updates)
   if accumulate < 1:
     raise ValueError(f'accumulate={accumulate}: wanted at least 1')
-  optimizers = {u.net: net_optimizer(u, num_steps=num_steps) for u in updates}
-  schedules = {
-    u.net: optimizer_lib.make_schedule(
-      u.optimizer, num_updates=u.num_updates(num_steps)
-    )
-    for u in updates
-  }
+  rules = {update.net: _make_rule(update, num_steps) for update in updates}
 
   def step(
     state: TrainState, batch: Any, frozen: Mapping[str, Any]
   ) -> tuple[TrainState, Metrics]:
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
     parts = _split(batch, accumulate)
-    nets, metrics, skipped = {}, {}, jnp.zeros((), jnp.float32)
-    for update in updates:
-      others = {n: s.params for n, s in state.nets.items() if n != update.net}
-      nets[update.net], own = _apply_update(
-        update,
-        optimizers[update.net],
-        schedules[update.net],
-        state=state,
-        parts=parts,
-        key=named_key(key, update.net),
-        nets={**frozen, **others},
-      )
-      skipped += own.pop('skipped')
-      prefix = metric_prefix(updates, update)
-      metrics.update({f'{prefix}{name}': own[name] for name in own})
-    metrics['skipped_updates'] = skipped
+    nets, metrics = _run_updates(updates, rules, state, parts, frozen)
     return state.replace(step=state.step + 1, nets=nets), metrics
 
   # The state keeps the sharding it was born with, whatever the compiler
@@ -108,6 +91,13 @@ def make_step(
       return compiled['step'](state, batch, frozen)
 
   return run
+
+
+def _make_rule(update: Update, num_steps: int) -> _Rule:
+  schedule = optimizer_lib.make_schedule(
+    update.optimizer, num_updates=update.num_updates(num_steps)
+  )
+  return net_optimizer(update, num_steps=num_steps), schedule
 
 
 def metric_prefix(updates: Sequence[Update], update: Update) -> str:
@@ -137,33 +127,85 @@ def _split(batch: Any, parts: int) -> Any:
   return jax.tree.map(split, batch)
 
 
-def _apply_update(
-  update: Update,
-  optimizer: optax.GradientTransformation,
-  schedule: optax.Schedule,
-  *,
+def _run_updates(
+  updates: Sequence[Update],
+  rules: Mapping[str, _Rule],
   state: TrainState,
   parts: Any,
-  key: jax.Array,
-  nets: Mapping[str, Any],
-) -> tuple[NetState, Metrics]:
-  """One network's next state and metrics, if it is its turn."""
-  old = state.nets[update.net]
+  frozen: Mapping[str, Any],
+) -> tuple[dict[str, NetState], Metrics]:
+  """All networks' next states, and the metrics of the step."""
+  key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
+  params = {**frozen, **{name: net.params for name, net in state.nets.items()}}
 
-  def run(old: NetState) -> tuple[NetState, Metrics]:
-    context = Context(
-      rng=key, nets=nets, step=state.step, averages=old.averages
+  def context_of(net: str, **rest: Any) -> Context:
+    return make_context(net, key=key, nets=params, step=state.step, **rest)
+
+  def run_stage(stage: Stage) -> Any:
+    readers = [u for u in updates if u.stage == stage and not u.runs_stage]
+    context = context_of(stage.net)
+    return _run_stage(stage, readers, params[stage.net], parts, context)
+
+  nets, metrics, skipped = {}, {}, jnp.zeros((), jnp.float32)
+  shared = {None: None}
+  # Those that run a stage come first: the others read what it gave.
+  for update in sorted(updates, key=lambda u: not u.runs_stage):
+    stage, old = update.stage, state.nets[update.net]
+    if not update.runs_stage and stage not in shared:
+      shared[stage] = run_stage(stage)
+    nets[update.net], own, results = _apply_update(
+      update,
+      rules[update.net],
+      old=old,
+      parts=(parts, shared.get(stage)),
+      context=context_of(update.net, averages=old.averages),
+      idle=functools.partial(run_stage, stage),
     )
-    loss, metrics, grads = _mean_gradients(update, old.params, parts, context)
+    shared.setdefault(stage, results)
+    skipped += own.pop('skipped')
+    prefix = metric_prefix(updates, update)
+    metrics.update({f'{prefix}{name}': own[name] for name in own})
+  return nets, {**metrics, 'skipped_updates': skipped}
+
+
+def _apply_update(
+  update: Update,
+  rule: _Rule,
+  *,
+  old: NetState,
+  parts: Any,
+  context: Context,
+  idle: Callable[[], Any],
+) -> tuple[NetState, Metrics, Any]:
+  """One network's next state and metrics, if it is its turn.
+
+  Args:
+    update: the network's.
+    rule: its optimiser and learning rate.
+    old: its state.
+    parts: of the batch, and of the results of its stage where it only reads
+      them.
+    context: of its objective.
+    idle: gives the results of the stage that it runs, where it is not due.
+  Returns:
+    The two, and the results of the stage that it runs.
+  """
+
+  optimizer, schedule = rule
+
+  def run(old: NetState) -> tuple[NetState, Metrics, Any]:
+    found, results = _mean_gradients(update, old.params, parts, context)
+    loss, metrics, grads = found
     norm = optax.global_norm(grads)
     good = jnp.isfinite(loss) & jnp.isfinite(norm)
     changes, opt_state = optimizer.update(grads, old.opt_state, old.params)
     params = optax.apply_updates(old.params, changes)
     count = optax.tree_utils.tree_get(old.opt_state, 'count', filtering=_adam)
+    ema, decay = old.ema, update.optimizer.ema_decay
     new = NetState(
       params=params,
       opt_state=opt_state,
-      ema=_average(update.optimizer.ema_decay, count, old.ema, params),
+      ema=None if ema is None else _average(decay, count, ema, params),
       averages={
         name: _average(decay, count, old.averages[name], metrics[name])
         for name, decay in update.averages.items()
@@ -177,17 +219,43 @@ def _apply_update(
       'learning_rate': schedule(count + 1),
       'skipped': 1.0 - good,
     }
-    return new, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), own)
+    own = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), own)
+    return new, own, results
 
-  if update.every == 1 and not update.start:
+  if update.is_always_due:
     return run(old)
 
-  def wait(old: NetState) -> tuple[NetState, Metrics]:
+  def wait(old: NetState) -> tuple[NetState, Metrics, Any]:
     shapes = jax.eval_shape(run, old)[1]
     own = {name: jnp.full((), jnp.nan, jnp.float32) for name in shapes}
-    return old, {**own, 'skipped': jnp.zeros((), jnp.float32)}
+    own['skipped'] = jnp.zeros((), jnp.float32)
+    return old, own, idle() if update.runs_stage else None
 
-  return jax.lax.cond(update.is_due(state.step), run, wait, old)
+  return jax.lax.cond(update.is_due(context.step), run, wait, old)
+
+
+def _run_stage(
+  stage: Stage,
+  readers: Sequence[Update],
+  params: Any,
+  parts: Any,
+  context: Context,
+) -> Any:
+  """A stage's results, part by part; zeros where no reader is due."""
+
+  def one(index: Any, part: Any) -> tuple[tuple[()], Any]:
+    return (), stage.run(params, part, _of_part(context, index))
+
+  def run() -> Any:
+    return _over_parts(one, parts)[1]
+
+  def wait() -> Any:
+    return optax.tree_utils.tree_zeros_like(jax.eval_shape(run))
+
+  if any(update.is_always_due for update in readers):
+    return run()
+  due = [update.is_due(context.step) for update in readers]
+  return jax.lax.cond(jnp.any(jnp.array(due, bool)), run, wait)
 
 
 def _adam(path: Any, value: Any) -> bool:
@@ -200,28 +268,53 @@ def _adam(path: Any, value: Any) -> bool:
 
 def _mean_gradients(
   update: Update, params: Any, parts: Any, context: Context
-) -> tuple[jax.Array, Metrics, Any]:
-  """Loss, metrics and gradients, averaged over the parts of the batch."""
-  gradient = jax.value_and_grad(update.objective, has_aux=True)
-  num_parts = jax.tree.leaves(parts)[0].shape[0]
+) -> tuple[tuple[jax.Array, Metrics, Any], Any]:
+  """Loss, metrics and gradients, averaged over the parts of the batch.
 
-  def one(index: Any, part: Any) -> tuple[jax.Array, Metrics, Any]:
-    own = context.replace(rng=jax.random.fold_in(context.rng, index))
-    (loss, metrics), grads = gradient(params, part, own)
-    return loss, metrics, grads
+  Returns:
+    The three, and the results, part by part, of a stage that it runs.
+  """
 
-  if num_parts == 1:
-    return one(0, jax.tree.map(lambda x: x[0], parts))
+  def loss_of(params: Any, part: Any, context: Context) -> Any:
+    part, shared = part
+    if update.runs_stage:
+      shared = update.stage.run(params, part, context)
+    own = context.replace(shared=shared)
+    loss, metrics = update.objective(params, part, own)
+    return loss, (metrics, shared if update.runs_stage else None)
 
-  def add(total: Any, indexed: tuple[jax.Array, Any]) -> tuple[Any, None]:
-    return jax.tree.map(jnp.add, total, one(*indexed)), None
+  gradient = jax.value_and_grad(loss_of, has_aux=True)
 
+  def one(index: Any, part: Any) -> Any:
+    found, grads = gradient(params, part, _of_part(context, index))
+    loss, (metrics, results) = found
+    return (loss, metrics, grads), results
+
+  return _over_parts(one, parts)
+
+
+def _of_part(context: Context, index: Any) -> Context:
+  """The context of one part of the batch, with a key of its own."""
+  return context.replace(rng=jax.random.fold_in(context.rng, index))
+
+
+def _over_parts(one: Callable[[Any, Any], tuple[Any, Any]], parts: Any) -> Any:
+  """Runs `one(index, part)`: means of the one, the other result in a row."""
   first = jax.tree.map(lambda x: x[0], parts)
+  num_parts = jax.tree.leaves(parts)[0].shape[0]
+  if num_parts == 1:
+    found, rest = one(0, first)
+    return found, jax.tree.map(lambda x: x[None], rest)
+
+  def add(total: Any, indexed: tuple[jax.Array, Any]) -> tuple[Any, Any]:
+    found, rest = one(*indexed)
+    return jax.tree.map(jnp.add, total, found), rest
+
   zeros = jax.tree.map(
-    lambda x: jnp.zeros(x.shape, jnp.float32), jax.eval_shape(one, 0, first)
+    lambda x: jnp.zeros(x.shape, jnp.float32), jax.eval_shape(one, 0, first)[0]
   )
-  total, _ = jax.lax.scan(add, zeros, (jnp.arange(num_parts), parts))
-  return jax.tree.map(lambda x: x / num_parts, total)
+  total, rest = jax.lax.scan(add, zeros, (jnp.arange(num_parts), parts))
+  return jax.tree.map(lambda x: x / num_parts, total), rest
 
 
 def _average(decay: float, count: jax.Array, old: Any, new: Any) -> Any:

@@ -16,6 +16,8 @@ from videoar_jax.objectives.adversarial import (
   Opponent,
   make_discriminator_objective,
 )
+from videoar_jax.objectives.context import Stage
+from videoar_jax.objectives.forward import make_forward
 from videoar_jax.objectives.reconstruction import TokenizerLossConfig
 from videoar_jax.objectives.tokenizer import make_tokenizer_objective
 from videoar_jax.tokenizer.autoencoder import Autoencoder, make_tokenizer
@@ -31,6 +33,7 @@ from videoar_jax.train.metrics import Telling
 from videoar_jax.train.recipe import (
   Recipe,
   held_out_batches,
+  origin_of,
   write_work,
 )
 from videoar_jax.train.sections import read_optimizer, read_streams
@@ -67,7 +70,8 @@ def make_tokenizer_recipe(
   optimizer = read_optimizer(config, 'optimizer')
   model = make_tokenizer(tokenizer)
   losses = from_section(TokenizerLossConfig, config, 'losses')
-  judge = _discriminator_update(config, streams, model)
+  forward = Stage(NET, make_forward(model, losses))
+  judge = _discriminator_update(config, streams, model, forward)
   frozen = {}
   if losses.perceptual:
     frozen['lpips'] = mesh_lib.replicate(load_lpips(Network.VGG16), mesh)
@@ -79,6 +83,8 @@ def make_tokenizer_recipe(
   update = Update(
     net=NET,
     init=init,
+    origin=origin_of(config, NET),
+    stage=forward,
     objective=make_tokenizer_objective(model, losses, judge and judge.opponent),
     optimizer=optimizer,
   )
@@ -86,7 +92,9 @@ def make_tokenizer_recipe(
   # compare over time, and those of runs of different settings too.
   whole = dataclasses.replace(losses, drop_probability=0.0)
   held_out = dataclasses.replace(
-    update, objective=make_tokenizer_objective(model, whole)
+    update,
+    stage=Stage(NET, make_forward(model, whole)),
+    objective=make_tokenizer_objective(model, whole),
   )
   batches = held_out_batches(data, config.train.eval_batches)
   reconstruct = make_reconstructor(tokenizer)
@@ -94,7 +102,7 @@ def make_tokenizer_recipe(
   def visualise(state: TrainState, step: int) -> None:
     clips = mesh_lib.shard_batch(next(batches()), mesh)['video']
     with jax.set_mesh(mesh):
-      decoded, _ = reconstruct(state.nets[NET].ema, clips)
+      decoded, _ = reconstruct(state.nets[NET].averaged, clips)
     clips, decoded = mesh_lib.to_host((clips, decoded))
     name = f'reconstructions_{step:07d}'
     write_work(workdir, name, **_side_by_side(clips, decoded))
@@ -136,7 +144,10 @@ class _Judge:
 
 
 def _discriminator_update(
-  config: Any, streams: tuple[DataConfig, ...], autoencoder: Autoencoder
+  config: Any,
+  streams: tuple[DataConfig, ...],
+  autoencoder: Autoencoder,
+  forward: Stage,
 ) -> _Judge | None:
   """The discriminator and its update; None where its weight is 0."""
   adversarial = from_section(AdversarialConfig, config, 'adversarial')
@@ -161,6 +172,9 @@ def _discriminator_update(
   update = Update(
     net=DISCRIMINATOR,
     init=init,
+    # A run without one may come before this one.
+    origin=origin_of(config, DISCRIMINATOR, optional=True),
+    stage=forward,
     objective=make_discriminator_objective(autoencoder, opponent),
     optimizer=read_optimizer(
       config, 'discriminator_optimizer', start=adversarial.start
