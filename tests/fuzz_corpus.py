@@ -15,7 +15,7 @@ from videoar_jax.core.export import load_weights
 from videoar_jax.data import preparation
 from videoar_jax.data.config import DataConfig
 from videoar_jax.tokenizer.features import make_encoder
-from videoar_jax.tokenizer.stream import Tokenizer
+from videoar_jax.tokenizer.stream import Codec
 from videoar_jax.tokenizer.token_file import TokenWriter
 from videoar_jax.train import starts
 
@@ -199,7 +199,7 @@ def _write_captions(path: pathlib.Path) -> None:
 
 
 def _write_tokens(root: pathlib.Path, clip_bTHWc: np.ndarray) -> None:
-  tokenizer = Tokenizer.load(root / 'tokenizer')
+  tokenizer = Codec.load(root / 'tokenizer')
   with TokenWriter(
     str(root / 'tokens' / '0.tokens'), digest=tokenizer.digest, fps=8.0
   ) as writer:

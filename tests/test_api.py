@@ -15,7 +15,7 @@ from videoar_jax import media
 from videoar_jax.commands import sample as sample_command
 from videoar_jax.core import archive, command
 from videoar_jax.data.prompts import PromptConfig, PromptEncoder
-from videoar_jax.data.prompts import train_tokenizer as train_prompts
+from videoar_jax.data.prompts import train_bpe as train_prompts
 from videoar_jax.evaluate import compare, protocols
 from videoar_jax.sample import program as program_lib
 from videoar_jax.sample import sampler

@@ -12,7 +12,7 @@ from videoar_jax.data import array_record, pipeline, shard_writer, shards
 from videoar_jax.data.config import DataConfig
 
 _SIZE = {'height': 16, 'width': 24}
-_PLANS = {
+_SETTINGS = {
   'videos': _SIZE,
   'features': {
     **_SIZE,
@@ -42,7 +42,9 @@ def _features():
 
 def _write(out, kind, record):
   """A folder of one record in each split."""
-  preparation = shard_writer.Preparation(str(out), kind=kind, plan=_PLANS[kind])
+  preparation = shard_writer.Preparation(
+    str(out), kind=kind, settings=_SETTINGS[kind]
+  )
   splits = {}
   for split in shards.SPLITS:
     (name,) = shards.shard_names(split, 1)

@@ -286,7 +286,7 @@ def test_dropped_scales_leave_the_decoding_of_the_coarser_ones():
   f = jax.random.normal(jax.random.key(0), (3, 2, 4, 4, 8))
   keep = jnp.asarray([[1, 1, 1], [1, 1, 0], [1, 0, 0]], bool)
   whole = encode_scales(f, scales)
-  dropped = encode_scales(f, scales, keep_bk=keep)
+  dropped = encode_scales(f, scales, keep_bs=keep)
   for row, count in enumerate((3, 2, 1)):
     bits = [code.bits_bthwq[row : row + 1] for code in whole[:count]]
     np.testing.assert_array_equal(

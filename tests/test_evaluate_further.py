@@ -20,7 +20,7 @@ from videoar_jax.evaluate import (
 )
 from videoar_jax.evaluate.request import Request
 from videoar_jax.sample import sampler
-from videoar_jax.tokenizer.stream import Tokenizer
+from videoar_jax.tokenizer.stream import Codec
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_the_continuation_begins_with_what_was_given(
   assert set(found['probe']) == {'continued', 'repeated'}
   # What was given comes back as the tokenizer codes it alone.
   generator = sampler.Generator.of(load_weights(runs / 'generator'))
-  tokenizer = Tokenizer(generator.tokenizer, generator.nets['autoencoder'])
+  tokenizer = Codec(generator.tokenizer, generator.nets['autoencoder'])
   coded = tokenizer.decode(tokenizer.encode(windows.videos_nTHWc[:4, :5]))
   assert np.abs(coded.astype(int) - made[:4, :5]).max() <= 1
   assert (tmp_path / 'continued_5.png').exists()

@@ -16,7 +16,7 @@ from videoar_jax.core import command, digest, export
 from videoar_jax.evaluate.request import Request, resolve
 from videoar_jax.sample.sampler import Generator
 from videoar_jax.tokenizer.features import make_encoder
-from videoar_jax.tokenizer.stream import Tokenizer
+from videoar_jax.tokenizer.stream import Codec
 
 NET = 'autoencoder'
 
@@ -98,7 +98,7 @@ def without(*names):
   ],
 )
 def test_a_config_of_another_structure_is_refused(copy, change, words):
-  assert words in refused(Tokenizer.load, copy('tokenizer', about=change))
+  assert words in refused(Codec.load, copy('tokenizer', about=change))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_byte_order_mark_does_not_hide_an_export(copy):
   path = copy('tokenizer')
   text = (path / 'config.json').read_bytes()
   (path / 'config.json').write_bytes(b'\xef\xbb\xbf' + text)
-  assert Tokenizer.load(path).digest
+  assert Codec.load(path).digest
 
 
 def first(flat):
@@ -152,7 +152,7 @@ def test_weights_that_do_not_fit_are_named_by_their_array(copy, case):
 
   path = copy('tokenizer', arrays=and_note)
   for load in (
-    Tokenizer.load,
+    Codec.load,
     lambda path: make_encoder(path, num_frames=5),
     lambda path: resolve(Request(checkpoint=str(path), fvd=False)),
   ):
@@ -224,7 +224,7 @@ def test_sizes_that_are_not_those_of_the_weights_are_refused_at_once(
   if name == 'generator':
     refused(lambda: Generator.of(export.load_weights(path)))
   else:
-    refused(Tokenizer.load, path)
+    refused(Codec.load, path)
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ def test_an_export_leaves_out_what_training_alone_needs(runs, tmp_path):
   export.write_export(old, nets, loaded.config)  # as they once were
   again = export.load_weights(old)
   assert set(again.nets) == set(nets)
-  assert Tokenizer.load(old).digest == loaded.digests[NET]
+  assert Codec.load(old).digest == loaded.digests[NET]
   assert export_to(tmp_path / 'new', old) is None
   assert export.load_weights(tmp_path / 'new').digests == loaded.digests
   export.write_loaded(old, again)

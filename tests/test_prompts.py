@@ -16,18 +16,18 @@ from videoar_jax.data.prompts import (
   PromptConfig,
   PromptEncoder,
   read_tokenizer,
-  train_tokenizer,
+  train_bpe,
 )
 
 TEXTS = ['a video of a person riding a horse', 'a person plays the violin'] * 3
-JSON = train_tokenizer(TEXTS, vocabulary=300)
+JSON = train_bpe(TEXTS, vocabulary=300)
 ENCODER = PromptEncoder(PromptConfig(tokenizer=JSON), 12)
 
 
 def test_the_same_texts_give_the_same_tokenizer():
-  assert train_tokenizer(TEXTS, vocabulary=300) == JSON
+  assert train_bpe(TEXTS, vocabulary=300) == JSON
   assert 256 < ENCODER.vocabulary <= 300
-  assert train_tokenizer(TEXTS[:1], vocabulary=300) != JSON
+  assert train_bpe(TEXTS[:1], vocabulary=300) != JSON
 
 
 def test_known_words_are_few_tokens_and_unknown_ones_bytes():
@@ -77,7 +77,7 @@ def test_prompts_that_cannot_be_read_are_refused(prompt, message):
 
 def test_other_refusals():
   with pytest.raises(ValueError, match='vocabulary=100'):
-    train_tokenizer(TEXTS, vocabulary=100)
+    train_bpe(TEXTS, vocabulary=100)
   with pytest.raises(ValueError, match="template='a person'"):
     PromptConfig(template='a person')
   with pytest.raises(ValueError, match=r"template 'a \\udcff {}': character 3"):

@@ -109,7 +109,7 @@ def _never(*_, **__):
 def test_the_same_command_again_reads_its_own_prompts_tokenizer(
   folder, stage1, monkeypatch, capsys
 ):
-  monkeypatch.setattr(condition, 'train_tokenizer', _never)
+  monkeypatch.setattr(condition, 'train_bpe', _never)
   config = _config(folder, frames=3, height=4, width=4)
   picture = DataConfig(batch_size=3, num_frames=1, height=4, width=6)
   with config.unlocked():
@@ -152,7 +152,7 @@ def test_other_processes_get_the_prompts_tokenizer_of_the_first(
 
   first = resolve(0)
   assert json.loads(first)['model']['type'] == 'BPE'
-  monkeypatch.setattr(condition, 'train_tokenizer', _never)
+  monkeypatch.setattr(condition, 'train_bpe', _never)
   assert resolve(1) == first
   monkeypatch.undo()
   sent.clear()

@@ -15,7 +15,7 @@ from videoar_jax.tokenizer.autoencoder import (
   to_uint8,
 )
 from videoar_jax.tokenizer.quantizer import encode_scales
-from videoar_jax.tokenizer.stream import DecodeState, Tokenizer
+from videoar_jax.tokenizer.stream import Codec, DecodeState
 
 # A latent frame is four frames, so that up to three wait.
 CONFIG = tiny.dataclasses.replace(
@@ -43,7 +43,7 @@ def params():
 
 @pytest.fixture(scope='module')
 def tokenizer(params):
-  return Tokenizer(CONFIG, params, digest='of this test')
+  return Codec(CONFIG, params, digest='of this test')
 
 
 def _video(frames, *, batch=1, seed=0):
@@ -140,14 +140,14 @@ def test_coarse_scales_alone_decode(tokenizer):
 
 def test_a_stream_takes_every_resolution_with_scales(params):
   config = tiny.dataclasses.replace(CONFIG, more_scales=(((1, 1), (4, 2)),))
-  both = Tokenizer(config, params)
+  both = Codec(config, params)
   rng = np.random.default_rng(0)
   for size, scales in (((8, 12), CONFIG.scales), ((16, 8), ((1, 1), (4, 2)))):
     video = rng.integers(0, 256, (1, 9, *size, 3)).astype(np.uint8)
     bits = both.encode(video)
     assert tuple(scale.shape[2:4] for scale in bits) == scales
     assert both.decode(bits).shape == video.shape
-    only = Tokenizer(tiny.dataclasses.replace(CONFIG, scales=scales), params)
+    only = Codec(tiny.dataclasses.replace(CONFIG, scales=scales), params)
     for one, other in zip(bits, only.encode(video)):
       np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(both.decode(bits), only.decode(bits))

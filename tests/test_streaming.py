@@ -13,7 +13,7 @@ from videoar_jax.core.export import load_weights
 from videoar_jax.sample import sampler
 from videoar_jax.sample.given import read_given
 from videoar_jax.sample.streaming import VideoStream
-from videoar_jax.tokenizer.stream import Tokenizer
+from videoar_jax.tokenizer.stream import Codec
 
 pytestmark = pytest.mark.filterwarnings('ignore:Some donated buffers')
 
@@ -65,7 +65,7 @@ def test_given_frames_come_back_as_the_tokenizer_codes_them(
 ):
   rng = np.random.default_rng(0)
   video = rng.integers(0, 256, (1, 5, SIDE, SIDE, 3), np.uint8)
-  tokenizer = Tokenizer(generator.tokenizer, generator.nets['autoencoder'])
+  tokenizer = Codec(generator.tokenizer, generator.nets['autoencoder'])
   bits = tokenizer.encode(video)
   coded = tokenizer.decode(bits)
   streamed = _joined(stream.video([1, 1], given=bits))[:1]
@@ -90,7 +90,7 @@ def test_shots_share_frames_and_draw_anew(generator, stream):
   # The seed begins again at 0.
   again = next(stream.video(labels, shot=2**32))
   np.testing.assert_array_equal(again, first[:, :1])
-  tokenizer = Tokenizer(generator.tokenizer, generator.nets['autoencoder'])
+  tokenizer = Codec(generator.tokenizer, generator.nets['autoencoder'])
   given = tokenizer.encode(first[:, -5:])
   second = _joined(stream.video(labels, given=given, shot=1))
   np.testing.assert_array_equal(

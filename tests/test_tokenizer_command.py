@@ -29,7 +29,7 @@ from videoar_jax.data import decode as decode_lib
 from videoar_jax.data import transforms
 from videoar_jax.tokenizer import token_file
 from videoar_jax.tokenizer.autoencoder import make_tokenizer
-from videoar_jax.tokenizer.stream import Tokenizer
+from videoar_jax.tokenizer.stream import Codec
 from videoar_jax.train.defaults import tokenizer_config
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -109,7 +109,7 @@ def page_commands():
 
 def check_coded(name, out):
   """Checks that a video is what the tokenizer makes of another; its bits."""
-  tokenizer = Tokenizer.load(TOKENIZER)
+  tokenizer = Codec.load(TOKENIZER)
   video = np.stack(
     [transforms.fit_frame(x, *SIZE) for x in decode_lib.iterate_frames(name)]
   )
@@ -274,7 +274,7 @@ BAD_INPUTS = [
 def test_what_needs_no_tokenizer_is_told_before_it_is_read(
   run, tmp_path, monkeypatch, words, said
 ):
-  monkeypatch.setattr(Tokenizer, 'load', lambda path: pytest.fail('loaded'))
+  monkeypatch.setattr(Codec, 'load', lambda path: pytest.fail('loaded'))
   status, text = run(*words)
   assert status == (2 if (words, said) in BAD_LINES else 1)
   assert said in text and text.count('\n') <= 1
@@ -351,7 +351,7 @@ def test_what_is_cut_short_leaves_what_was_there(
   def fail(*_, **__):
     raise error
 
-  monkeypatch.setattr(Tokenizer, 'finish_encoding', fail)
+  monkeypatch.setattr(Codec, 'finish_encoding', fail)
   monkeypatch.setattr(media.Mp4Writer, '_told', fail)
   for words in writing(tokens):
     status, said = run(*words)

@@ -269,9 +269,9 @@ class Model:
     )
     return tuple(self._tokenizer().encode(video_1THWc))
 
-  def _tokenizer(self) -> stream_lib.Tokenizer:
+  def _tokenizer(self) -> stream_lib.Codec:
     nets = self.generator.nets
-    return stream_lib.Tokenizer(self.generator.tokenizer, nets['autoencoder'])
+    return stream_lib.Codec(self.generator.tokenizer, nets['autoencoder'])
 
 
 def _frames(pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

@@ -23,7 +23,7 @@ def load_tokenizer(checkpoint: Path) -> 'Tokenizer':
   """
   cache.keep_programs()
   return Tokenizer(
-    stream_lib.Tokenizer.load(arguments.path('checkpoint', checkpoint)),
+    stream_lib.Codec.load(arguments.path('checkpoint', checkpoint)),
     str(checkpoint),
   )
 
@@ -41,7 +41,7 @@ class Tokenizer:
     name: what it was loaded from.
   """
 
-  codec: stream_lib.Tokenizer
+  codec: stream_lib.Codec
   name: str = ''
 
   @property

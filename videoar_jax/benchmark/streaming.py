@@ -12,7 +12,7 @@ from videoar_jax.core.config import from_section
 from videoar_jax.core.mesh import unbox
 from videoar_jax.tokenizer.autoencoder import make_tokenizer
 from videoar_jax.tokenizer.config import TokenizerConfig
-from videoar_jax.tokenizer.stream import Tokenizer
+from videoar_jax.tokenizer.stream import Codec
 
 _PIECE = 32  # frames at a time, as `python -m videoar_jax.tokenizer` reads them
 
@@ -31,7 +31,7 @@ def measure_stream(section: Any, num_frames: int) -> dict:
     after the second, None where there are none.
   """
   config = from_section(TokenizerConfig, section)
-  tokenizer = Tokenizer(config, _random_params(config))
+  tokenizer = Codec(config, _random_params(config))
   encoding = decoding = None
   frames, times = 0, []
   started = time.perf_counter()

@@ -53,7 +53,7 @@ from videoar_jax.sample.wanted import (
   by_class,
   by_prompt,
 )
-from videoar_jax.tokenizer.stream import Tokenizer
+from videoar_jax.tokenizer.stream import Codec
 
 FLAGS = command.Flags()
 
@@ -272,7 +272,7 @@ def given_bits(generator, sampling):
     num_frames=sampling.num_frames,
     count=1 if _IMAGE.value else _GIVEN_FRAMES.value,
   )
-  tokenizer = Tokenizer(generator.tokenizer, generator.nets['autoencoder'])
+  tokenizer = Codec(generator.tokenizer, generator.nets['autoencoder'])
   return tuple(tokenizer.encode(video))
 
 

@@ -39,7 +39,7 @@ from videoar_jax.tokenizer import token_file
 from videoar_jax.tokenizer.autoencoder import make_tokenizer
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.infinity import import_weights
-from videoar_jax.tokenizer.stream import Bits, DecodeState, Tokenizer
+from videoar_jax.tokenizer.stream import Bits, Codec, DecodeState
 
 FLAGS = command.Flags()
 
@@ -116,7 +116,7 @@ def _check_out(action: str) -> None:
 def encode() -> None:
   """--video to the token file --out."""
   size, fps = _chosen_size(), _frame_rate()
-  tokenizer = Tokenizer.load(_CHECKPOINT.value)
+  tokenizer = Codec.load(_CHECKPOINT.value)
   size = _checked_size(size, tokenizer)
   with token_file.TokenWriter(
     _OUT.value, digest=tokenizer.digest, fps=fps
@@ -133,7 +133,7 @@ def decode() -> None:
   """--tokens to the video --out."""
   about = token_file.read_about(_TOKENS.value)
   writer = media.Mp4Writer(_OUT.value, fps=_FPS.value or about.fps)
-  tokenizer = Tokenizer.load(_CHECKPOINT.value)
+  tokenizer = Codec.load(_CHECKPOINT.value)
   if about.digest != tokenizer.digest:
     raise ValueError(
       f'{_TOKENS.value} was made with another tokenizer (digest '
@@ -156,7 +156,7 @@ def reconstruct() -> None:
   """--video through bits to the video --out, and how near it is."""
   size = _chosen_size()
   writer = media.Mp4Writer(_OUT.value, fps=_frame_rate())
-  tokenizer = Tokenizer.load(_CHECKPOINT.value)
+  tokenizer = Codec.load(_CHECKPOINT.value)
   size = _checked_size(size, tokenizer)
   scores, frames, num_bits = _Scores(), 0, 0
   decoding = DecodeState()
@@ -194,7 +194,7 @@ def import_infinity() -> None:
   print(f'written to {_OUT.value}')
 
 
-def _decoded(tokenizer: Tokenizer) -> Iterator[np.ndarray]:
+def _decoded(tokenizer: Codec) -> Iterator[np.ndarray]:
   """Yields the frames of --tokens, uint8 (1, T, H, W, 3)."""
   state = DecodeState()
   for bits in token_file.read_bits(_TOKENS.value):
@@ -205,7 +205,7 @@ def _decoded(tokenizer: Tokenizer) -> Iterator[np.ndarray]:
 
 
 def _encoded(
-  tokenizer: Tokenizer, size: tuple[int, int]
+  tokenizer: Codec, size: tuple[int, int]
 ) -> Iterator[tuple[np.ndarray, Bits]]:
   """Yields frames of --video, and the bits that are complete with them."""
   state = None
@@ -248,7 +248,7 @@ def _chosen_size() -> tuple[int, int] | None:
 
 
 def _checked_size(
-  size: tuple[int, int] | None, tokenizer: Tokenizer
+  size: tuple[int, int] | None, tokenizer: Codec
 ) -> tuple[int, int]:
   """Height and width that --video is coded at, pixels."""
   if size is None:

@@ -7,9 +7,10 @@ In models, their losses and the rollout:
     h  latent height              l  tokens, in the order of the UnitPlan
     w  latent width               m  tokens that are attended to
     T  pixel time (frames)        n  heads
-    H  pixel height               k  width of one head; scales in `keep_bk`
+    H  pixel height               k  width of one head
     W  pixel width                p  pairs of a head that rotary angles turn
     s  scale                      q  bits of a token
+    u  units of a plan
     a  axes of a position         x  axes left open, or none; a cache's layers
 
 Where there are no tokens (data, evaluation), some stand for something else:

@@ -91,8 +91,8 @@ def open_source(
       prepared at another resolution than the config's.
   """
   manifest = shards.read_manifest(path, 'videos')
-  plan = manifest['plan']
-  prepared = plan['height'], plan['width']
+  settings = manifest['plan']
+  prepared = settings['height'], settings['width']
   if prepared != (config.height, config.width):
     raise ValueError(
       f'height, width = {config.height}, {config.width}: {path} was prepared '

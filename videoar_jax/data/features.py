@@ -20,8 +20,8 @@ from videoar_jax.data.failures import BadRecordError
 from videoar_jax.data.source import SourceKind
 
 _COUNT = structure.at_least(1)
-# What the plan and the headers of features hold besides.
-_PLAN = {
+# What the settings and the headers of features hold besides.
+_SETTINGS = {
   'num_frames': _COUNT,
   'frame_stride': _COUNT,
   'windows': _COUNT,
@@ -79,15 +79,15 @@ def open_source(
     ValueError: not such a folder, shards missing, truncated or altered, or
       cached for other clips than the config's.
   """
-  manifest = shards.read_manifest(path, 'features', _PLAN)
-  plan = manifest['plan']
+  manifest = shards.read_manifest(path, 'features', _SETTINGS)
+  settings = manifest['plan']
   for key in ('num_frames', 'height', 'width', 'frame_stride'):
-    if plan[key] != getattr(config, key):
+    if settings[key] != getattr(config, key):
       raise ValueError(
         f'{key}={getattr(config, key)}: the features in {path} are of clips '
-        f'with {key}={plan[key]}; use that, or run data.prepare --features'
+        f'with {key}={settings[key]}; use that, or run data.prepare --features'
       )
-  if config.flip and not plan['flips']:
+  if config.flip and not settings['flips']:
     raise ValueError(
       f'flip=True: the features in {path} hold no mirrored clips; use '
       'flip=False, or run data.prepare --features --flips'
@@ -96,8 +96,8 @@ def open_source(
   return FeaturesSource(
     shards.ShardReader(path, manifest, split, HEADER),
     tuple(manifest['classes']),
-    plan['tokenizer_digest'],
-    plan['windows'] * (2 if config.flip and train else 1),
+    settings['tokenizer_digest'],
+    settings['windows'] * (2 if config.flip and train else 1),
   )
 
 
@@ -107,7 +107,7 @@ def check_digest(path: str, digest: str) -> None:
   Raises:
     ValueError: they come from another, or the folder holds no features.
   """
-  manifest = shards.read_manifest(path, 'features', _PLAN)
+  manifest = shards.read_manifest(path, 'features', _SETTINGS)
   found = manifest['plan']['tokenizer_digest']
   if found != digest:
     raise ValueError(

@@ -64,7 +64,7 @@ def prepare_videos(
     min_frames = 1
   splits = kind.list_files(root, split_file=split_file)
   folder.check_filled(splits, (0, 1), source, split_file)
-  plan = {
+  settings = {
     'source': source,
     'split_file': split_file,
     'height': height,
@@ -91,7 +91,7 @@ def prepare_videos(
       yield record
 
   return _write(
-    shard_writer.Preparation(out, kind='videos', plan=plan),
+    shard_writer.Preparation(out, kind='videos', settings=settings),
     _plan_shards([len(x.names) for x in splits], num_shards),
     records,
     classes=splits[0].classes,
@@ -141,7 +141,7 @@ def prepare_features(
     wanted = (num_clips, max(num_clips // 10, 1))
     counts = [min(*pair) for pair in zip(counts, wanted)]
   names = ('source', 'split_file', 'num_frames', 'height', 'width')
-  plan = {
+  settings = {
     **{name: getattr(config, name) for name in (*names, 'frame_stride')},
     'tokenizer_digest': tokenizer_digest,
     'windows': windows,
@@ -159,7 +159,7 @@ def prepare_features(
     )
 
   return _write(
-    shard_writer.Preparation(out, kind='features', plan=plan),
+    shard_writer.Preparation(out, kind='features', settings=settings),
     _plan_shards(counts, num_shards),
     records,
     classes=sources[0].classes,

@@ -47,7 +47,7 @@ class PromptConfig:
     return self.template.replace('{}', words.lower())
 
 
-def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> str:
+def train_bpe(texts: Iterable[str], *, vocabulary: int) -> str:
   """Trains byte-level BPE.
 
   Args:

@@ -18,7 +18,7 @@ from videoar_jax.core import files, lock, structure
 from videoar_jax.data import shards
 
 _NOTE = {**shards.SHARD, 'skipped': structure.Each(str)}
-# What follows from other entries of a plan, and what to say where it differs.
+# What follows from other settings, and what to say where it differs.
 _DERIVED = {
   'listing': 'from other files than are there now (names, sizes or split)',
   'counts': 'from another number of videos than there are now',
@@ -28,7 +28,7 @@ _DERIVED = {
 
 
 class Preparation:
-  """Writes shards one by one; a rerun with the same plan takes up the rest.
+  """Writes shards one by one; a rerun with the same settings takes up the rest.
 
   A shard is written under `.unfinished/`, then renamed, and only then noted
   there. The manifest comes last: a folder without one is not finished.
@@ -38,45 +38,45 @@ class Preparation:
     manifest: None until all is finished.
   """
 
-  def __init__(self, out: str, *, kind: str, plan: dict):
-    """Opens an empty folder, or one begun with an equal plan.
+  def __init__(self, out: str, *, kind: str, settings: dict):
+    """Opens an empty folder, or one begun with equal settings.
 
     Args:
       out: the folder, made if need be.
       kind: `videos` or `features`.
-      plan: JSON-able; all that decides what the shards will hold.
+      settings: JSON-able; all that decides what the shards will hold.
     Raises:
-      ValueError: the folder was begun with another plan, or is in other use.
+      ValueError: the folder was begun with other settings, or is in other use.
     """
     self.out = pathlib.Path(out)
     self._notes = self.out / shards.UNFINISHED
     self._kind = kind
-    self._plan = json.loads(json.dumps(plan))
+    self._settings = json.loads(json.dumps(settings))
     self.manifest = None
     if (self.out / shards.MANIFEST).is_file():
       self.manifest = shards.read_manifest(out, kind)
-      self._check_plan(self.manifest['plan'])
+      self._check_settings(self.manifest['plan'])
       shutil.rmtree(self._notes, ignore_errors=True)
       return
     begun = self._notes / 'plan.json'
     if begun.is_file():
       fix = 'remove the folder and begin again'
-      self._check_plan(files.read_json(begun, dict, fix=fix))
+      self._check_settings(files.read_json(begun, dict, fix=fix))
     elif self.out.is_dir():
       ours = (shards.UNFINISHED, lock.NAME)
       if any(file.name not in ours for file in self.out.iterdir()):
         raise ValueError(f'out={out}: holds other files; give an empty folder')
     self._notes.mkdir(parents=True, exist_ok=True)
-    _write_json(begun, self._plan)
+    _write_json(begun, self._settings)
 
-  def _check_plan(self, found: dict) -> None:
+  def _check_settings(self, found: dict) -> None:
     """Raises a ValueError that tells first what the user said otherwise."""
-    keys = [*self._plan, *sorted(set(found) - set(self._plan))]
-    keys = [key for key in keys if found.get(key) != self._plan.get(key)]
+    keys = [*self._settings, *sorted(set(found) - set(self._settings))]
+    keys = [key for key in keys if found.get(key) != self._settings.get(key)]
     if not keys:
       return
     key = min(keys, key=lambda key: key in _DERIVED)
-    what = f'with {key}={found.get(key)!r}, now {self._plan.get(key)!r}'
+    what = f'with {key}={found.get(key)!r}, now {self._settings.get(key)!r}'
     raise ValueError(
       f'out={self.out}: was prepared {_DERIVED.get(key, what)}; give another '
       'folder, or remove this one'
@@ -131,7 +131,7 @@ class Preparation:
     manifest = {
       'format': f'videoar_jax.{self._kind}',
       'version': shards.VERSION,
-      'plan': self._plan,
+      'plan': self._settings,
       **manifest,
     }
     _write_json(self.out / shards.MANIFEST, manifest)

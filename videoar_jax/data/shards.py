@@ -38,8 +38,8 @@ _SPLIT = {
   'records': _NATURAL,
   'per_class': structure.Each(_NATURAL),
 }
-# What every reader needs of the plan.
-_PLAN = {'height': _COUNT, 'width': _COUNT}
+# What every reader needs of the settings.
+_SETTINGS = {'height': _COUNT, 'width': _COUNT}
 
 
 def pack(header: dict, parts: Sequence[bytes]) -> bytes:
@@ -83,13 +83,13 @@ def shard_names(split: str, count: int) -> list[str]:
   return [f'{split}-{i:05d}-of-{count:05d}.array_record' for i in range(count)]
 
 
-def read_manifest(path: str, kind: str, plan: dict | None = None) -> dict:
+def read_manifest(path: str, kind: str, settings: dict | None = None) -> dict:
   """Reads a prepared folder's manifest.
 
   Args:
     path: the folder.
     kind: `videos` or `features`.
-    plan: what else its plan holds, see `structure.check`.
+    settings: what else they hold, see `structure.check`.
   Raises:
     ValueError: the folder or manifest is missing, damaged, or of another kind.
   """
@@ -113,7 +113,7 @@ def read_manifest(path: str, kind: str, plan: dict | None = None) -> dict:
       'array_record:PATH, features as features:PATH'
     )
   shape = {
-    'plan': {**_PLAN, **(plan or {})},
+    'plan': {**_SETTINGS, **(settings or {})},
     'classes': [str],
     'splits': {split: _SPLIT for split in SPLITS},
     'skipped': structure.Each(str),

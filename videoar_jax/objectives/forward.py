@@ -56,7 +56,7 @@ def make_forward(model: Autoencoder, config: TokenizerLossConfig):
     f = model.apply({'params': params}, video, method='encode')
     scales = model.config.scales_of(f.shape[2:4])
     keep = _draw_kept(drop_rng, config, video.shape[0], len(scales))
-    codes = encode_scales(f, scales, keep_bk=keep)
+    codes = encode_scales(f, scales, keep_bs=keep)
     total = codes[-1].total_bthwd
     decoded = model.apply({'params': params}, total, method='decode')
     return Forward(f, codes, decoded, is_whole=keep is None)

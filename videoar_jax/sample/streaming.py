@@ -16,7 +16,7 @@ from videoar_jax.rollout.bits import sample_keys
 from videoar_jax.sample.program import Chosen, SamplingConfig, choose
 from videoar_jax.sample.sampler import Generator, check_continues, repeat_bits
 from videoar_jax.tokenizer.autoencoder import to_uint8
-from videoar_jax.tokenizer.stream import Tokenizer
+from videoar_jax.tokenizer.stream import Codec
 
 
 class VideoStream:
@@ -102,7 +102,7 @@ class VideoStream:
         a shot.
     """
     check_shots(self.generator, self.sampling, num_shots, overlap)
-    tokenizer = Tokenizer(
+    tokenizer = Codec(
       self.generator.tokenizer, self.generator.nets['autoencoder']
     )
     for shot in range(num_shots):

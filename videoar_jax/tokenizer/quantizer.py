@@ -50,7 +50,7 @@ def encode_scales(
   scales: Scales,
   *,
   alter: Callable[[int, jax.Array], jax.Array] | None = None,
-  keep_bk: jax.Array | None = None,
+  keep_bs: jax.Array | None = None,
 ) -> list[ScaleCode]:
   """Codes each scale from what the coarser ones left over.
 
@@ -59,7 +59,7 @@ def encode_scales(
     scales: ((h_1, w_1), …, (h_K, w_K)), the last equals (h, w).
     alter: (scale, bits) -> bits that are accumulated in their place; later
       scales then code what the altered ones left over.
-    keep_bk: which scales of which clip add their code to the sum; later scales
+    keep_bs: which scales of which clip add their code to the sum; later scales
       code what the kept ones left over. None keeps all.
 
   Returns:
@@ -84,8 +84,8 @@ def encode_scales(
     # Written so that the value is the code itself, to the last bit.
     code = bits_to_code(used) + (unit - jax.lax.stop_gradient(unit))
     code = resize.bilinear(code, size)
-    if keep_bk is not None:
-      code = jnp.where(keep_bk[:, k, None, None, None, None], code, 0.0)
+    if keep_bs is not None:
+      code = jnp.where(keep_bs[:, k, None, None, None, None], code, 0.0)
     total = total + code
     codes.append(ScaleCode(unit, jax.lax.stop_gradient(bits), total))
   return codes

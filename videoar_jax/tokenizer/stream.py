@@ -58,7 +58,7 @@ class DecodeState:
   conv: StreamState | None = None
 
 
-class Tokenizer:
+class Codec:
   """A trained tokenizer: videos to bits and back, whole or as a stream.
 
   Attributes:
@@ -72,7 +72,7 @@ class Tokenizer:
     self._model = make_tokenizer(config)
 
   @classmethod
-  def load(cls, checkpoint: Any) -> 'Tokenizer':
+  def load(cls, checkpoint: Any) -> 'Codec':
     """Reads a tokenizer from anything that `--checkpoint` takes.
 
     Raises:

@@ -25,7 +25,7 @@ from videoar_jax.data.prompts import (
   PromptConfig,
   PromptEncoder,
   read_tokenizer,
-  train_tokenizer,
+  train_bpe,
 )
 from videoar_jax.transformer.config import Condition, TransformerConfig
 
@@ -112,7 +112,7 @@ def _tokenizer(
   for path in sorted({stream.captions for stream in streams} - {''}):
     for captions in read_captions(path).values():
       texts += captions
-  return train_tokenizer(texts, vocabulary=vocabulary)
+  return train_bpe(texts, vocabulary=vocabulary)
 
 
 def _from_first_process(make: Callable[[], str]) -> str:

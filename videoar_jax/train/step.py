@@ -27,7 +27,8 @@ StepFunction = Callable[
 ]
 
 
-_Rule = tuple[optax.GradientTransformation, optax.Schedule]
+# And its learning rate.
+_Optimizer = tuple[optax.GradientTransformation, optax.Schedule]
 
 
 def make_step(
@@ -64,13 +65,15 @@ def make_step(
   check_updates(updates)
   if accumulate < 1:
     raise ValueError(f'accumulate={accumulate}: wanted at least 1')
-  rules = {update.net: _make_rule(update, num_steps) for update in updates}
+  optimizers = {
+    update.net: _make_optimizer(update, num_steps) for update in updates
+  }
 
   def step(
     state: TrainState, batch: Any, frozen: Mapping[str, Any]
   ) -> tuple[TrainState, Metrics]:
     parts = _split(batch, accumulate)
-    nets, metrics = _run_updates(updates, rules, state, parts, frozen)
+    nets, metrics = _run_updates(updates, optimizers, state, parts, frozen)
     return state.replace(step=state.step + 1, nets=nets), metrics
 
   # The state keeps the sharding it was born with, whatever the compiler
@@ -93,7 +96,7 @@ def make_step(
   return run
 
 
-def _make_rule(update: Update, num_steps: int) -> _Rule:
+def _make_optimizer(update: Update, num_steps: int) -> _Optimizer:
   schedule = optimizer_lib.make_schedule(
     update.optimizer, num_updates=update.num_updates(num_steps)
   )
@@ -129,7 +132,7 @@ def _split(batch: Any, parts: int) -> Any:
 
 def _run_updates(
   updates: Sequence[Update],
-  rules: Mapping[str, _Rule],
+  optimizers: Mapping[str, _Optimizer],
   state: TrainState,
   parts: Any,
   frozen: Mapping[str, Any],
@@ -155,7 +158,7 @@ def _run_updates(
       shared[stage] = run_stage(stage)
     nets[update.net], own, results = _apply_update(
       update,
-      rules[update.net],
+      optimizers[update.net],
       old=old,
       parts=(parts, shared.get(stage)),
       context=context_of(update.net, averages=old.averages),
@@ -170,7 +173,7 @@ def _run_updates(
 
 def _apply_update(
   update: Update,
-  rule: _Rule,
+  optimizer: _Optimizer,
   *,
   old: NetState,
   parts: Any,
@@ -181,7 +184,7 @@ def _apply_update(
 
   Args:
     update: the network's.
-    rule: its optimiser and learning rate.
+    optimizer: its optimiser and learning rate.
     old: its state.
     parts: of the batch, and of the results of its stage where it only reads
       them.
@@ -191,14 +194,14 @@ def _apply_update(
     The two, and the results of the stage that it runs.
   """
 
-  optimizer, schedule = rule
+  rule, schedule = optimizer
 
   def run(old: NetState) -> tuple[NetState, Metrics, Any]:
     found, results = _mean_gradients(update, old.params, parts, context)
     loss, metrics, grads = found
     norm = optax.global_norm(grads)
     good = jnp.isfinite(loss) & jnp.isfinite(norm)
-    changes, opt_state = optimizer.update(grads, old.opt_state, old.params)
+    changes, opt_state = rule.update(grads, old.opt_state, old.params)
     params = optax.apply_updates(old.params, changes)
     count = optax.tree_utils.tree_get(old.opt_state, 'count', filtering=_adam)
     ema, decay = old.ema, update.optimizer.ema_decay
