@@ -298,7 +298,9 @@ def test_a_shared_stage_draws_what_its_own_network_would():
   alone = _maker_and_critics(shared=False, noise=1.0)
   _, history_alone = _train(alone, mesh=_mesh(), accumulate=2)
   for one, other in zip(history, history_alone):
-    assert one['a/made'] == one['b/made'] == one['c/made']
+    # Each metric's mean over devices is rounded for itself.
+    for name in ('b/made', 'c/made'):
+      np.testing.assert_allclose(one[name], one['a/made'], rtol=1e-6)
     assert abs(other['a/made'] - other['b/made']) > 0.05
   first, first_alone = history[0], history_alone[0]
   np.testing.assert_allclose(first['a/made'], first_alone['a/made'], rtol=1e-4)
