@@ -71,14 +71,14 @@ def test_nothing_is_copied_before_all_checks_pass(exports, tmp_path):
 
 
 def test_the_tokenizer_lies_where_its_axes_say(exports, tmp_path):
-  mesh = make_mesh(MeshConfig(data=2, fsdp=4))
+  mesh = make_mesh(MeshConfig(data=4, fsdp=2))
   config = config_of(exports / 'a')
   recipe = make_generator_recipe(config, workdir=tmp_path, mesh=mesh)
   placed = recipe.frozen['autoencoder']
   wanted = load_weights(exports / 'a' / 'tokenizer').nets['autoencoder']
   jax.tree.map(np.testing.assert_array_equal, placed, wanted)
   kernel = placed['encoder']['conv_in']['kernel']
-  assert kernel.addressable_shards[0].data.size == kernel.size // 4
+  assert kernel.addressable_shards[0].data.size == kernel.size // 2
 
 
 def test_a_tokenizer_left_by_a_run_that_came_to_nothing_is_replaced(

@@ -110,13 +110,14 @@ def test_a_run_without_averages_goes_on_from_one_that_kept_copies(tmp_path):
   updates = [toy.make_update(ema_decay=0.0)]
   state = toy.train(tmp_path / 'straight', updates=updates)
   workdir = tmp_path / 'run'
-  early = toy.train(workdir, updates=updates, num_steps=5)
+  with pytest.raises(_Crash):
+    toy.train(workdir, updates=updates, batches_from=_crash_after(5))
   half = load_weights(workdir)
-  _assert_same(half.nets['toy'], early.nets['toy'].params)
   checkpoints = Checkpoints(workdir / 'checkpoints')
   restored = manifest.load_arrays(workdir / 'checkpoints')
   net = restored.tree['nets']['toy']
   assert 'ema' not in net
+  _assert_same(half.nets['toy'], net['params'])
   restored.tree['nets']['toy'] = {**net, 'ema': net['params']}
   shutil.rmtree(workdir / 'checkpoints/5')
   checkpoints.save(5, restored.tree, restored.meta, wait=True)

@@ -266,19 +266,17 @@ def _maker_and_critics(*, shared, noise=0.0, runs=None, **turns):
   return [*updates, toy.make_update(net='d', noise=0.0)]
 
 
-TURNS = [
-  {'b': {'every': 2}, 'c': {'start': 1, 'every': 3}},
-  {'a': {'every': 3, 'start': 1}},
-  {
-    'a': {'every': 4, 'start': 2},
-    'b': {'every': 3},
-    'c': {'start': 3, 'every': 2},
-  },
-]
+SELDOM = {'a': {'every': 4, 'start': 2}, 'b': {'every': 3}, 'c': {'every': 6}}
 
 
-@pytest.mark.parametrize('turns', TURNS)
-@pytest.mark.parametrize('accumulate', [1, 2])
+@pytest.mark.parametrize(
+  ('turns', 'accumulate'),
+  [
+    ({'b': {'every': 2}, 'c': {'start': 1, 'every': 3}}, 1),
+    ({'a': {'every': 3, 'start': 1}}, 2),
+    (SELDOM, 2),
+  ],
+)
 def test_a_shared_stage_changes_nothing_and_runs_once_if_due(turns, accumulate):
   runs, options = [], {'mesh': _mesh(), 'steps': 6, 'accumulate': accumulate}
   updates = _maker_and_critics(shared=True, runs=runs, **turns)
@@ -294,14 +292,19 @@ def test_a_shared_stage_changes_nothing_and_runs_once_if_due(turns, accumulate):
 
 def test_a_shared_stage_draws_what_its_own_network_would():
   updates = _maker_and_critics(shared=True, noise=1.0)
-  state, history = _train(updates, mesh=_mesh(2, 2, 2), accumulate=2)
+  _, history = _train(updates, mesh=_mesh(2, 2, 2), accumulate=2)
   alone = _maker_and_critics(shared=False, noise=1.0)
   _, history_alone = _train(alone, mesh=_mesh(), accumulate=2)
-  for one, other in zip(history, history_alone):
-    assert one['a/made'] == one['b/made'] == one['c/made']
-    assert abs(other['a/made'] - other['b/made']) > 0.05
-  first, first_alone = history[0], history_alone[0]
-  np.testing.assert_allclose(first['a/made'], first_alone['a/made'], rtol=1e-4)
+  for one in history:
+    for name in ('b/made', 'c/made'):
+      np.testing.assert_allclose(one[name], one['a/made'], rtol=1e-5)
+  apart = [abs(one['a/made'] - one['b/made']) for one in history_alone]
+  assert max(apart) > 0.05
+  idle = _maker_and_critics(shared=True, noise=1.0, a={'start': 1})
+  _, history_idle = _train(idle, mesh=_mesh(), steps=1, accumulate=2)
+  wanted = history_alone[0]['a/made']
+  np.testing.assert_allclose(history[0]['b/made'], wanted, rtol=1e-4)
+  np.testing.assert_allclose(history_idle[0]['b/made'], wanted, rtol=1e-4)
 
 
 def test_critics_of_a_frozen_network_share_its_pass():
