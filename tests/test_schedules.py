@@ -2,7 +2,7 @@
 
 import pytest
 
-from videoar_jax.plan.next_scale import check_scales
+from videoar_jax.plan.pyramid import check_scales
 from videoar_jax.plan.schedules import all_ratios, nearest, schedule
 
 
