@@ -82,7 +82,8 @@ def start_from(
     if inflation == 'random' and origin.net == _TOKENIZER:
       given = fill_past(given, seed=seed)
     params = mesh_lib.place(
-      jax.tree.map(lambda x, old: np.asarray(x, old.dtype), given, initial),
+      # Copies, as on a CPU JAX keeps the array that it is given.
+      jax.tree.map(lambda x, old: np.array(x, old.dtype), given, initial),
       jax.tree.map(lambda x: x.sharding, initial),
     )
     params = {**params, **anew}
