@@ -25,7 +25,6 @@ from videoar_jax.objectives.reconstruction import (
 )
 from videoar_jax.plan.next_scale import next_scale_plan
 from videoar_jax.tokenizer.quantizer import bits_to_code, encode_scales
-from videoar_jax.transformer.inputs import to_plan_order
 
 SCALES = tiny.SCALES
 FRAMES = 4
@@ -54,7 +53,7 @@ def test_ratio_zero_is_the_clean_code(features):
   clean = CORRUPT(features, off, jax.random.key(2))
   codes = encode_scales(features, SCALES)
   np.testing.assert_array_equal(
-    clean.targets_blq, to_plan_order([c.bits_bthwq for c in codes], PLAN)
+    clean.targets_blq, PLAN.gather([c.bits_bthwq for c in codes])
   )
   assert not clean.flipped_blq.any()
   # Eq. 6: scale k starts from the sum of the coarser codes, scale 1 of

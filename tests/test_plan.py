@@ -1,5 +1,7 @@
 """The plan: hand-written goldens of order, positions and mask."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -186,6 +188,7 @@ def test_what_is_gathered_is_scattered_back(name):
     wanted = box.reshape(2, -1, 4).astype(np.float32)
     found = tokens[:, start : start + unit.num_tokens]
     np.testing.assert_array_equal(found, wanted)
+  np.testing.assert_array_equal(tokens, UnitPlan.gather(plan, arrays))
   for one, other in zip(plan.scatter(tokens), arrays, strict=True):
     np.testing.assert_array_equal(one, other.astype(np.float32))
 
@@ -259,8 +262,60 @@ def test_places_are_those_of_the_whole_plan(name):
 
 def test_blocks_of_unequal_sizes_are_loops_of_their_own():
   plan = make_partition('key_detail:4', VIDEO)
-  assert loops(plan) == (Loop(0, 1), Loop(1, 3)) and not rolls(plan)
-  assert rolls(make_partition('frame', VIDEO))
+  assert loops(plan) == (Loop(0, 1), Loop(1, 3))
+
+
+@pytest.mark.parametrize(
+  ('name', 'wanted'),
+  [
+    *((name, True) for name in (*PLANS, 'frame', 'chunk:2')),
+    *(('key_detail:2', False), ('cube:2x1x1', True), ('cube:1x1x2', False)),
+  ],
+)
+def test_a_plan_of_whole_frames_in_blocks_alone_rolls(name, wanted):
+  if name in PLANS:
+    plan = make_plan(name, 4, ((1, 1), (2, 3)))
+  else:
+    plan = make_partition(name, (4, 2, 3))
+  assert rolls(plan) == wanted
+  assert not rolls(teacher_forcing(plan))
+  if len(plan.units) > plan.period:
+    assert not rolls(plan.reversed)
+
+
+@pytest.mark.parametrize('kept', [1, 2, 3])
+def test_a_later_block_takes_the_place_of_the_oldest(kept):
+  plan = next_scale_plan(kept, ((1, 1), (1, 2)))
+  (loop,) = loops(plan)
+  at = place(plan, loop, jnp.asarray(7), 1)
+  np.testing.assert_array_equal(at.position_l3, [(7, 0, 0), (7, 0, 1)])
+  assert at.offset == 3 * (7 % kept) + 1 and at.seen_m.all()
+  first = place(plan, loop, jnp.asarray(0), 1)
+  assert first.seen_m.sum() == 3 and not first.starts
+
+
+def test_reversed_twice_is_the_plan():
+  plan = make_partition('cube:2x1x2', SMALL)
+  assert plan.reversed.reversed == plan
+  assert hash(plan.reversed.reversed) == hash(plan)
+
+
+@pytest.mark.parametrize(
+  ('change', 'words'),
+  [
+    ({'period': 2}, '3 units in blocks of 2'),
+    ({'units': ()}, '0 units'),
+    ({'units': (Unit((0, 3), (0,), (0,)),)}, 'wanted indices of it'),
+    ({'units': (Unit((1, 0), (0,), (0,)),)}, 'ascending'),
+    ({'units': (Unit((), (0,), (0,)),)}, 'wanted indices'),
+    ({'graph': ((True,),)}, 'wanted 3×3 units'),
+    ({'graph': ((True,) * 3, (True,) * 3, (False,) * 3)}, 'sees itself'),
+  ],
+)
+def test_impossible_units_and_graphs_are_refused(change, words):
+  plan = make_partition('frame', SMALL)
+  with pytest.raises(ValueError, match=words):
+    dataclasses.replace(plan, **change)
 
 
 def test_positions_may_lie_between_whole_numbers():

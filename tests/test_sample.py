@@ -24,7 +24,6 @@ from videoar_jax.rollout.guidance import parse_guidance
 from videoar_jax.sample.program import SamplingConfig
 from videoar_jax.sample.sampler import label_of
 from videoar_jax.tokenizer.quantizer import accumulate, decode_scales
-from videoar_jax.transformer.inputs import to_plan_order
 from videoar_jax.transformer.prefix import unconditional
 
 PLAN = next_scale_plan(3, tiny.SCALES)
@@ -83,7 +82,7 @@ def teacher_forced(params, bits, condition, plan=PLAN, changes=()):
     inputs = [jnp.concatenate(pair, axis=-1) for pair in zip(inputs, own)]
   return tiny.transformer(**dict(changes)).apply(
     {'params': params},
-    to_plan_order(inputs, plan),
+    plan.gather(inputs),
     condition,
     plan=plan,
     method='forward',
@@ -107,7 +106,7 @@ def test_greedy_rollout_takes_the_likelier_bits_of_both_passes(case):
   mixed = gamma_l * given + (1 - gamma_l) * without
   margin = mixed[..., 1] - mixed[..., 0]
   clear = jnp.abs(margin) > 1e-3
-  bits = to_plan_order(out.bits, plan)
+  bits = plan.gather(out.bits)
   assert clear.mean() > 0.99 and 0.1 < bits.mean() < 0.9
   np.testing.assert_array_equal((margin > 0)[clear], bits[clear] > 0.5)
   plain = (given[..., 1] > given[..., 0]) != (bits > 0.5)
@@ -126,7 +125,7 @@ def test_without_guidance_one_pass_decides(params, unguided):
   logits = teacher_forced(params, unguided.bits, LABEL)
   margin = logits[..., 1] - logits[..., 0]
   clear = jnp.abs(margin) > 1e-4
-  bits = to_plan_order(unguided.bits, PLAN)
+  bits = PLAN.gather(unguided.bits)
   np.testing.assert_array_equal((margin > 0)[clear], bits[clear] > 0.5)
 
 

@@ -68,6 +68,7 @@ def predicted(params, noise, made, condition, *, plan, changes):
     jnp.concatenate([made, noise], axis=1),
     condition,
     plan=teacher_forcing(plan),
+    has_start=False,
     method='forward',
   )
   return prediction(logits[:, plan.num_tokens :])
@@ -114,6 +115,67 @@ def test_a_rollout_is_teacher_forcing_one_unit_at_a_time(
   name, grid, turned, kind, dtype, guided
 ):
   check(name, grid, turned, kind, dtype, guided)
+
+
+def test_later_units_read_what_the_first_became():
+  plan = plan_of('frame', 'odd')
+  how = {'plan': plan, 'changes': ()}
+  params = params_of(())
+  noise, made = rolled(params, CLASSES, guided=False, **how)
+  other = made.at[:, : plan.units[0].num_tokens].add(0.5)
+  before, after = (
+    predicted(params, noise, x, CLASSES, **how) for x in (made, other)
+  )
+  apart = jnp.abs(before - after).max(axis=(0, 2))
+  assert apart[plan.unit_l == 0].max() == 0
+  assert apart[plan.unit_l > 0].max() > 1e-3
+
+
+def walked(plan, count, given=None):
+  return list(
+    walk.walk(
+      ToyFamily(),
+      params_of(()),
+      plan=plan,
+      condition_bx=CLASSES,
+      gamma_nts=jnp.ones((count, 1, 1)),
+      guided=False,
+      given=given,
+      key_b=sample_keys(5, jnp.arange(2)),
+    )
+  )
+
+
+def test_given_blocks_come_back_where_blocks_are_of_several_shapes():
+  plan = plan_of('key_detail:3', 'odd')
+  width = plan.units[0].num_tokens
+  given = (jnp.full((1, 2, width, tiny.NUM_BITS), 0.25),)
+  first, *rest = walked(plan, 3, given)
+  np.testing.assert_array_equal(first[0][0], given[0])
+  assert [piece[0][0].shape[0] for piece in rest] == [1, 1]
+
+
+@pytest.mark.parametrize(
+  ('name', 'count', 'given', 'words'),
+  [
+    ('key_detail:3', 2, 0, 'it has 3 blocks, not 2'),
+    ('key_detail:3', 4, 0, 'it has 3 blocks, not 4'),
+    ('key_detail:3', 3, 3, '3 blocks given of 2'),
+    ('frame', 2, 3, '3 blocks given of 2'),
+  ],
+)
+def test_a_wrong_number_of_blocks_is_refused(name, count, given, words):
+  plan = plan_of(name, 'odd')
+  width = plan.units[0].num_tokens
+  blocks = (jnp.zeros((given, 2, width, tiny.NUM_BITS)),) if given else None
+  with pytest.raises(ValueError, match=words):
+    walked(plan, count, blocks)
+
+
+def test_a_plan_that_looks_ahead_is_not_rolled_out():
+  plan = teacher_forcing(plan_of('frame', 'odd')).reversed
+  with pytest.raises(ValueError, match='sees a later one'):
+    walked(plan, num_blocks(plan))
 
 
 @pytest.mark.slow

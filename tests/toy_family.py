@@ -40,6 +40,7 @@ class ToyFamily:
       cache,
       place=place,
       length_b=length_b,
+      has_start=False,
       method='decode',
     )
     return prediction(logits), cache

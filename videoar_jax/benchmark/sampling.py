@@ -61,7 +61,7 @@ def measure_program(
   steady_s = ceilings.best_time(compiled, *arguments, repeats=3)
   most = ceilings.measure_ceilings(generator.family.transformer.dtype)
   weights = sum(
-    x.nbytes for x in jax.tree.leaves(generator.nets['transformer'])
+    x.nbytes for x in jax.tree.leaves(generator.nets[generator.family.net])
   )
   units = len(chosen.plan.units)
   cost = compiled.cost_analysis() or {}

@@ -18,8 +18,8 @@ class AttentionKernel(enum.StrEnum):
 
   AUTO: PREFIX.
   XLA: one product over the whole mask.
-  PREFIX: one product per block of queries over the keys it can see at most;
-    skips what a block-causal mask forbids, exact, any backend.
+  PREFIX: one product per block of queries over the keys that any of them sees;
+    exact, any backend.
   CUDNN: cuDNN's fused product over the whole mask; NVIDIA GPUs, bfloat16 or
     float16. Not run on a GPU yet.
   """

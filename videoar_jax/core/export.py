@@ -93,8 +93,6 @@ def write_export(
   directory = epath.Path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   (directory / CONFIG).unlink(missing_ok=True)
-  for old in directory.glob(f'*{_SUFFIX}'):
-    old.unlink()
   if tokenizer is not None:
     write_loaded(directory / TOKENIZER, tokenizer, dtype=dtype)
   digests = {}

@@ -45,7 +45,7 @@ class UnitMask:
 
   @functools.cached_property
   def runs(self) -> tuple[Run, ...]:
-    """The products that PREFIX makes: nothing that no query of one sees."""
+    """The products PREFIX makes; each leaves out keys that none of it sees."""
     return tuple(map(self._run, self.cuts[:-1], self.cuts[1:]))
 
   @property

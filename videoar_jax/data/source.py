@@ -31,7 +31,7 @@ class Source(Protocol):
 
 
 def _serves(*_) -> None:
-  """Nothing stands against it."""
+  """Accepts everything."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from videoar_jax.plan.pyramid import Pyramid
 from videoar_jax.sample.sampler import Generator
 from videoar_jax.tokenizer.autoencoder import to_float
 from videoar_jax.tokenizer.quantizer import accumulate, encode_scales
-from videoar_jax.transformer.inputs import to_plan_order, token_inputs
+from videoar_jax.transformer.inputs import token_inputs
 
 
 def measure_checkpoint(request: Request, *, share: float) -> dict:
@@ -174,7 +174,7 @@ def make_measure(generator: Generator, plan: Pyramid) -> Callable:
       flip_first_frame(x, jax.random.fold_in(key, k), share)
       for k, x in enumerate(bits)
     ]
-    targets = to_plan_order(bits, plan)
+    targets = plan.gather(bits)
     return jnp.stack(
       [predict(nets, x, targets, condition_bx) for x in (bits, flipped)]
     )

@@ -115,7 +115,7 @@ class BitsFamily:
     return plan
 
   def of_classes(self, number: int) -> 'BitsFamily':
-    """With this number of classes, where it was left to the data."""
+    """The same for so many classes, if its config leaves that to the data."""
     return dataclasses.replace(
       self, transformer=self.transformer.of_classes(number)
     )

@@ -16,12 +16,12 @@ from videoar_jax.objectives.corruption import (
   draw_flip_ratios,
 )
 from videoar_jax.objectives.frame_mask import FrameMaskConfig, draw_frame_mask
-from videoar_jax.plan.unit import UnitPlan
+from videoar_jax.plan.pyramid import Pyramid
 from videoar_jax.transformer.model import VideoAR
 from videoar_jax.transformer.prefix import drop_condition
 
 
-def token_weights(plan: UnitPlan) -> np.ndarray:
+def token_weights(plan: Pyramid) -> np.ndarray:
   """Weight of each token, ∝ √(area_K / area_k), summing to one.
 
   Without it the finest scale, which has most tokens, is nearly all of the
@@ -47,7 +47,7 @@ def bitwise_cross_entropy(
   return jnp.mean(jax.nn.softplus(-sign * margin), axis=-1)
 
 
-def scale_metrics(logits_blq2, targets_blq, plan: UnitPlan):
+def scale_metrics(logits_blq2, targets_blq, plan: Pyramid):
   """Cross-entropy and share of bits predicted rightly, per scale."""
   margin = logits_blq2[..., 1] - logits_blq2[..., 0]
   right_l = jnp.mean((margin > 0) == (targets_blq > 0.5), axis=(0, 2))
@@ -70,7 +70,7 @@ def batch_condition(batch: Mapping[str, jax.Array]) -> jax.Array:
 def make_transformer_objective(
   model: VideoAR,
   *,
-  plan_of: Callable[[tuple[int, int, int]], UnitPlan],
+  plan_of: Callable[[tuple[int, int, int]], Pyramid],
   corruption: CorruptionConfig,
   frame_mask: FrameMaskConfig,
   dropout: float | None = None,

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from videoar_jax.core import fields
-from videoar_jax.plan.unit import UnitPlan
+from videoar_jax.plan.pyramid import Pyramid
 from videoar_jax.tokenizer.quantizer import encode_scales
-from videoar_jax.transformer.inputs import to_plan_order, token_inputs
+from videoar_jax.transformer.inputs import token_inputs
 
 _USELESS = 0.5  # at a flip ratio of one half a bit carries nothing
 _Ratio = Annotated[float, fields.Range(least=0, most=_USELESS)]
@@ -137,7 +137,7 @@ def corrupt(
   ratio_bts: jax.Array,
   rng: jax.Array,
   *,
-  plan: UnitPlan,
+  plan: Pyramid,
 ) -> TransformerBatch:
   """Flips bits, requantises what follows, and lays tokens out in plan order.
 
@@ -173,6 +173,6 @@ def corrupt(
   totals = [code.total_bthwd for code in codes]
   return TransformerBatch(
     inputs_blq=token_inputs(totals, plan),
-    targets_blq=to_plan_order([code.bits_bthwq for code in codes], plan),
-    flipped_blq=to_plan_order(flips, plan),
+    targets_blq=plan.gather([code.bits_bthwq for code in codes]),
+    flipped_blq=plan.gather(flips),
   )

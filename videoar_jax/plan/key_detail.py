@@ -8,8 +8,9 @@ def key_detail_plan(shape: Shape, interval: int) -> UnitPlan:
   """Every interval-th frame from the first, then those one after, and so on.
 
   Of 21 frames and an interval of 4 the units have 6, 5, 5 and 5; the first
-  holds the first and the last frame. No frame's neighbours are complete before
-  the last unit. Source: arXiv:2509.24081 §3.2, which does not say the interval.
+  holds the first and the last frame. Only frames of the last unit are predicted
+  with both neighbours known. Source: arXiv:2509.24081 §3.2, which does not say
+  the interval.
 
   Args:
     shape: (t, h, w) of the grid.

@@ -18,7 +18,7 @@ PLANS = {
   'next_scale_from_last': next_scale_from_last_plan,
   'clip_pyramid': clip_pyramid_plan,
 }
-# How many numbers follow the name, and a function of the grid and those.
+# Name -> (how many numbers follow it, the function of the grid and them).
 PARTITIONS = {
   'frame': (0, frame_plan),
   'chunk': (1, chunk_plan),

@@ -1,7 +1,7 @@
 """Plans that part one grid of latents into boxes or frames.
 
-How an axis whose length does not divide is split is said here once: training,
-cache and rollout take it from the plan (arXiv:2509.24081 leaves it open).
+This file alone says how an axis that does not divide is split: training, cache
+and rollout take it from the plan (arXiv:2509.24081 leaves it open).
 """
 
 from collections.abc import Iterable

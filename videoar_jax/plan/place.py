@@ -6,6 +6,7 @@ which is seen no more.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ Index = jax.Array | int
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-  """A unit's tokens within a video; arrays that a program may compute.
+  """A unit's tokens within a video; its arrays may be traced.
 
   Attributes:
     position_l3: (t, h, w) of each, before the shift by the prefix's length.
@@ -49,6 +50,7 @@ class Loop:
   count: int
 
 
+@functools.lru_cache(maxsize=64)
 def loops(plan: UnitPlan) -> tuple[Loop, ...]:
   """A plan's blocks as few loops: one program serves each block of a loop."""
   found: list[Loop] = []
@@ -77,8 +79,8 @@ def place(plan: UnitPlan, loop: Loop, block: Index, number: int) -> Place:
   Args:
     plan: of what the cache holds.
     loop: of blocks like this one, one of `loops`.
-    block: of the video, from 0; may be traced, and may lie behind the plan's
-      last where the plan rolls.
+    block: of the video, from 0; may be traced. Past the plan's last block only
+      if the plan rolls.
     number: of the unit in its block.
 
   Returns:
@@ -97,14 +99,22 @@ def place(plan: UnitPlan, loop: Loop, block: Index, number: int) -> Place:
   )
 
 
+@functools.lru_cache(maxsize=64)
 def rolls(plan: UnitPlan) -> bool:
-  """Whether a video may be longer than the plan: all blocks follow alike."""
-  steps = np.diff(_origins(plan), axis=0)
-  return (
-    plan.graph is None
-    and len(loops(plan)) == 1
-    and bool((steps == steps[:1]).all())
-  )
+  """Whether a video may be longer than the plan: blocks of whole frames."""
+  frames = plan.units[0].frames
+  if plan.graph is not None or frames[0] or len(loops(plan)) > 1:
+    return False
+  for number, unit in enumerate(plan.units):
+    first = number // plan.period * len(frames)
+    grid = plan.grids[unit.scale]
+    if (
+      unit.frames != tuple(range(first, first + len(frames)))
+      or unit.shape[1:] != grid.shape[1:]
+      or grid.places is not None
+    ):
+      return False
+  return True
 
 
 def _starts(plan: UnitPlan, block: Index, number: int) -> jax.Array:
@@ -125,9 +135,10 @@ def _seen(plan: UnitPlan, slot: Index, block: Index, number: int) -> jax.Array:
 
 def _shift(plan: UnitPlan, loop: Loop, block: Index) -> jax.Array:
   """How far a block lies from the first of its loop, along (t, h, w)."""
+  if rolls(plan):
+    step = np.asarray([len(plan.units[0].frames), 0, 0])
+    return (jnp.asarray(block) - loop.first) * step
   origins = _origins(plan)
-  if len(origins) > 1 and rolls(plan):
-    return (jnp.asarray(block) - loop.first) * (origins[1] - origins[0])
   return jnp.asarray(origins)[block] - origins[loop.first]
 
 

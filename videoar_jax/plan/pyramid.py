@@ -1,6 +1,11 @@
 """Plans of scale pyramids: blocks of frames, each coded coarse to fine."""
 
 import dataclasses
+from collections.abc import Sequence
+
+import einops
+import jax
+import jax.numpy as jnp
 
 from videoar_jax.plan.unit import Grid, Unit, UnitPlan
 
@@ -36,6 +41,15 @@ class Pyramid(UnitPlan):
     """Sizes (h, w) of a frame, coarse to fine."""
     return tuple(grid.shape[1:] for grid in self.grids)
 
+  def gather(self, scales_bthwd: Sequence[jax.Array]) -> jax.Array:
+    """As every plan's, without a gather: blocks in turn, scale by scale."""
+    rows = [
+      einops.rearrange(x, 'b (n t) h w d -> b n (t h w) d', t=self.block_frames)
+      for x in scales_bthwd
+    ]
+    tokens = jnp.concatenate(rows, axis=2)
+    return einops.rearrange(tokens, 'b n l d -> b (n l) d')
+
   def input_width(self, num_bits: int) -> int:
     """Channels that a token of num_bits bits starts from."""
     return num_bits * (2 if self.from_last else 1)
@@ -66,10 +80,13 @@ def make_pyramid(
     raise ValueError(
       f'num_frames={num_frames}: a plan needs at least one frame'
     )
+  # Shared, as a long video has many units.
+  axes = [(tuple(range(h)), tuple(range(w))) for h, w in scales]
   units = tuple(
-    Unit(tuple(range(t, t + block_frames)), tuple(range(h)), tuple(range(w)), s)
+    Unit(frames, rows, columns, s)
     for t in range(0, num_frames, block_frames)
-    for s, (h, w) in enumerate(scales)
+    for frames in [tuple(range(t, t + block_frames))]
+    for s, (rows, columns) in enumerate(axes)
   )
   grids = tuple(Grid((num_frames, h, w)) for h, w in scales)
   return Pyramid(name, grids, units, len(scales), from_last=from_last)

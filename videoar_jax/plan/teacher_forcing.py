@@ -1,7 +1,5 @@
 """The layout [clean | noisy]: every unit predicted at once from clean ones."""
 
-import dataclasses
-
 import numpy as np
 
 from videoar_jax.plan.unit import UnitPlan
@@ -10,8 +8,8 @@ from videoar_jax.plan.unit import UnitPlan
 def teacher_forcing(plan: UnitPlan) -> UnitPlan:
   """A plan's units twice: first as they are known, then as they are predicted.
 
-  A clean unit sees what it sees in the plan; a noisy one sees the clean units
-  that it sees there, without its own clean twin, and itself. So its prediction
+  A clean unit sees what it sees in the plan; a noisy one sees itself and the
+  clean units it sees in the plan, but not its own clean twin. So its prediction
   is that of a rollout whose cache holds the clean units before it. Both twins
   have the same positions. Source: Self-Forcing (arXiv:2506.08009).
 
@@ -25,9 +23,10 @@ def teacher_forcing(plan: UnitPlan) -> UnitPlan:
   others = sees & ~np.eye(len(sees), dtype=bool)
   own = np.eye(len(sees), dtype=bool)
   graph = np.block([[sees, np.zeros_like(sees)], [others, own]])
-  return dataclasses.replace(
-    plan,
-    name=f'{plan.name} [clean | noisy]',
-    units=plan.units * 2,
-    graph=tuple(map(tuple, graph.tolist())),
+  return UnitPlan(
+    f'{plan.name} [clean | noisy]',
+    plan.grids,
+    plan.units * 2,
+    plan.period,
+    tuple(map(tuple, graph.tolist())),
   )

@@ -15,6 +15,7 @@ import numpy as np
 from videoar_jax.core.mask import UnitMask
 
 Sees = tuple[tuple[bool, ...], ...]
+_REVERSED = ' reversed'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Unit:
   Tokens are ordered frame by frame, row by row.
 
   Attributes:
-    frames: indices on the grid, ascending; any, not neighbours alone.
+    frames: indices on the grid, ascending; they need not be neighbours.
     rows: likewise.
     columns: likewise.
     scale: index of the grid.
@@ -93,9 +94,14 @@ class UnitPlan:
     name: what kind of plan this is.
     grids: of the scales, coarse to fine.
     units: the units, first predicted first.
-    period: units of a block; blocks of equal shapes are looped over.
+    period: units in a block; neighbouring blocks of equal shapes run as one
+      loop.
     graph: row i says which units unit i sees, itself among them; None: itself
       and all before it. All see the prefix, and the prefix sees itself.
+
+  Raises:
+    ValueError: a unit lies outside its grid, blocks are not whole, or the graph
+      is not of these units.
   """
 
   name: str
@@ -103,6 +109,28 @@ class UnitPlan:
   units: tuple[Unit, ...]
   period: int = 1
   graph: Sees | None = None
+
+  def __post_init__(self):
+    for unit in self.units:
+      shape = self.grids[unit.scale].shape
+      for axis, length in zip((unit.frames, unit.rows, unit.columns), shape):
+        inside = axis and axis[0] >= 0 and axis[-1] < length
+        if not inside or any(a >= b for a, b in zip(axis, axis[1:])):
+          raise ValueError(
+            f'plan {self.name}: unit {unit} of a grid {shape}; wanted indices '
+            'of it, ascending'
+          )
+    if not self.units or len(self.units) % self.period:
+      raise ValueError(
+        f'plan {self.name}: {len(self.units)} units in blocks of {self.period}'
+      )
+    if self.graph is not None:
+      count, sees = len(self.units), np.asarray(self.graph, bool)
+      if sees.shape != (count, count) or not sees.diagonal().all():
+        raise ValueError(
+          f'plan {self.name}: a graph of shape {sees.shape}; wanted {count}×'
+          f'{count} units, each of which sees itself'
+        )
 
   @property
   def num_frames(self) -> int:
@@ -201,7 +229,7 @@ class UnitPlan:
   def mask(self, prefix_length: int) -> UnitMask:
     """The mask of a whole sequence: prefix, then units.
 
-    It is cut at blocks; at units where there is but one block.
+    Queries are split at blocks, or at units if there is only one block.
 
     Args:
       prefix_length: tokens before the first unit; they see one another.
@@ -218,17 +246,14 @@ class UnitPlan:
 
   @property
   def reversed(self) -> 'UnitPlan':
-    """The units from the last to the first, each seeing what saw it."""
+    """The units from the last to the first; each sees those that saw it."""
     graph = None
     if self.graph is not None:
       turned = self.sees_uu.T[::-1, ::-1]
       graph = tuple(map(tuple, turned.tolist()))
-    return dataclasses.replace(
-      self,
-      name=f'{self.name} reversed',
-      units=self.units[::-1],
-      graph=graph,
-    )
+    name = self.name.removesuffix(_REVERSED)
+    name += '' if name != self.name else _REVERSED
+    return UnitPlan(name, self.grids, self.units[::-1], self.period, graph)
 
   def _per_token(self, values: Sequence[int]) -> np.ndarray:
     counts = [unit.num_tokens for unit in self.units]

@@ -12,9 +12,18 @@ from typing import Any, Protocol
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from videoar_jax.core.attention import KVCache
-from videoar_jax.plan.place import Loop, Place, block_units, loops, place, rolls
+from videoar_jax.plan.place import (
+  Loop,
+  Place,
+  block_units,
+  loops,
+  num_blocks,
+  place,
+  rolls,
+)
 from videoar_jax.plan.unit import Unit, UnitPlan
 
 # (what the unit's tokens start from, the cache) -> (prediction, the cache with
@@ -42,10 +51,10 @@ class Family(Protocol):
     place: Place,
     length_b: jax.Array | None,
   ) -> tuple[jax.Array, KVCache]:
-    """The prediction of one unit (b, l, …), and the cache with it in it."""
+    """The prediction of one unit (b, l, …), and the cache that now holds it."""
 
   def blank(self, plan: UnitPlan, batch: int) -> Any:
-    """The canvas before the first unit: what later units need of earlier."""
+    """The canvas before the first unit: what later ones need to know."""
 
   def sources(
     self, key_b: jax.Array, block: jax.Array, *, plan: UnitPlan, loop: Loop
@@ -102,11 +111,18 @@ def begin(
   Args:
     family: of the generator.
     params: its network's parameters.
-    plan: of what is kept: all of the video, or the blocks that the newest may
-      see, and itself.
+    plan: of the blocks that are kept: the whole video, or the newest block and
+      those it may see.
     condition_bx: classes or prompts.
     guided: see `State`.
+
+  Raises:
+    ValueError: a unit of the plan sees a later one.
   """
+  if np.triu(plan.sees_uu, 1).any():
+    raise ValueError(
+      f'plan {plan.name}: a unit sees a later one, which a rollout has not yet'
+    )
   batch = condition_bx.shape[0]
   if guided:
     nothing = family.unconditional(condition_bx)
@@ -176,7 +192,7 @@ def advance(
         sources[number],
         plan=plan,
         unit=unit,
-        given=given_u and given_u[number],
+        given=None if given_u is None else given_u[number],
         **drawing,
       )
       drawn.append(one)
@@ -201,12 +217,16 @@ def walk(
 
   Args:
     gamma_nts: for all blocks of the video, the given ones included.
-    given: of the first blocks, which come back as they are; only where all
-      blocks have one shape.
+    given: of the first blocks, which come back as they are; all of the plan's
+      first loop.
     **others: key_b and drawing of `advance`.
 
   Yields:
     For each piece of the video what `advance` drew.
+
+  Raises:
+    ValueError: the plan has another number of blocks, and does not roll; or
+      more are given than its first loop has.
   """
   state = begin(
     family, params, plan=plan, condition_bx=condition_bx, guided=guided
@@ -228,11 +248,17 @@ def walk(
 
 def _pieces(plan: UnitPlan, count: int, num_given: int) -> list[tuple]:
   """(loop, first block, behind the last) of what is drawn in one scan."""
-  if rolls(plan):
-    (loop,) = loops(plan)
-    cuts = sorted({0, num_given, count})
-    return [(loop, a, b) for a, b in zip(cuts, cuts[1:])]
-  return [(x, x.first, x.first + x.count) for x in loops(plan)]
+  first, *rest = loops(plan)
+  stop = count if rolls(plan) else first.count
+  if not rolls(plan) and count != num_blocks(plan):
+    raise ValueError(
+      f'plan {plan.name}: it has {num_blocks(plan)} blocks, not {count}'
+    )
+  if num_given > stop:
+    raise ValueError(f'plan {plan.name}: {num_given} blocks given of {stop}')
+  cuts = sorted({0, num_given, stop})
+  pieces = [(first, a, b) for a, b in zip(cuts, cuts[1:])]
+  return pieces + [(x, x.first, x.first + x.count) for x in rest]
 
 
 def _predict(

@@ -54,8 +54,8 @@ class Chosen:
     temperature: of the bits.
     top_p: of the bits.
     guided: whether any strength needs the unconditional pass.
-    gamma_ts: strength of guidance of all latent frames and their scales. It is
-      an argument of what is compiled: two are equal whatever it is.
+    gamma_ts: strength of guidance of all latent frames and their scales. Passed
+      to the compiled program as an argument, so left out when two are compared.
   """
 
   family: BitsFamily

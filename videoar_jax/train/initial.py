@@ -64,6 +64,8 @@ def start_from(
     net, loaded = nets[name], load(origin.path, expect=origin.recipe)
     if origin.net not in loaded.nets:
       if origin.optional:
+        if jax.process_index() == 0:
+          note(f'{origin.path} has no {origin.net}, which begins anew')
         continue
       raise ValueError(
         f'init_from={origin.path}: no {origin.net} there, only '

@@ -27,7 +27,7 @@ StepFunction = Callable[
 ]
 
 
-# And its learning rate.
+# An update's optimiser and its learning rate.
 _Optimizer = tuple[optax.GradientTransformation, optax.Schedule]
 
 

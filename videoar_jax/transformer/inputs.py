@@ -5,17 +5,14 @@ Source: VideoAR (arXiv:2601.05966) Eq. 6; docs/paper.md, Inputs.
 
 from collections.abc import Sequence
 
-import einops
 import jax
 import jax.numpy as jnp
 
 from videoar_jax.core import resize
-from videoar_jax.plan.unit import UnitPlan
+from videoar_jax.plan.pyramid import Pyramid
 
 
-def token_inputs(
-  totals_bthwd: Sequence[jax.Array], plan: UnitPlan
-) -> jax.Array:
+def token_inputs(totals_bthwd: Sequence[jax.Array], plan: Pyramid) -> jax.Array:
   """The features that each token of a plan starts from (VideoAR Eq. 6).
 
   Args:
@@ -36,14 +33,14 @@ def token_inputs(
     unit_inputs(total, before, size, plan)
     for total, size in zip([before, *totals_bthwd[:-1]], plan.scales)
   ]
-  return to_plan_order(inputs, plan)
+  return plan.gather(inputs)
 
 
 def unit_inputs(
   total_bthwd: jax.Array,
   before_bthwd: jax.Array,
   size: tuple[int, int],
-  plan: UnitPlan,
+  plan: Pyramid,
 ) -> jax.Array:
   """What a scale of some frames starts from, at its size: (b, t, h_k, w_k, q).
 
@@ -57,15 +54,3 @@ def unit_inputs(
   if not plan.from_last:
     return inputs
   return jnp.concatenate([inputs, resize.bilinear(before_bthwd, size)], axis=-1)
-
-
-def to_plan_order(
-  scales_bthwq: Sequence[jax.Array], plan: UnitPlan
-) -> jax.Array:
-  """Per-scale arrays of a plan's frames to one token sequence."""
-  # Blocks in turn, within a block scale by scale.
-  rows = [
-    einops.rearrange(x, 'b (n t) h w q -> b n (t h w) q', t=plan.block_frames)
-    for x in scales_bthwq
-  ]
-  return einops.rearrange(jnp.concatenate(rows, axis=2), 'b n l q -> b (n l) q')

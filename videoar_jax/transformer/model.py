@@ -106,15 +106,17 @@ class VideoAR(nn.Module):
     *,
     plan: UnitPlan,
     extra_mask_bll: jax.Array | None = None,
+    has_start: bool = True,
   ) -> jax.Array:
     """Logits of a whole plan.
 
     Args:
-      inputs_blq: the features that each token starts from, float32; those of
-        units that see no other are not read (a learned start token is).
+      inputs_blq: the features that each token starts from, float32.
       condition_bx: classes or prompts (see `prefix`).
       plan: the order of prediction.
       extra_mask_bll: per-example mask over the plan's tokens.
+      has_start: units that see no other start from a learned token, whatever
+        their inputs.
 
     Returns:
       logits_blq2, float32.
@@ -152,7 +154,7 @@ class VideoAR(nn.Module):
       inputs_blq,
       plan.position_l3,
       plan.scale_l,
-      plan.starts_u[plan.unit_l],
+      plan.starts_u[plan.unit_l] & has_start,
     )
     return self(condition_bx, tokens, attend=attend, length_b=length_b)[0]
 
@@ -184,6 +186,7 @@ class VideoAR(nn.Module):
     *,
     place: Place,
     length_b: jax.Array | None = None,
+    has_start: bool = True,
   ) -> tuple[jax.Array, KVCache]:
     """Logits of one unit that sees a cache, and the cache with the unit in it.
 
@@ -192,6 +195,7 @@ class VideoAR(nn.Module):
       cache: from `prefill`, or from the unit before.
       place: of the unit.
       length_b: of the condition, see `prefix_lengths`.
+      has_start: see `forward`.
 
     Returns:
       logits_blq2, float32; the cache.
@@ -206,7 +210,7 @@ class VideoAR(nn.Module):
       inputs_blq,
       place.position_l3,
       place.scale_l,
-      jnp.full(len(place.scale_l), place.starts),
+      jnp.full(len(place.scale_l), place.starts & has_start),
     )
     attend = self._writer(offset, visible_xm)
     return self(None, tokens, attend=attend, length_b=length_b, cache=cache)
@@ -289,7 +293,7 @@ class VideoAR(nn.Module):
     return self.param(name, init, (*shape, self.config.width))
 
   def _embed(self, tokens: Tokens) -> jax.Array:
-    """proj(features) + scale embedding; the first unit is the start token."""
+    """proj(features), or the start token, and the scale's embedding."""
     d, q = self.config.width, self.num_bits
     project = self.param(
       'project', logical(fan_in_normal(q), 'bits', 'embed'), (q, d)
