@@ -11,7 +11,7 @@ from videoar_jax.benchmark import ceilings, process
 from videoar_jax.benchmark.sampling import CLASSES
 from videoar_jax.core.config import from_section
 from videoar_jax.core.mesh import MeshConfig, make_mesh, shard_batch
-from videoar_jax.families.bits import BitsFamily
+from videoar_jax.families.family import Family
 from videoar_jax.families.kinds import make_family
 from videoar_jax.objectives.corruption import CorruptionConfig
 from videoar_jax.objectives.frame_mask import FrameMaskConfig
@@ -85,7 +85,7 @@ def measure_training(
   }
 
 
-def _update(config: Any, family: BitsFamily) -> Update:
+def _update(config: Any, family: Family) -> Update:
   return Update(
     net=family.net,
     init=family.init,
@@ -97,7 +97,7 @@ def _update(config: Any, family: BitsFamily) -> Update:
   )
 
 
-def _noise(family: BitsFamily, plan: UnitPlan, batch_size: int) -> dict:
+def _noise(family: Family, plan: UnitPlan, batch_size: int) -> dict:
   rng = np.random.default_rng(0)
   grid, width = plan.grids[-1].shape, family.tokenizer.latent_width
   condition = blank_condition(family.transformer, batch_size)

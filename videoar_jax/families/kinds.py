@@ -5,13 +5,14 @@ from typing import Any
 from videoar_jax.core.config import from_section
 from videoar_jax.core.export import Loaded
 from videoar_jax.families.bits import BitsFamily
+from videoar_jax.families.family import Family
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.features import tokenizer_config
 from videoar_jax.transformer.config import TransformerConfig
 from videoar_jax.transformer.params import transformer_config
 
 
-def make_family(config: Any, tokenizer: TokenizerConfig) -> BitsFamily:
+def make_family(config: Any, tokenizer: TokenizerConfig) -> Family:
   """The family of a run.
 
   Args:
@@ -25,7 +26,7 @@ def make_family(config: Any, tokenizer: TokenizerConfig) -> BitsFamily:
   return BitsFamily(transformer, tokenizer)
 
 
-def load_family(loaded: Loaded) -> BitsFamily:
+def load_family(loaded: Loaded) -> Family:
   """The family of a generator's checkpoint, which holds its tokenizer.
 
   Raises:

@@ -41,7 +41,7 @@ def make_forward(model: Autoencoder, config: TokenizerLossConfig):
     bTHWc.
 
   Raises:
-    ValueError: more scales may be dropped than there are but one.
+    ValueError: all scales might be dropped.
   """
   fewest = min(len(scales) for scales in model.config.schedules)
   if config.drop_scales >= fewest:

@@ -49,17 +49,17 @@ def draw_bits(
 
 
 def draw_uniform(
-  key_b: jax.Array, place: jax.Array | int, shape: tuple[int, int]
+  key_b: jax.Array, block: jax.Array | int, shape: tuple[int, int]
 ) -> jax.Array:
   """Numbers in [0, 1) that decide bits, each sample's from its own key.
 
   Args:
     key_b: one key per sample.
-    place: index of the block whose bits they decide; each has its own numbers.
+    block: whose bits they decide; each has its own numbers.
     shape: (l, q), tokens and bits.
 
   Returns:
     float32 (b, l, q).
   """
-  key_b = jax.vmap(jax.random.fold_in, (0, None))(key_b, place)
+  key_b = jax.vmap(jax.random.fold_in, (0, None))(key_b, block)
   return jax.vmap(lambda key: jax.random.uniform(key, shape))(key_b)

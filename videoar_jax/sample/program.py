@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from videoar_jax.core import fields
-from videoar_jax.families.bits import BitsFamily, Rollout
+from videoar_jax.families.bits import Rollout
+from videoar_jax.families.family import Family
 from videoar_jax.plan.pyramid import Pyramid
 from videoar_jax.rollout.bits import Temperature, TopP, sample_keys
 from videoar_jax.rollout.guidance import parse_guidance
@@ -58,7 +59,7 @@ class Chosen:
       to the compiled program as an argument, so left out when two are compared.
   """
 
-  family: BitsFamily
+  family: Family
   plan: Pyramid
   temperature: float
   top_p: float
@@ -93,7 +94,7 @@ class Chosen:
     )
 
 
-def choose(family: BitsFamily, sampling: SamplingConfig) -> Chosen:
+def choose(family: Family, sampling: SamplingConfig) -> Chosen:
   """Works out what was chosen for the networks there are.
 
   Raises:
@@ -143,7 +144,7 @@ def sample_program(chosen: Chosen):
   return program
 
 
-def make_sample_program(family: BitsFamily, sampling: SamplingConfig):
+def make_sample_program(family: Family, sampling: SamplingConfig):
   """What samples a batch, compiled when it is first called.
 
   Another seed or strength of guidance compiles nothing anew; the first that is

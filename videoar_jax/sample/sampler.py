@@ -14,7 +14,8 @@ from videoar_jax.core.export import Loaded
 from videoar_jax.core.mesh import to_host
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.prompts import PromptConfig, PromptEncoder, shortened
-from videoar_jax.families.bits import Bits, BitsFamily
+from videoar_jax.families.bits import Bits
+from videoar_jax.families.family import Family
 from videoar_jax.families.kinds import load_family
 from videoar_jax.rollout.bits import Temperature, TopP
 from videoar_jax.rollout.guidance import parse_guidance
@@ -55,7 +56,7 @@ class Generator:
   """
 
   config: Any
-  family: BitsFamily
+  family: Family
   classes: tuple[str, ...]
   nets: dict[str, Any]
   prompts: PromptEncoder | None = None
@@ -181,7 +182,7 @@ def sample_videos(
     yield from to_host(video)[: count - start]
 
 
-def check_continues(family: BitsFamily) -> None:
+def check_continues(family: Family) -> None:
   """Raises ValueError where a video cannot go on from frames it is given."""
   if not family.is_causal:
     raise ValueError(

@@ -36,7 +36,7 @@ def resolve_condition(
   """The config with the data's classes, or with the prompts' tokenizer.
 
   A tokenizer that nobody gives is trained when the run begins, by its first
-  process; the others and later starts take it over. All must call this.
+  process; other processes and later starts use that one. All must call this.
 
   Args:
     config: of a generator's run; `transformer.num_classes` 0 takes the data's.

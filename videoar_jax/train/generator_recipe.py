@@ -13,7 +13,7 @@ from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section, of_section
 from videoar_jax.core.export import Loaded, tree_digest
 from videoar_jax.data.config import DataConfig
-from videoar_jax.families.bits import BitsFamily
+from videoar_jax.families.family import Family
 from videoar_jax.families.kinds import make_family
 from videoar_jax.objectives.corruption import CorruptionConfig
 from videoar_jax.objectives.frame_mask import FrameMaskConfig
@@ -109,7 +109,7 @@ def make_generator_recipe(
   )
 
 
-def _objectives(config: Any, family: BitsFamily):
+def _objectives(config: Any, family: Family):
   """Builds objective(corruption, …), on features or on videos."""
   frame_mask = from_section(FrameMaskConfig, config, 'frame_mask')
 

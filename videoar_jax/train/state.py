@@ -50,8 +50,8 @@ class Update:
     objective: `(params, batch, context) -> (loss, metrics)`, scalars; see
       `objectives.context`.
     optimizer: its optimiser, and whether an average is kept.
-    every: the update runs in one step out of so many,
-    start: from this one on (0 is the first).
+    every: it runs once in so many steps.
+    start: the first step in which it may run, counted from 0.
     averages: metric -> decay of its running mean, which the objective reads
       in later steps. The decay grows up to its value as that of the averaged
       parameters does.
