@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From clips of real people to generated ones on two CPU cores, in about four
+# From clips of real people to generated ones on two CPU cores, in three to four
 # hours: tokenizer, a generator by class and one by text, samples, evaluation,
 # runs/weizmann/report.html.
 #

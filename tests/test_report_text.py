@@ -104,7 +104,7 @@ def test_going_on_is_drawn_by_frame_beside_repeating(run):
   for words in (
     'PSNR by frame, 1 frame given',
     'PSNR by frame, 5 frames given',
-    'last frame, repeated 21.25',
+    'last repeated 21.25',
     'the clip, coded 30.5',
     'gone on from 5 frames',
     '0.125',

@@ -21,7 +21,7 @@ _SHAPE = {'given': Each(_GIVEN), 'windows?': int, 'real_heldout?': _NAMED}
 # What is drawn -> what the chart calls it.
 _LINES = {
   'psnr': 'going on',
-  'psnr_repeated': 'last frame, repeated',
+  'psnr_repeated': 'last repeated',
   'psnr_coded': 'the clip, coded',
 }
 
