@@ -143,10 +143,7 @@ def block_attention(
   parts = []
   for run in mask.runs:
     queries = slice(run.start, run.stop)
-
-    def seen(x, axis, keys=run.keys):
-      return _slices(x, keys, axis)
-
+    seen = functools.partial(_slices, run.keys)
     extra, of_keys = extra_mask_bll, key_mask_bl
     part_mask = _combined(
       run.mask_lm,
@@ -161,7 +158,7 @@ def block_attention(
   return jnp.concatenate(parts, axis=1)
 
 
-def _slices(x: jax.Array, ranges, axis: int) -> jax.Array:
+def _slices(ranges, x: jax.Array, axis: int) -> jax.Array:
   """Some ranges of an axis, side by side."""
   parts = [
     jax.lax.slice_in_dim(x, start, stop, axis=axis) for start, stop in ranges

@@ -145,14 +145,17 @@ def _shift(plan: UnitPlan, loop: Loop, block: Index) -> jax.Array:
 def _origins(plan: UnitPlan) -> np.ndarray:
   """(t, h, w) of the first token of each block."""
   firsts = plan.units[:: plan.period]
-  return np.stack([plan.positions(unit)[0] for unit in firsts])
+  return np.asarray([[axis[0] for axis in plan.axes(unit)] for unit in firsts])
 
 
 def _kind(plan: UnitPlan, block: int) -> list:
-  """What blocks of a loop have in common."""
+  """What blocks of a loop have in common: scales, and places from the first."""
   units = block_units(plan, block)
-  origin = plan.positions(units[0])[0]
+  origin = [axis[0] for axis in plan.axes(units[0])]
   return [
-    (unit.shape, unit.scale, (plan.positions(unit) - origin).tolist())
+    (
+      unit.scale,
+      [[x - zero for x in axis] for axis, zero in zip(plan.axes(unit), origin)],
+    )
     for unit in units
   ]

@@ -44,13 +44,6 @@ class Grid:
     t, h, w = self.shape
     return t * h * w
 
-  def positions(self, cells_l3: np.ndarray) -> np.ndarray:
-    """(t, h, w) of cells (l, 3): int32, or float32 where places are given."""
-    if self.places is None:
-      return cells_l3
-    axes = (np.asarray(axis, np.float32) for axis in self.places)
-    return np.stack([axis[i] for axis, i in zip(axes, cells_l3.T)], axis=-1)
-
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
@@ -71,9 +64,14 @@ class Unit:
   scale: int = 0
 
   @property
+  def axes(self) -> tuple[tuple[int, ...], ...]:
+    """Frames, rows and columns."""
+    return self.frames, self.rows, self.columns
+
+  @property
   def shape(self) -> tuple[int, int, int]:
     """Tokens along (t, h, w)."""
-    return len(self.frames), len(self.rows), len(self.columns)
+    return tuple(map(len, self.axes))
 
   @property
   def num_tokens(self) -> int:
@@ -82,8 +80,7 @@ class Unit:
 
   def cells(self) -> np.ndarray:
     """(t, h, w) of each token on its grid: (l, 3) int32."""
-    axes = np.meshgrid(self.frames, self.rows, self.columns, indexing='ij')
-    return np.stack(axes, axis=-1).reshape(-1, 3).astype(np.int32)
+    return _product(self.axes).astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +110,7 @@ class UnitPlan:
   def __post_init__(self):
     for unit in self.units:
       shape = self.grids[unit.scale].shape
-      for axis, length in zip((unit.frames, unit.rows, unit.columns), shape):
+      for axis, length in zip(unit.axes, shape):
         inside = axis and axis[0] >= 0 and axis[-1] < length
         if not inside or any(a >= b for a, b in zip(axis, axis[1:])):
           raise ValueError(
@@ -183,9 +180,17 @@ class UnitPlan:
 
     int32; float32 where a grid has places of its own.
     """
-    found = self.grids[unit.scale].positions(unit.cells())
     whole = all(grid.places is None for grid in self.grids)
-    return found.astype(np.int32 if whole else np.float32)
+    return _product(self.axes(unit)).astype(np.int32 if whole else np.float32)
+
+  def axes(self, unit: Unit) -> tuple[tuple[float, ...], ...]:
+    """Where a unit's frames, rows and columns lie."""
+    places = self.grids[unit.scale].places
+    if places is None:
+      return unit.axes
+    return tuple(
+      tuple(axis[i] for i in chosen) for axis, chosen in zip(places, unit.axes)
+    )
 
   @functools.cached_property
   def cell_l(self) -> np.ndarray:
@@ -258,3 +263,9 @@ class UnitPlan:
   def _per_token(self, values: Sequence[int]) -> np.ndarray:
     counts = [unit.num_tokens for unit in self.units]
     return np.repeat(np.asarray(values, np.int32), counts)
+
+
+def _product(axes: Sequence[Sequence[float]]) -> np.ndarray:
+  """All (t, h, w) of three axes, the last one fastest: (l, 3)."""
+  grids = np.meshgrid(*axes, indexing='ij')
+  return np.stack(grids, axis=-1).reshape(-1, 3)
