@@ -9,7 +9,6 @@ import numpy as np
 
 from videoar_jax.benchmark import ceilings, process
 from videoar_jax.core.config import from_section
-from videoar_jax.core.mesh import unbox
 from videoar_jax.families.kinds import make_family
 from videoar_jax.sample.program import Chosen, choose, sample_program
 from videoar_jax.sample.sampler import Generator
@@ -148,7 +147,7 @@ def made_up(config: Any, tokenizer: Any, *, cast: bool = True) -> Generator:
   family = make_family(config, shape).without_remat.of_classes(CLASSES)
   shapes = {
     'autoencoder': autoencoder.param_shapes(shape),
-    family.net: unbox(jax.eval_shape(family.init, jax.random.key(0))),
+    family.net: family.shapes(),
   }
   nets = jax.tree.map(lambda x: jnp.full(x.shape, 0.01, x.dtype), shapes)
   if cast:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from videoar_jax.core.attention import KVCache
+from videoar_jax.core.mesh import unbox
 from videoar_jax.objectives.bitwise import make_transformer_objective
 from videoar_jax.objectives.corruption import CorruptionConfig
 from videoar_jax.objectives.frame_mask import FrameMaskConfig
@@ -134,6 +135,10 @@ class BitsFamily:
   def init(self, key: jax.Array) -> Any:
     """Initial parameters with their logical axes."""
     return init_params(self.model, key)
+
+  def shapes(self) -> Any:
+    """Shapes and dtypes of the parameters; nothing is computed."""
+    return _shapes(self)
 
   def inference_params(self, params: Any) -> Any:
     """Parameters in the dtype that they are used in, see `params`."""
@@ -316,6 +321,11 @@ class BitsFamily:
       **video,
     )
     return _joined(list(pieces))
+
+
+@functools.cache
+def _shapes(family: BitsFamily) -> Any:
+  return unbox(jax.eval_shape(family.init, jax.random.key(0)))
 
 
 def _of_block(before_bhwd: jax.Array, plan: Pyramid) -> jax.Array:

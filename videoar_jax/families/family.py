@@ -54,6 +54,9 @@ class Family(walk.Family, Protocol):
   def init(self, key: jax.Array) -> Any:
     """Initial parameters with their logical axes."""
 
+  def shapes(self) -> Any:
+    """Shapes and dtypes of the parameters; nothing is computed."""
+
   def inference_params(self, params: Any) -> Any:
     """Parameters in the dtype that they are used in; changes no prediction."""
 

@@ -34,8 +34,6 @@ def load_family(loaded: Loaded) -> Family:
   """
   tokenizer = tokenizer_config(loaded.tokenizer)
   transformer = transformer_config(
-    loaded,
-    num_bits=tokenizer.latent_width,
-    num_scales=tokenizer.num_scales,
+    loaded, lambda config: BitsFamily(config, tokenizer).shapes()
   )
   return BitsFamily(transformer, tokenizer)

@@ -1,6 +1,6 @@
 """A transformer's parameters: the first ones, and those of a checkpoint."""
 
-import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,10 +8,9 @@ import jax.numpy as jnp
 
 from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import CheckpointError, Loaded, check_net
-from videoar_jax.core.mesh import unbox
 from videoar_jax.plan.kinds import make_plan
 from videoar_jax.transformer.config import Condition, TransformerConfig
-from videoar_jax.transformer.model import VideoAR, make_transformer
+from videoar_jax.transformer.model import VideoAR
 from videoar_jax.transformer.prefix import blank_condition
 
 NET = 'transformer'
@@ -26,25 +25,14 @@ def init_params(model: VideoAR, key: jax.Array) -> Any:
   return variables['params']
 
 
-@functools.cache
-def param_shapes(
-  config: TransformerConfig, *, num_bits: int, num_scales: int
-) -> Any:
-  """Shapes and dtypes of the parameters; nothing is computed."""
-  model = make_transformer(config, num_bits=num_bits, num_scales=num_scales)
-  init = functools.partial(init_params, model)
-  return unbox(jax.eval_shape(init, jax.random.key(0)))
-
-
 def transformer_config(
-  loaded: Loaded, *, num_bits: int, num_scales: int
+  loaded: Loaded, shapes: Callable[[TransformerConfig], Any]
 ) -> TransformerConfig:
   """A transformer's config out of its checkpoint.
 
   Args:
     loaded: the checkpoint.
-    num_bits: the tokenizer's latent_width.
-    num_scales: the tokenizer's number of scales.
+    shapes: of a config, the parameters' shapes and dtypes.
   Raises:
     ValueError: there is none, its weights are of another network, or its
       classes have not as many names.
@@ -53,7 +41,7 @@ def transformer_config(
   check_net(
     loaded,
     NET,
-    lambda: param_shapes(config, num_bits=num_bits, num_scales=num_scales),
+    lambda: shapes(config),
     sizes=(
       config.num_layers,
       config.width,
