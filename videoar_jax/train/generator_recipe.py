@@ -67,11 +67,12 @@ def make_generator_recipe(
   corruption = from_section(CorruptionConfig, config, 'corruption')
   named = read_streams(config)
   loaded = load_tokenizer(config, workdir)
-  _check_streams(config, loaded, named)
+  autoencoder = loaded.nets['autoencoder']
+  digest = tree_digest(autoencoder)
+  _check_streams(config, loaded, named, digest)
   streams = tuple(named.values())
   config = resolve_condition(config, streams, workdir=workdir)
-  autoencoder = loaded.nets['autoencoder']
-  check_last_stage(config, tree_digest(autoencoder))
+  check_last_stage(config, digest)
   family = make_family(config, tokenizer_config(loaded))
   prompts = make_prompt_encoder(config, family.transformer)
   shapes = boxed_shapes(family.tokenizer)
@@ -101,7 +102,7 @@ def make_generator_recipe(
       frozen=frozen,
     ),
     visualise=_make_visualise(
-      config, family, frozen, workdir=workdir, mesh=mesh
+      config, family, prompts, frozen, workdir=workdir, mesh=mesh
     ),
     telling=Telling('bit_accuracy', 'bit acc'),
     config=config,
@@ -121,13 +122,12 @@ def _objectives(config: Any, family: Family):
 
 
 def _check_streams(
-  config: Any, loaded: Loaded, streams: Mapping[str, DataConfig]
+  config: Any, loaded: Loaded, streams: Mapping[str, DataConfig], digest: str
 ) -> None:
   """Raises ValueError where clips do not fit the tokenizer or the settings."""
   family = make_family(config, tokenizer_config(loaded))
   corruption = from_section(CorruptionConfig, config, 'corruption')
   masked = from_section(FrameMaskConfig, config, 'frame_mask').is_on
-  digest = tree_digest(loaded.nets['autoencoder'])
   for name, data in streams.items():
     with of_section(name):
       frames = family.tokenizer.latent_frames(data.num_frames)
@@ -162,7 +162,7 @@ def _on_videos_too(objective, model: Autoencoder):
   return on_either
 
 
-def _make_visualise(config, family, frozen, *, workdir, mesh):
+def _make_visualise(config, family, prompts, frozen, *, workdir, mesh):
   """Builds visualise(state, step): a sample of each of the first classes."""
   sampling = SamplingConfig(
     num_frames=config.data.num_frames,
@@ -174,7 +174,6 @@ def _make_visualise(config, family, frozen, *, workdir, mesh):
   )
   program = make_sample_program(family, sampling)
   names = config.classes[:_SHOWN_CLASSES]
-  prompts = make_prompt_encoder(config, family.transformer)
   conditions = np.arange(len(names), dtype=np.int32)
   if prompts is not None:
     conditions = prompts.encode_classes(names)
