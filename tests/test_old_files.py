@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import pathlib
+import shutil
 import zipfile
 
 import numpy as np
@@ -151,7 +152,8 @@ def test_a_run_goes_on_with_the_same_losses(old, shell):
   assert config['train']['num_steps'] == 2
   words = ('data.source=features:features', *_GENERATOR)
   words += ('train.num_steps=4', 'train.eval_every=9', 'train.eval_batches=8')
-  found, said = losses(shell, 'generator', old, 'generator', words)
+  shutil.copytree(old / 'generator', old / 'gone_on')  # others sample it
+  found, said = losses(shell, 'generator', old, 'gone_on', words)
   assert 'resumed from checkpoint 2' in said
   wanted = json.loads((old / 'losses.json').read_text())
   found = [loss for step, loss in found if step > 2]
