@@ -21,6 +21,10 @@
   python -m videoar_jax.benchmark fvd --config=configs/ucf9_cpu.py:tokenizer \\
     [--num_videos=16]
 
+  python -m videoar_jax.benchmark traffic --topology=v5e:1x1 \\
+    --config=configs/videoar_ucf101.py:L \\
+    --tokenizer=configs/tokenizer_ucf101.py [--batch_sizes=1,16]
+
 `tokenizer` encodes and decodes videos of so many frames as streams: the peak
 memory should not grow with the length. `sample` times the program of whole
 videos, beside what reading the transformer's weights for each unit takes at the
@@ -30,6 +34,10 @@ rematerialisation, and gives the share of the device's own rate of products of
 matrices (MFU). `optimizer` times an update of a tokenizer's parameters with
 AdamW, Muon, and Muon as optax has it. `data` times the batches of a run's data,
 `fvd` I3D and the distance. Each measurement has a process of its own.
+
+`traffic` runs nothing: it compiles ahead of time, for a TPU of a topology that
+need not be there (extra `plan`) or for this machine, and counts the bytes that
+a guided rollout moves, beside those of reading the weights for each unit.
 """
 
 import os
@@ -40,14 +48,16 @@ import jax
 import ml_collections
 
 from videoar_jax.benchmark import (
+  ahead,
   inputs,
   optimizing,
   process,
   sampling,
   streaming,
+  traffic,
   training,
 )
-from videoar_jax.core import command, files
+from videoar_jax.core import command, files, topology
 from videoar_jax.core.attention import AttentionKernel
 from videoar_jax.core.config import from_section
 from videoar_jax.data.config import DataConfig
@@ -88,6 +98,9 @@ _WORKERS = FLAGS.counts(
 _NUM_VIDEOS = FLAGS.counts(
   'num_videos', '16', 'Videos of `fvd`.', least=2, most=10**6
 )
+_TOPOLOGY = FLAGS.text(
+  'topology', None, 'TPUs to compile for, as v5e:4x4; default: this machine.'
+)
 _OUT = FLAGS.text('out', None, 'JSON file of the result.')
 _PLOT = FLAGS.text(
   'plot', None, 'SVG file of the time and memory of a long video.'
@@ -104,6 +117,7 @@ _READ = {
   'optimizer': (),
   'data': (_WORKERS,),
   'fvd': (_NUM_VIDEOS,),
+  'traffic': (_TOKENIZER, _BATCH_SIZES, _TOPOLOGY),
 }
 _SECTIONS = ('data', 'transformer', 'corruption', 'frame_mask', 'optimizer')
 _SECTIONS += ('mesh', 'train', 'sampling')
@@ -117,10 +131,11 @@ def main(words: list[str]) -> None:
     'optimizer': optimizer,
     'data': data,
     'fvd': fvd,
+    'traffic': moved,
   }
   action = command.chosen_action(words, actions)
   needed = (_CONFIG,)
-  if action in ('sample', 'train'):
+  if _TOKENIZER in _READ[action]:
     needed += (_TOKENIZER,)
   command.check_arguments(words[1:], needed)
   use = _STREAM if action == 'sample' and _FRAMES.value else action
@@ -129,7 +144,7 @@ def main(words: list[str]) -> None:
   result = actions[action]()
   result |= {
     'command': ' '.join(sys.argv[1:]),
-    'device': jax.devices()[0].device_kind,
+    'device': _TOPOLOGY.value or jax.devices()[0].device_kind,
     **provenance.versions(),
   }
   if _OUT.value:
@@ -233,6 +248,25 @@ def fvd() -> dict:
   }
 
 
+def moved() -> dict:
+  """Bytes that the rollout moves by batch size."""
+  networks = _generator_config(), _tokenizer_section('tokenizer')
+  return {
+    'traffic': [
+      _compile(traffic.measure_traffic, *networks, size, _topology())
+      for size in _BATCH_SIZES.value
+    ]
+  }
+
+
+def _topology() -> str | None:
+  """The topology to compile for, which there is; None: this machine."""
+  if _TOPOLOGY.value:
+    topology.check_name(_TOPOLOGY.value)
+    topology.check_installed()
+  return _TOPOLOGY.value
+
+
 def _recipe(flag: str, recipe: str) -> Any:
   """The config of a flag, of a recipe."""
   config = FLAGS[flag]
@@ -268,14 +302,26 @@ def _data_section() -> Any:
   return config.data
 
 
-def _measure(function, *arguments) -> dict:
-  row = process.run_alone(function, *arguments)
+def _measure(function, *arguments, **process_options) -> dict:
+  row = process.run_alone(function, *arguments, **process_options)
   shown = (
     f'{name} {_say(name, value)}'
     for name, value in row.items()
     if not isinstance(value, list)
   )
   print('  '.join(shown), flush=True)
+  return row
+
+
+def _compile(function, *arguments) -> dict:
+  """As `_measure`, where the program is compiled and not run."""
+  environment = ahead.environment(_TOPOLOGY.value)
+  row = _measure(function, *arguments, environment=environment)
+  for part in row['parts']:
+    print(
+      f'  {part["share"]:6.1%}  {part["kind"]}  {part["opcode"]}  '
+      f'{part["op_name"]}'
+    )
   return row
 
 
