@@ -24,6 +24,10 @@
   python -m videoar_jax.benchmark traffic --topology=v5e:1x1 \\
     --config=configs/videoar_ucf101.py:L \\
     --tokenizer=configs/tokenizer_ucf101.py [--batch_sizes=1,16]
+  python -m videoar_jax.benchmark compile --topology=v5e:4x4 \\
+    --config=configs/videoar_ucf101.py:L \\
+    --tokenizer=configs/tokenizer_ucf101.py \\
+    [--attention=prefix,xla] [--remat=none,dots,full]
 
 `tokenizer` encodes and decodes videos of so many frames as streams: the peak
 memory should not grow with the length. `sample` times the program of whole
@@ -35,9 +39,11 @@ matrices (MFU). `optimizer` times an update of a tokenizer's parameters with
 AdamW, Muon, and Muon as optax has it. `data` times the batches of a run's data,
 `fvd` I3D and the distance. Each measurement has a process of its own.
 
-`traffic` runs nothing: it compiles ahead of time, for a TPU of a topology that
-need not be there (extra `plan`) or for this machine, and counts the bytes that
-a guided rollout moves, beside those of reading the weights for each unit.
+`traffic` and `compile` run nothing: they compile ahead of time, for TPUs of a
+topology that need not be there (extra `plan`) or for this machine. `traffic`
+counts the bytes that a guided rollout moves, beside those of reading the
+weights for each unit; `compile` times the compilation of a generator's step, on
+the run's own batch and mesh, and says what memory it needs.
 """
 
 import os
@@ -49,6 +55,7 @@ import ml_collections
 
 from videoar_jax.benchmark import (
   ahead,
+  compiling,
   inputs,
   optimizing,
   process,
@@ -87,10 +94,10 @@ _ATTENTION = FLAGS.choices(
   'attention',
   None,
   AttentionKernel,
-  "Kernels of `train`; default: the config's.",
+  "Kernels of `train` and `compile`; default: the config's.",
 )
 _REMAT = FLAGS.choices(
-  'remat', None, Remat, "What `train` computes again; default: the config's."
+  'remat', None, Remat, "What a step computes again; default: the config's."
 )
 _WORKERS = FLAGS.counts(
   'workers', '0', 'Decoding processes of `data`.', least=0, most=10**3
@@ -118,6 +125,7 @@ _READ = {
   'data': (_WORKERS,),
   'fvd': (_NUM_VIDEOS,),
   'traffic': (_TOKENIZER, _BATCH_SIZES, _TOPOLOGY),
+  'compile': (_TOKENIZER, _ATTENTION, _REMAT, _TOPOLOGY),
 }
 _SECTIONS = ('data', 'transformer', 'corruption', 'frame_mask', 'optimizer')
 _SECTIONS += ('mesh', 'train', 'sampling')
@@ -132,6 +140,7 @@ def main(words: list[str]) -> None:
     'data': data,
     'fvd': fvd,
     'traffic': moved,
+    'compile': compiled,
   }
   action = command.chosen_action(words, actions)
   needed = (_CONFIG,)
@@ -198,19 +207,23 @@ def sample() -> dict:
 def train() -> dict:
   """Time of a generator's step by kernel and rematerialisation."""
   networks = _generator_config(), _tokenizer_section('tokenizer')
-  transformer = from_section(TransformerConfig, networks[0], 'transformer')
-  kinds = [
-    (attention, remat)
-    for attention in _ATTENTION.value or [transformer.attention]
-    for remat in _REMAT.value or [transformer.remat]
-  ]
   return {
     'train': [
       _measure(training.measure_training, *networks, size, *kind)
       for size in _BATCH_SIZES.value
-      for kind in kinds
+      for kind in _step_kinds(networks[0])
     ]
   }
+
+
+def _step_kinds(config: Any) -> list[tuple[str, str]]:
+  """Kernels and rematerialisations that were asked for, else the config's."""
+  transformer = from_section(TransformerConfig, config, 'transformer')
+  return [
+    (attention, remat)
+    for attention in _ATTENTION.value or [transformer.attention]
+    for remat in _REMAT.value or [transformer.remat]
+  ]
 
 
 def optimizer() -> dict:
@@ -255,6 +268,17 @@ def moved() -> dict:
     'traffic': [
       _compile(traffic.measure_traffic, *networks, size, _topology())
       for size in _BATCH_SIZES.value
+    ]
+  }
+
+
+def compiled() -> dict:
+  """What compiling a generator's step takes."""
+  networks = _generator_config(), _tokenizer_section('tokenizer')
+  return {
+    'compile': [
+      _compile(compiling.measure_compile, *networks, *kind, _topology())
+      for kind in _step_kinds(networks[0])
     ]
   }
 
@@ -317,7 +341,7 @@ def _compile(function, *arguments) -> dict:
   """As `_measure`, where the program is compiled and not run."""
   environment = ahead.environment(_TOPOLOGY.value)
   row = _measure(function, *arguments, environment=environment)
-  for part in row['parts']:
+  for part in row.get('parts', ()):
     print(
       f'  {part["share"]:6.1%}  {part["kind"]}  {part["opcode"]}  '
       f'{part["op_name"]}'
