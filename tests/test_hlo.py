@@ -48,7 +48,7 @@ ENTRY %main (x: f32[7], w: f32[3,7]) -> f32[7] {
   %w.1 = f32[3,7]{1,0} parameter(1)
   %start = s32[] constant(2)
   %t.2 = (s32[], f32[7]{0}, f32[3,7]{1,0}) tuple(%start, %x.1, %w.1)
-  %loop = (s32[], f32[7]{0}, f32[3,7]{1,0}) while(%t.2), condition=%condition, body=%bodyTOLD
+  %loop = (s32[], f32[7]{0}, f32[3,7]{1,0}) while(%t.2), WHAT
   ROOT %y.1 = f32[7]{0} get-tuple-element(%loop), index=1
 }
 """
@@ -67,7 +67,8 @@ def _moved(text, **options):
 
 def _loop(limit='13', direction='LT', told=''):
   text = _LOOP.replace('LIMIT', limit).replace('DIRECTION', direction)
-  return _MODULE + text.replace('TOLD', told)
+  what = f'condition=%condition, body=%body{told}'
+  return _MODULE + text.replace('WHAT', what)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +266,8 @@ def test_branches_count_by_their_mean_or_one_alone():
 def test_kinds_are_followed_through_loops_and_copies():
   text = _loop().replace('multiply(%x, %x)', 'multiply(%x, %v)')
   text = text.replace(
-    '%by =', '%c = f32[3,7]{1,0} copy(%w)\n  %v = f32[21]{0} bitcast(%c)\n  %by ='
+    '%by =',
+    '%c = f32[3,7]{1,0} copy(%w)\n  %v = f32[21]{0} bitcast(%c)\n  %by =',
   )
   found = read_traffic(text, weights='w', cache=frozenset())
   assert found.by_kind['weights'] == 11 * 4 * (21 + 21 + 21)

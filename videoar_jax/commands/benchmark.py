@@ -127,6 +127,7 @@ _READ = {
   'traffic': (_TOKENIZER, _BATCH_SIZES, _TOPOLOGY),
   'compile': (_TOKENIZER, _ATTENTION, _REMAT, _TOPOLOGY),
 }
+_OF_GENERATORS = ('sample', 'train', 'traffic', 'compile')
 _SECTIONS = ('data', 'transformer', 'corruption', 'frame_mask', 'optimizer')
 _SECTIONS += ('mesh', 'train', 'sampling')
 
@@ -144,7 +145,7 @@ def main(words: list[str]) -> None:
   }
   action = command.chosen_action(words, actions)
   needed = (_CONFIG,)
-  if _TOKENIZER in _READ[action]:
+  if action in _OF_GENERATORS:
     needed += (_TOKENIZER,)
   command.check_arguments(words[1:], needed)
   use = _STREAM if action == 'sample' and _FRAMES.value else action
