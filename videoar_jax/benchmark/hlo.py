@@ -2,9 +2,9 @@
 
 Each instruction reads its operands and writes its results once. Of an array
 that is only sliced, the slices are read; of one that is updated in place, the
-update is written. What lies in a faster memory, beside
-the cores, costs nothing but the copies that bring it there. It is a least
-amount: an instruction that reads an operand several times counts once.
+update is written. What lies in a faster memory, beside the cores, costs nothing
+but the copies that bring it there. It is a least amount: an instruction that
+reads an operand several times counts once.
 """
 
 import collections
@@ -125,9 +125,8 @@ class _Reader:
         if count is None:
           self.unknown_loops[one.name] = None
         for role in ('condition', 'body'):
-          self.walk(
-            one.attribute(role), times * (1 if count is None else count)
-          )
+          again = 1 if count is None else count
+          self.walk(one.attribute(role), times * again)
       elif one.opcode == 'conditional':
         branches = one.branches
         if self.branch is not None:
@@ -163,7 +162,7 @@ class _Reader:
     if one.opcode == _UPDATE:
       update = arrays(operands[1].shape)[0].num_bytes
       return [0, *whole[1:]], min(update, written)
-    if one.opcode.endswith('-start'):
+    if one.opcode.endswith('-start') and isinstance(one.shape, tuple):
       # (what is read, what is written, …); a copy has them the other way round.
       given = one.shape[0 if one.opcode == 'copy-start' else 1]
       part = sum(x.num_bytes for x in arrays(given))
@@ -179,10 +178,12 @@ class _Reader:
     results = arrays(one.shape)
     last = inner.last
     last = last.operands if last.opcode == 'tuple' else [last.name]
+    updates = [self._update(inner, name) for name in last]
+    if len(updates) != len(results):  # one that gives several, of no update
+      updates = [None] * len(results)
     places = {_place(array) for x in operands for array in arrays(x.shape)}
     written, in_place = 0, False
-    for array, name in zip(results, last, strict=True):
-      update = self._update(inner, name)
+    for array, update in zip(results, updates):
       size = array.hbm_bytes
       if update is not None and _place(array) in places:
         size, in_place = min(update, size), True
