@@ -21,6 +21,14 @@
   python -m videoar_jax.benchmark fvd --config=configs/ucf9_cpu.py:tokenizer \\
     [--num_videos=16]
 
+  python -m videoar_jax.benchmark traffic --topology=v5e:1x1 \\
+    --config=configs/videoar_ucf101.py:L \\
+    --tokenizer=configs/tokenizer_ucf101.py [--batch_sizes=1,16]
+  python -m videoar_jax.benchmark compile --topology=v5e:4x4 \\
+    --config=configs/videoar_ucf101.py:L \\
+    --tokenizer=configs/tokenizer_ucf101.py \\
+    [--attention=prefix,xla] [--remat=none,dots,full]
+
 `tokenizer` encodes and decodes videos of so many frames as streams: the peak
 memory should not grow with the length. `sample` times the program of whole
 videos, beside what reading the transformer's weights for each unit takes at the
@@ -30,6 +38,12 @@ rematerialisation, and gives the share of the device's own rate of products of
 matrices (MFU). `optimizer` times an update of a tokenizer's parameters with
 AdamW, Muon, and Muon as optax has it. `data` times the batches of a run's data,
 `fvd` I3D and the distance. Each measurement has a process of its own.
+
+`traffic` and `compile` run nothing: they compile ahead of time, for TPUs of a
+topology that need not be there (extra `plan`) or for this machine. `traffic`
+counts the bytes that a guided rollout moves, beside those of reading the
+weights for each unit; `compile` times the compilation of a generator's step, on
+the run's own batch and mesh, and says what memory it needs.
 """
 
 import os
@@ -40,14 +54,17 @@ import jax
 import ml_collections
 
 from videoar_jax.benchmark import (
+  ahead,
+  compiling,
   inputs,
   optimizing,
   process,
   sampling,
   streaming,
+  traffic,
   training,
 )
-from videoar_jax.core import command, files
+from videoar_jax.core import command, files, topology
 from videoar_jax.core.attention import AttentionKernel
 from videoar_jax.core.config import from_section
 from videoar_jax.data.config import DataConfig
@@ -77,16 +94,19 @@ _ATTENTION = FLAGS.choices(
   'attention',
   None,
   AttentionKernel,
-  "Kernels of `train`; default: the config's.",
+  "Kernels of `train` and `compile`; default: the config's.",
 )
 _REMAT = FLAGS.choices(
-  'remat', None, Remat, "What `train` computes again; default: the config's."
+  'remat', None, Remat, "What a step computes again; default: the config's."
 )
 _WORKERS = FLAGS.counts(
   'workers', '0', 'Decoding processes of `data`.', least=0, most=10**3
 )
 _NUM_VIDEOS = FLAGS.counts(
   'num_videos', '16', 'Videos of `fvd`.', least=2, most=10**6
+)
+_TOPOLOGY = FLAGS.text(
+  'topology', None, 'TPUs to compile for, as v5e:4x4; default: this machine.'
 )
 _OUT = FLAGS.text('out', None, 'JSON file of the result.')
 _PLOT = FLAGS.text(
@@ -104,7 +124,10 @@ _READ = {
   'optimizer': (),
   'data': (_WORKERS,),
   'fvd': (_NUM_VIDEOS,),
+  'traffic': (_TOKENIZER, _BATCH_SIZES, _TOPOLOGY),
+  'compile': (_TOKENIZER, _ATTENTION, _REMAT, _TOPOLOGY),
 }
+_OF_GENERATORS = ('sample', 'train', 'traffic', 'compile')
 _SECTIONS = ('data', 'transformer', 'corruption', 'frame_mask', 'optimizer')
 _SECTIONS += ('mesh', 'train', 'sampling')
 
@@ -117,10 +140,12 @@ def main(words: list[str]) -> None:
     'optimizer': optimizer,
     'data': data,
     'fvd': fvd,
+    'traffic': moved,
+    'compile': compiled,
   }
   action = command.chosen_action(words, actions)
   needed = (_CONFIG,)
-  if action in ('sample', 'train'):
+  if action in _OF_GENERATORS:
     needed += (_TOKENIZER,)
   command.check_arguments(words[1:], needed)
   use = _STREAM if action == 'sample' and _FRAMES.value else action
@@ -129,7 +154,7 @@ def main(words: list[str]) -> None:
   result = actions[action]()
   result |= {
     'command': ' '.join(sys.argv[1:]),
-    'device': jax.devices()[0].device_kind,
+    'device': _TOPOLOGY.value or jax.devices()[0].device_kind,
     **provenance.versions(),
   }
   if _OUT.value:
@@ -183,19 +208,23 @@ def sample() -> dict:
 def train() -> dict:
   """Time of a generator's step by kernel and rematerialisation."""
   networks = _generator_config(), _tokenizer_section('tokenizer')
-  transformer = from_section(TransformerConfig, networks[0], 'transformer')
-  kinds = [
-    (attention, remat)
-    for attention in _ATTENTION.value or [transformer.attention]
-    for remat in _REMAT.value or [transformer.remat]
-  ]
   return {
     'train': [
       _measure(training.measure_training, *networks, size, *kind)
       for size in _BATCH_SIZES.value
-      for kind in kinds
+      for kind in _step_kinds(networks[0])
     ]
   }
+
+
+def _step_kinds(config: Any) -> list[tuple[str, str]]:
+  """Kernels and rematerialisations that were asked for, else the config's."""
+  transformer = from_section(TransformerConfig, config, 'transformer')
+  return [
+    (attention, remat)
+    for attention in _ATTENTION.value or [transformer.attention]
+    for remat in _REMAT.value or [transformer.remat]
+  ]
 
 
 def optimizer() -> dict:
@@ -233,6 +262,36 @@ def fvd() -> dict:
   }
 
 
+def moved() -> dict:
+  """Bytes that the rollout moves by batch size."""
+  networks = _generator_config(), _tokenizer_section('tokenizer')
+  return {
+    'traffic': [
+      _compile(traffic.measure_traffic, *networks, size, _topology())
+      for size in _BATCH_SIZES.value
+    ]
+  }
+
+
+def compiled() -> dict:
+  """What compiling a generator's step takes."""
+  networks = _generator_config(), _tokenizer_section('tokenizer')
+  return {
+    'compile': [
+      _compile(compiling.measure_compile, *networks, *kind, _topology())
+      for kind in _step_kinds(networks[0])
+    ]
+  }
+
+
+def _topology() -> str | None:
+  """The topology to compile for, which there is; None: this machine."""
+  if _TOPOLOGY.value:
+    topology.check_name(_TOPOLOGY.value)
+    topology.check_installed()
+  return _TOPOLOGY.value
+
+
 def _recipe(flag: str, recipe: str) -> Any:
   """The config of a flag, of a recipe."""
   config = FLAGS[flag]
@@ -268,14 +327,26 @@ def _data_section() -> Any:
   return config.data
 
 
-def _measure(function, *arguments) -> dict:
-  row = process.run_alone(function, *arguments)
+def _measure(function, *arguments, **process_options) -> dict:
+  row = process.run_alone(function, *arguments, **process_options)
   shown = (
     f'{name} {_say(name, value)}'
     for name, value in row.items()
     if not isinstance(value, list)
   )
   print('  '.join(shown), flush=True)
+  return row
+
+
+def _compile(function, *arguments) -> dict:
+  """As `_measure`, where the program is compiled and not run."""
+  environment = ahead.environment(_TOPOLOGY.value)
+  row = _measure(function, *arguments, environment=environment)
+  for part in row.get('parts', ()):
+    print(
+      f'  {part["share"]:6.1%}  {part["kind"]}  {part["opcode"]}  '
+      f'{part["op_name"]}'
+    )
   return row
 
 
