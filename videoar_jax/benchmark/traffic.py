@@ -85,7 +85,7 @@ def _lower(chosen: Chosen, weights: Any, batch_size: int, devices: Any) -> Any:
     blank_condition(chosen.family.transformer, batch_size),
     np.zeros(batch_size, np.uint32),
     np.uint32(0),
-    np.float32(chosen.gamma_ts),
+    chosen.drawing,
   )
   shapes = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), arguments

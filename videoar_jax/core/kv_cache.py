@@ -25,6 +25,14 @@ class KVCache:
     """How many it holds, or has room for."""
     return jax.tree.leaves(self.k)[0].shape[-2]
 
+  def layer(self, number: jax.Array | int, tokens: int) -> list[jax.Array]:
+    """The first tokens' keys and values of one layer: (b, n, m, k) each."""
+    if isinstance(self.k, tuple):
+      return [x[number][..., :tokens, :] for x in (self.k, self.v)]
+    size = (1, *self.k.shape[1:3], tokens, self.k.shape[4])
+    start = (number, 0, 0, 0, 0)
+    return [jax.lax.dynamic_slice(x, start, size)[0] for x in (self.k, self.v)]
+
   def room(self, tokens: int) -> 'KVCache':
     """These tokens, then zeros, in a cache of so many tokens."""
 

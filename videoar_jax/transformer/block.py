@@ -21,7 +21,7 @@ from videoar_jax.core.layers import (
 from videoar_jax.core.mesh import constrain
 from videoar_jax.transformer.config import TransformerConfig
 
-# (q, k, v, this layer's cache) -> (attended, the tokens' own keys and values,
+# (q, k, v, number of the layer) -> (attended, the tokens' own keys and values,
 # or None where nobody keeps them)
 Attend = Callable
 
@@ -33,13 +33,13 @@ class Block(nn.Module):
   attend: Attend
 
   @nn.compact
-  def __call__(self, x_bld: jax.Array, angles_lp: jax.Array, cache):
+  def __call__(self, x_bld: jax.Array, angles_lp: jax.Array, layer):
     """Applies the layer.
 
     Args:
       x_bld: tokens.
       angles_lp: rotary angles of the tokens, (l, k/2) or (b, l, k/2).
-      cache: this layer's keys and values, or None.
+      layer: its number; may be traced.
 
     Returns:
       Tokens, and what `attend` returned as their own keys and values.
@@ -48,13 +48,13 @@ class Block(nn.Module):
     # Residual branches start small, so that depth does not add up.
     out_gain = (2 * config.num_layers) ** -0.5
     h = RMSNorm(name='attention_norm')(x_bld)
-    attended, own = self._attention(h, angles_lp, cache, out_gain)
+    attended, own = self._attention(h, angles_lp, layer, out_gain)
     x_bld = constrain(x_bld + attended, 'batch', None, None)
     h = RMSNorm(name='mlp_norm')(x_bld)
     h = SwiGLU(config.hidden, out_gain=out_gain, dtype=dtype, name='mlp')(h)
     return constrain(x_bld + h, 'batch', None, None), own
 
-  def _attention(self, x_bld, angles_lp, cache, out_gain):
+  def _attention(self, x_bld, angles_lp, layer, out_gain):
     config, dtype = self.config, jnp.dtype(self.config.dtype)
     d, n, k = config.width, config.num_heads, config.head_width
     weights = weights_apart(
@@ -72,5 +72,5 @@ class Block(nn.Module):
     q, k_, v = (jnp.einsum('bld,dnk->blnk', x_bld, w) for w in weights)
     q = rope.rotate(RMSNorm(name='query_norm')(q), angles_lp)
     k_ = rope.rotate(RMSNorm(name='key_norm')(k_), angles_lp)
-    attended, own = self.attend(q, k_, v, cache)
+    attended, own = self.attend(q, k_, v, layer)
     return jnp.einsum('blnk,nkd->bld', attended, out.astype(dtype)), own

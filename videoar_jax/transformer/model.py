@@ -68,7 +68,6 @@ class VideoAR(nn.Module):
     *,
     attend: Attend,
     length_b: jax.Array | None = None,
-    cache: KVCache | None = None,
   ):
     """All layers over the prefix, the tokens, or both; see the methods below.
 
@@ -77,7 +76,6 @@ class VideoAR(nn.Module):
       tokens: of units; None: none.
       attend: how queries, keys and values meet, see `Block`.
       length_b: prefix tokens that are seen, see `prefix_lengths`.
-      cache: what `attend` is given, layer by layer.
 
     Returns:
       Logits of the tokens, float32 blq2, or None; and the keys and values that
@@ -95,7 +93,7 @@ class VideoAR(nn.Module):
     angles_lp = jnp.concatenate(
       [jnp.broadcast_to(x, (*batch, *x.shape[-2:])) for _, x in parts], axis=-2
     )
-    x_bld, own = self._layers(x_bld, angles_lp, cache, attend)
+    x_bld, own = self._layers(x_bld, angles_lp, attend)
     own = own and KVCache(*own)
     if tokens is None:
       return None, own
@@ -136,8 +134,8 @@ class VideoAR(nn.Module):
     mask = plan.mask(prefix)
     groups = groups and groups.behind(prefix)
 
-    def attend(q, k, v, cache):
-      del cache
+    def attend(q, k, v, layer):
+      del layer
       out = self_attention(
         q,
         k,
@@ -169,8 +167,8 @@ class VideoAR(nn.Module):
     if length_b is not None:
       seen = self._prefix_mask(length_b)[:, None]
 
-    def attend(q, k, v, cache):
-      del cache
+    def attend(q, k, v, layer):
+      del layer
       own = _own(k, v)
       return attend_to(q, [own._replace(allowed_blm=seen)]), own[:2]
 
@@ -201,10 +199,10 @@ class VideoAR(nn.Module):
     reach = self.config.prefix_length + place.reach
     allowed = self._seen(place, length_b)
 
-    def attend(q, k, v, cache):
+    def attend(q, k, v, layer):
       own = _own(k, v)
-      kept = [x[:, :, :reach] for x in cache]
-      return attend_to(q, [Keys(*kept, allowed), own]), own[:2]
+      kept = Keys(*cache.layer(layer, reach), allowed)
+      return attend_to(q, [kept, own]), own[:2]
 
     tokens = Tokens(
       inputs_blq,
@@ -212,7 +210,7 @@ class VideoAR(nn.Module):
       place.scale_l,
       jnp.full(len(place.scale_l), place.starts & has_start),
     )
-    return self(None, tokens, attend=attend, length_b=length_b, cache=cache)
+    return self(None, tokens, attend=attend, length_b=length_b)
 
   def _seen(self, place: Place, length_b) -> jax.Array | None:
     """Which keys of the cache a unit sees: (1 or b, 1, m); None: all."""
@@ -226,22 +224,19 @@ class VideoAR(nn.Module):
     seen_m = jnp.broadcast_to(seen_m, (len(prefix), place.reach))
     return jnp.concatenate([prefix, seen_m], axis=-1)[:, None]
 
-  def _layers(self, x_bld, angles_lp, cache, attend: Attend):
+  def _layers(self, x_bld, angles_lp, attend: Attend):
     """All layers: as they lie apart, or in a scan of stacked ones."""
     config = self.config
     x_bld = constrain(x_bld.astype(config.dtype), 'batch', None, None)
-    pair = (None, None) if cache is None else (cache.k, cache.v)
     if self.has_variable('params', layer_name(0)):
       owns = []
       for i in range(config.num_layers):
-        block = Block(config, attend, name=layer_name(i))
-        of_layer = None if cache is None else tuple(x[i] for x in pair)
-        x_bld, own = block(x_bld, angles_lp, of_layer)
+        layer = Block(config, attend, name=layer_name(i))
+        x_bld, own = layer(x_bld, angles_lp, i)
         owns.append(own)
-      own = None if owns[0] is None else tuple(zip(*owns))
-      return x_bld, own
+      return x_bld, None if owns[0] is None else tuple(zip(*owns))
     block = Block
-    if config.remat != Remat.NONE and cache is None:
+    if config.remat != Remat.NONE:
       policy = None
       if config.remat == Remat.DOTS:
         policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
@@ -254,9 +249,8 @@ class VideoAR(nn.Module):
       out_axes=0,
       length=config.num_layers,
       metadata_params={nn.PARTITION_NAME: 'layers'},
-    )
-    pair = cache and pair
-    return layers(config, attend, name='layers')(x_bld, angles_lp, pair)
+    )(config, attend, name='layers')
+    return layers(x_bld, angles_lp, jnp.arange(config.num_layers))
 
   def _prefix_mask(self, length_b) -> jax.Array:
     """Which prefix tokens are seen: (prefix,), or (b, prefix) of prompts."""
