@@ -9,10 +9,17 @@ import sys
 from xml.etree import ElementTree
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from videoar_jax.benchmark import ahead, ceilings, process, training
+from videoar_jax.benchmark import (
+  ahead,
+  ceilings,
+  compiling,
+  process,
+  training,
+)
 from videoar_jax.commands import benchmark
 from videoar_jax.core import command, mesh
 from videoar_jax.evaluate import i3d
@@ -168,13 +175,26 @@ def test_a_rollout_moves_at_least_what_its_units_read(generator, measured):
 
 def test_a_step_is_compiled_and_not_run(generator, measured, monkeypatch):
   monkeypatch.setattr(ahead, 'devices', lambda name: jax.devices()[:2])
-  result = measured('compile', *generator, '--remat=none,full')
-  none, full = result['compile']
-  assert (none['devices'], none['batch_size']) == (2, 8)
-  assert none['instructions'] != full['instructions'] > 1000
-  assert none['compile_cpu_s'] > 0 and none['refused'] is None
-  assert 0 < none['constant_bytes'] < 2**20
-  assert none['fits'] is None
+  (row,) = measured('compile', *generator, '--remat=none')['compile']
+  assert (row['devices'], row['batch_size'], row['remat']) == (2, 8, 'none')
+  assert row['instructions'] > 1000 and row['text_bytes'] > 10**5
+  assert row['compile_cpu_s'] > 0 and row['refused'] is None
+  assert 0 < row['constant_bytes'] < 2**20
+  assert row['fits'] is None
+
+
+def test_the_arrays_that_a_program_holds_are_counted_in_bytes():
+  rng = np.random.default_rng(0)
+  mask = rng.random((5, 7)) > 0.5
+  some = rng.random((3, 5, 7), np.float32)
+
+  def function(x):
+    return jnp.where(mask, x + some, 2j)
+
+  lowered = jax.jit(function).lower(jnp.zeros(7))
+  size = compiling.constant_bytes(lowered)
+  # And a complex number, perhaps more than once.
+  assert 35 + 4 * 105 + 8 <= size < 35 + 4 * 105 + 32
 
 
 @pytest.mark.parametrize(

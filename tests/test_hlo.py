@@ -265,12 +265,15 @@ def test_branches_count_by_their_mean_or_one_alone():
 
 def test_kinds_are_followed_through_loops_and_copies():
   text = _loop().replace('multiply(%x, %x)', 'multiply(%x, %v)')
-  text = text.replace(
+  lines = (
+    '%c = f32[3,7]{1,0} copy(%w)',
+    '%e = f32[3,7]{1,0} negate(%c)',
+    '%v = f32[21]{0} bitcast(%e)',
     '%by =',
-    '%c = f32[3,7]{1,0} copy(%w)\n  %v = f32[21]{0} bitcast(%c)\n  %by =',
   )
+  text = text.replace('%by =', '\n  '.join(lines))
   found = read_traffic(text, weights='w', cache=frozenset())
-  assert found.by_kind['weights'] == 11 * 4 * (21 + 21 + 21)
+  assert found.by_kind['weights'] == 11 * 4 * 21 * (2 + 2 + 1)
   found = read_traffic(text, weights='w', cache=frozenset([7]))
   assert found.by_kind['cache'] == 11 * 4 * (7 + 7)
 

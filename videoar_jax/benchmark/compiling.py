@@ -1,12 +1,15 @@
 """A generator's training step, compiled ahead of time and not run."""
 
+import math
+import re
 import time
 from typing import Any
 
 import jax
+from jax.extend.mlir import ir
 
 from videoar_jax.benchmark import ahead, training
-from videoar_jax.benchmark.program import arrays, parse
+from videoar_jax.benchmark.program import parse
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core import topology
 from videoar_jax.core.config import from_section
@@ -75,10 +78,23 @@ def measure_compile(
 
 def constant_bytes(lowered: Any) -> int:
   """Bytes of the arrays that are part of a program before it is compiled."""
-  program = parse(lowered.compiler_ir('hlo').as_hlo_text())
-  return sum(
-    array.num_bytes
-    for one in program.instructions
-    if one.opcode == 'constant'
-    for array in arrays(one.shape)
-  )
+  total = 0
+
+  def add(operation: Any) -> ir.WalkResult:
+    nonlocal total
+    if operation.name == 'stablehlo.constant':
+      total += _num_bytes(str(operation.results[0].type))
+    return ir.WalkResult.ADVANCE
+
+  # Its text would hold every number of every constant.
+  lowered.compiler_ir('stablehlo').operation.walk(add)
+  return total
+
+
+def _num_bytes(tensor: str) -> int:
+  """Bytes of a type as `tensor<3x5xf32>`."""
+  shape, element = re.fullmatch(r'tensor<((?:\d+x)*)(.+)>', tensor).groups()
+  bits = re.search(r'\d+', element)
+  width = max(8, int(bits[0])) // 8 if bits else 0
+  parts = 2 if element.startswith('complex') else 1
+  return math.prod(map(int, re.findall(r'\d+', shape))) * width * parts
