@@ -6,7 +6,6 @@ import re
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 import tiny
 from etils import epath
@@ -23,7 +22,6 @@ from videoar_jax.train.state import make_context, net_optimizer
 
 _TPU, _GPU = ('TPU v5 lite', 'tpu'), ('NVIDIA H100 80GB HBM3', 'gpu')
 _PRODUCT = re.compile(r'.*(?:stablehlo|mhlo)\.(?:dot_general|convolution).*')
-_EXACT = ('[HIGHEST, HIGHEST]', '#stablehlo<precision HIGHEST>')
 _F32 = jnp.float32
 
 
@@ -44,7 +42,7 @@ def check_exact(function, *shapes, on=_TPU):
   """Asserts that there are float32 products, and that each is exact."""
   found = [x for x in products(function, *shapes, on=on) if _is_float32(x)]
   assert found, 'no product of float32'
-  rounded = [x for x in found if not any(word in x for word in _EXACT)]
+  rounded = [x for x in found if x.count('HIGHEST') != 2]
   assert not rounded, '\n'.join(rounded)
 
 
@@ -153,13 +151,8 @@ def test_i3d(on):
   check_exact(conv, _shape(1, 9, 8, 8, 2), _shape(3, 3, 3, 2, 5), on=on)
 
 
-def test_a_training_step_of_the_tokenizer(monkeypatch, tmp_path):
-  """All losses on, both networks, Muon: forwards, backwards and updates."""
-  network = perceptual.Network.VGG16
-  weights = jax.tree.map(
-    lambda x: np.zeros(x.shape, np.float32), _lpips_params(network)
-  )
-  monkeypatch.setattr(tokenizer_recipe, 'load_lpips', lambda *_: weights)
+def test_a_training_step_of_the_tokenizer(tmp_path):
+  """Both networks, all losses but LPIPS, Muon: gradients and updates."""
   mesh = mesh_lib.make_mesh(devices=jax.devices()[:1])
   recipe = tokenizer_recipe.make_tokenizer_recipe(
     _training_config(), workdir=epath.Path(tmp_path), mesh=mesh
@@ -168,21 +161,20 @@ def test_a_training_step_of_the_tokenizer(monkeypatch, tmp_path):
     update.net: mesh_lib.unbox(jax.eval_shape(update.init, jax.random.key(0)))
     for update in recipe.updates
   }
-  video = _shape(1, 1, 16, 16, 3, dtype=jnp.uint8)
-  check_exact(functools.partial(_step, recipe), shapes, recipe.frozen, video)
+  video = _shape(1, 1, 8, 8, 3, dtype=jnp.uint8)
+  check_exact(functools.partial(_step, recipe), shapes, video)
 
 
 def _training_config():
   config = defaults.tokenizer_config()
   tokenizer = dataclasses.asdict(tiny.TOKENIZER)
   config.tokenizer.update(
-    {k: v for k, v in tokenizer.items() if k in config.tokenizer},
-    multipliers=(1, 1, 2),
+    {k: v for k, v in tokenizer.items() if k in config.tokenizer}
   )
   config.data.update(
-    source='synthetic', batch_size=1, num_frames=1, height=16, width=16
+    source='synthetic', batch_size=1, num_frames=1, height=8, width=8
   )
-  config.losses.update(perceptual=1.0, drop_scales=1, drop_probability=0.5)
+  config.losses.update(drop_scales=1, drop_probability=0.5)
   config.adversarial.update(weight=0.1, start=0, r1=1.0, balance='adaptive')
   config.discriminator.update(
     kind='stylegan', base_width=8, multipliers=(1, 2), dtype='float32'
@@ -192,17 +184,16 @@ def _training_config():
   return config
 
 
-def _step(recipe, params, frozen, video):
+def _step(recipe, params, video):
   """One step's gradients and changes of all networks."""
-  everything = {**frozen, **params}
   batch, changes = {'video': video}, []
   for update in recipe.updates:
-    world = {'key': jax.random.key(0), 'nets': everything, 'step': 0}
+    world = {'key': jax.random.key(0), 'nets': params, 'step': 0}
     averages = {name: jnp.zeros(()) for name in update.averages}
     context = make_context(update.net, averages=averages, **world)
 
     def loss_of(own, update=update, context=context):
-      nets = {**everything, update.net: own}
+      nets = {**params, update.net: own}
       shared = update.stage.run(nets[update.stage.net], batch, context)
       return update.objective(own, batch, context.replace(shared=shared))[0]
 

@@ -2,7 +2,9 @@
 
 The host hands out a step and makes the next batch while the devices compute;
 what a step tells is fetched only where the run pauses: to log, evaluate, show
-or save. Nothing passes between host and devices that is not asked to.
+or save. At most one step waits behind the one that runs; so far is the bar
+ahead, while times are taken where the run pauses. Nothing passes between host
+and devices that is not asked to.
 """
 
 import contextlib
