@@ -22,6 +22,7 @@ weight_file a network's weights as safetensors, float32 or bfloat16
 cache       where weights and compiled programs are kept between commands
 pretrained  finds, checks and caches weights that packages bring along
 shapes      the glossary of array-axis letters
+precision   what keeps a float32 product float32 on accelerators
 resize      area and bilinear resizing as explicit matrices
 layers      norms, SwiGLU, initialisers with logical axes
 rope        rotary positions over several axes from one frequency table

@@ -5,6 +5,7 @@ initialiser (`nn.with_logical_partitioning(init, ('embed', 'mlp'))`),
 activations through `constrain(x_bld, 'batch', 'length', 'channels')`.
 """
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -321,7 +322,8 @@ def shard_batch(batch: Any, mesh: Mesh) -> Any:
     check_batch_size(x.shape[0] * jax.process_count(), mesh)
     return jax.make_array_from_process_local_data(sharding, x)
 
-  return jax.tree.map(place, batch)
+  with _asked_for():
+    return jax.tree.map(place, batch)
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
@@ -348,7 +350,8 @@ def place(tree: Any, shardings: Any) -> Any:
       np.shape(x), sharding, lambda index: np.asarray(x)[index]
     )
 
-  return jax.tree.map(put, tree, shardings)
+  with _asked_for():
+    return jax.tree.map(put, tree, shardings)
 
 
 def to_host(tree: Any) -> Any:
@@ -362,7 +365,17 @@ def to_host(tree: Any) -> Any:
       return np.asarray(x)
     return multihost_utils.process_allgather(x, tiled=True)
 
-  return jax.tree.map(fetch, tree)
+  with _asked_for():
+    return jax.tree.map(fetch, tree)
+
+
+def _asked_for() -> contextlib.AbstractContextManager:
+  """Lets the arrays pass that a caller moves by name.
+
+  A guard against transfers takes some of JAX's ways of moving them for
+  transfers that nobody wanted.
+  """
+  return jax.transfer_guard('allow')
 
 
 def count_parameters(tree: Any) -> str:

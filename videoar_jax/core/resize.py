@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from videoar_jax.core.precision import HIGHEST
+
 
 @functools.cache
 def area_matrix(size_in: int, size_out: int) -> np.ndarray:
@@ -62,7 +64,7 @@ def _resize(f_xhwd: jax.Array, rows: np.ndarray, columns: np.ndarray):
     rows,
     columns,
     f_xhwd,
-    precision=jax.lax.Precision.HIGHEST,
+    precision=HIGHEST,
   )
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from videoar_jax.core.precision import HIGHEST
 from videoar_jax.data.config import DataConfig
 from videoar_jax.evaluate import provenance
 from videoar_jax.evaluate.request import Request, resolve
@@ -162,7 +163,7 @@ def make_measure(generator: Generator, plan: Pyramid) -> Callable:
       plan=plan,
     )
     nats_bl = bitwise_cross_entropy(logits, targets_blq)
-    return jnp.einsum('bl,tl->bt', nats_bl, of_frame_tl)
+    return jnp.einsum('bl,tl->bt', nats_bl, of_frame_tl, precision=HIGHEST)
 
   @jax.jit
   def nats(nets, video_bTHWc, condition_bx, key, share):

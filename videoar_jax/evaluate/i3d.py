@@ -19,6 +19,7 @@ from absl import logging
 from jax import lax
 
 from videoar_jax.core import pretrained
+from videoar_jax.core.precision import HIGHEST
 from videoar_jax.evaluate.i3d_weights import check_units, fold
 
 SIDE = 224
@@ -194,7 +195,7 @@ def preprocess(videos_bTHWc: jax.Array, *, config: I3DConfig) -> jax.Array:
   top = 255.0 if videos_bTHWc.dtype == jnp.uint8 else 1.0
   video_bTHWc = videos_bTHWc.astype(jnp.float32) * (2 / top) - 1
   rows, columns = _resize_matrices(*video_bTHWc.shape[2:4], config=config)
-  resize = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
+  resize = functools.partial(jnp.einsum, precision=HIGHEST)
   tall_bTHWc = resize('yh,bthwc->btywc', rows, video_bTHWc)
   return resize('xw,btywc->btyxc', columns, tall_bTHWc)
 
@@ -295,7 +296,7 @@ def _conv_native(x, kernel, *, strides) -> jax.Array:
     strides,
     'SAME',
     dimension_numbers=('NDHWC', 'DHWIO', 'NDHWC'),
-    precision=lax.Precision.HIGHEST,
+    precision=HIGHEST,
   )
 
 
@@ -308,7 +309,7 @@ def _conv_2d(x, kernel, strides) -> jax.Array:
     strides,
     'SAME',
     dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    precision=lax.Precision.HIGHEST,
+    precision=HIGHEST,
   )
   return y.reshape(*x.shape[:2], *y.shape[1:])
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
+from videoar_jax.core.precision import HIGHEST
 from videoar_jax.core.pretrained import MissingWeightsError
 from videoar_jax.tokenizer import perceptual
 
@@ -129,10 +130,9 @@ def _lpips_params() -> perceptual.Params | None:
 
 @jax.jit
 def _frame_lpips(params, a_THWc: jax.Array, b_THWc: jax.Array) -> jax.Array:
-  with jax.default_matmul_precision('highest'):
-    return perceptual.lpips(
-      params, 2 * a_THWc - 1, 2 * b_THWc - 1, network=_NETWORK
-    )
+  return perceptual.lpips(
+    params, 2 * a_THWc - 1, 2 * b_THWc - 1, network=_NETWORK
+  )
 
 
 @jax.jit
@@ -148,7 +148,7 @@ def _frame_ssim(a_THWc: jax.Array, b_THWc: jax.Array) -> jax.Array:
 def _blur(x_THWc: jax.Array, *, rows, columns) -> jax.Array:
   """dm-pix's Gaussian filter as two matrix products, which CPUs do faster."""
   return jnp.einsum(
-    'yh,thwc,xw->tyxc', rows, x_THWc, columns, precision='highest'
+    'yh,thwc,xw->tyxc', rows, x_THWc, columns, precision=HIGHEST
   )
 
 

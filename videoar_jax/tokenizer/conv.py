@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from videoar_jax.core.layers import fan_in_normal, logical
 from videoar_jax.core.mesh import platform
+from videoar_jax.core.precision import precision_of
 
 StreamState = dict[str, jax.Array]
 
@@ -44,7 +45,7 @@ def conv3d(
 
   Args:
     x_bthwc: input.
-    kernel: (kt, kh, kw, in, out).
+    kernel: (kt, kh, kw, in, out), of the input's dtype.
     zeros: frames of zeros before x, fewer than kt.
     strides: (t, h, w).
     space_padding: zeros before and after, for height and for width.
@@ -64,6 +65,7 @@ def conv3d(
       strides,
       [(zeros, 0), *space_padding],
       dimension_numbers=('NDHWC', 'DHWIO', 'NDHWC'),
+      precision=precision_of(kernel.dtype),
     )
   b, t = x_bthwc.shape[:2]
   kt, stride = kernel.shape[0], strides[0]
@@ -83,6 +85,7 @@ def conv3d(
       strides[1:],
       space_padding,
       dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      precision=precision_of(kernel.dtype),
     )
     out = einops.rearrange(out, '(b t) h w c -> b t h w c', b=b)
     total = out if total is None else total.at[:, first:].add(out)

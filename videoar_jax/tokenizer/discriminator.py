@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from videoar_jax.core import fields
 from videoar_jax.core.layers import fan_in_normal, logical
+from videoar_jax.core.precision import HIGHEST
 from videoar_jax.tokenizer.config import Conv
 from videoar_jax.tokenizer.conv import FrameNorm, conv3d
 
@@ -179,7 +180,7 @@ class StyleDiscriminator(nn.Module):
     bias = self.param(
       f'{name}_bias', logical(nn.initializers.zeros, 'conv_out'), (width,)
     )
-    return x_bd @ kernel + bias
+    return jnp.matmul(x_bd, kernel, precision=HIGHEST) + bias
 
 
 def make_discriminator(config: DiscriminatorConfig) -> nn.Module:

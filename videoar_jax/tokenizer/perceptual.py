@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from videoar_jax.core import pretrained
+from videoar_jax.core.precision import HIGHEST
 from videoar_jax.core.resize import bilinear
 
 Params = dict[str, jax.Array]
@@ -165,6 +166,7 @@ def _features(params: Params, x_nHWc: jax.Array, network: Network):
       (conv.stride, conv.stride),
       [(conv.padding, conv.padding)] * 2,
       dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      precision=HIGHEST,
     )
     x = jax.nn.relu(x + params[f'conv{i}.bias'])
     if conv.compared:

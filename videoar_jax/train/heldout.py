@@ -69,10 +69,10 @@ def make_heldout(
     seen = []
     for index, batch in enumerate(batches()):
       batch = {k: v for k, v in batch.items() if k != 'failed'}
+      batch = mesh_lib.shard_batch(batch, mesh)
+      number = mesh_lib.replicate(np.int32(index), mesh)
       with jax.set_mesh(mesh):
-        values = measure(
-          state, mesh_lib.shard_batch(batch, mesh), index, frozen or {}
-        )
+        values = measure(state, batch, number, frozen or {})
       seen.append(jax.device_get(values))
     if not seen:
       raise ValueError('no held-out batch; give at least 1 or do not evaluate')

@@ -67,5 +67,6 @@ def agree(*flags: int) -> tuple[int, ...]:
   """The largest of each flag over all processes; all must call it."""
   if jax.process_count() == 1:
     return flags
-  gathered = multihost_utils.process_allgather(np.array(flags, np.int32))
+  with jax.transfer_guard('allow'):  # the flags pass through devices
+    gathered = multihost_utils.process_allgather(np.array(flags, np.int32))
   return tuple(int(x) for x in gathered.max(0))

@@ -1,4 +1,11 @@
-"""Steps, logs, evaluations and saves of one run, from one step onwards."""
+"""Steps, logs, evaluations and saves of one run, from one step onwards.
+
+The host hands out a step and makes the next batch while the devices compute;
+what a step tells is fetched only where the run pauses: to log, evaluate, show
+or save. At most one step waits behind the one that runs; so far is the bar
+ahead, while times are taken where the run pauses. Nothing passes between host
+and devices that is not asked to.
+"""
 
 import contextlib
 import dataclasses
@@ -21,6 +28,9 @@ from videoar_jax.train.step import due_metrics, make_step, metric_prefix
 
 Batch = dict[str, np.ndarray]
 
+# Steps whose metrics may lie on the devices, a few scalars each, unread.
+_MOST_UNREAD = 1000
+
 
 class TrainingError(ValueError):
   """Training cannot go on."""
@@ -42,7 +52,10 @@ class LoopConfig:
     wandb: project of Weights & Biases that gets the metrics, too; '': none.
     accumulate: parts that a batch is cut into to save memory.
     max_bad_updates: consecutive steps with a loss or gradient that is not
-      finite after which training stops.
+      finite after which training stops. They are counted where metrics are
+      fetched (at a log, an evaluation, a preview, a save, after 1000 steps),
+      so that a run ends up to `log_every - 1` steps after the last of them;
+      none of its updates is applied, wherever it ends.
   """
 
   num_steps: fields.Count = 1000
@@ -93,9 +106,14 @@ class Runner:
       mesh=self.mesh,
       accumulate=self.loop.accumulate,
     )
-    # With several CPU devices, unread steps can pile up and hang in a
-    # collective (jax 0.10.2): there each step is waited for.
-    self._wait = self.mesh.devices.flat[0].platform == 'cpu'
+    # Steps under way besides the one that is handed out: enough to keep the
+    # devices busy; more would only hold more batches in memory. Several CPU
+    # devices can hang in a collective (jax 0.10.2): there each is waited for.
+    several_cpus = (
+      self.mesh.size > 1 and self.mesh.devices.flat[0].platform == 'cpu'
+    )
+    self._ahead = 0 if several_cpus else 1
+    self._unread: list[dict[str, jax.Array]] = []  # of the last steps
     self._averages = metrics_lib.Averages()
     self._prefix = metric_prefix(self.updates, self.updates[0])
     self._start = self.done
@@ -107,29 +125,30 @@ class Runner:
   def train(self, batches: Iterator[Batch], request: StopRequest) -> None:
     """Steps to the end, or until a signal, which raises `Stopped`."""
     quiet = jax.process_index() > 0
-    with console.Progress(
-      self.loop.num_steps, done=self.done, quiet=quiet
-    ) as self._progress:
+    with (
+      console.Progress(
+        self.loop.num_steps, done=self.done, quiet=quiet
+      ) as self._progress,
+      jax.transfer_guard('disallow'),
+    ):
       self._train(batches, request)
 
   def _train(self, batches: Iterator[Batch], request: StopRequest) -> None:
     batch = self._next(batches)
-    first, unread = self.done + 1, None
+    first = self.done + 1
     while self.done < self.loop.num_steps:
       with self._compiling(self.done + 1 == first):
         self.state, metrics = self._step(self.state, batch, self.frozen)
       self.done += 1
+      self._unread.append(metrics)
       self._progress.add()
       self._clips += self._rows
-      if unread is not None:
-        self._read(*unread)
-      unread = (self.done, metrics)
       if self.done < self.loop.num_steps:
         # The host makes the next batch while the device computes.
         batch = self._next(batches)
-      if self._wait or self.done == first or self._pauses():
-        self._read(*unread)
-        unread = None
+      self._hold_back()
+      if self.done == first or self._pauses():
+        self._read()
       if self.done == first:
         seconds = time.monotonic() - self._clock
         say(f'first step, with compilation: {seconds:.1f} s')
@@ -142,9 +161,10 @@ class Runner:
   def save(self, *, wait: bool = False, value: float | None = None) -> None:
     """Writes a checkpoint of the state as it is."""
     meta = {'config': self.config.to_dict(), 'best': self.best}
-    self.checkpoints.save(
-      self.done, self.state, meta, best_value=value, wait=wait
-    )
+    with jax.transfer_guard('allow'):  # all of the state goes to the host
+      self.checkpoints.save(
+        self.done, self.state, meta, best_value=value, wait=wait
+      )
     self._saved_at = time.monotonic()
 
   def _compiling(self, is_first: bool) -> contextlib.AbstractContextManager:
@@ -180,18 +200,26 @@ class Runner:
     if self.done > self._start:
       self.save(wait=True)
 
-  def _read(self, done: int, metrics: Mapping[str, jax.Array]) -> None:
-    """Fetches a step's metrics, which waits for it, and counts bad steps."""
-    values = {k: float(v) for k, v in jax.device_get(metrics).items()}
-    self._averages.add(due_metrics(self.updates, values, step=done - 1))
-    self._bad = self._bad + 1 if values['skipped_updates'] else 0
-    if self._bad >= self.loop.max_bad_updates:
-      raise TrainingError(
-        f'loss or gradient was not finite in {self._bad} steps in a row, the '
-        f'last of them {done}; none of these updates was applied. Look at the '
-        'data and lower optimizer.learning_rate; the same command resumes '
-        'from the newest checkpoint'
-      )
+  def _hold_back(self) -> None:
+    """Waits until no more steps are under way than may be."""
+    if len(self._unread) > self._ahead:
+      jax.block_until_ready(self._unread[-1 - self._ahead])
+
+  def _read(self) -> None:
+    """Waits for all steps, fetches what they tell and counts bad ones."""
+    first = self.done - len(self._unread) + 1
+    unread, self._unread = jax.device_get(self._unread), []
+    for done, metrics in enumerate(unread, first):
+      values = {name: float(value) for name, value in metrics.items()}
+      self._averages.add(due_metrics(self.updates, values, step=done - 1))
+      self._bad = self._bad + 1 if values['skipped_updates'] else 0
+      if self._bad >= self.loop.max_bad_updates:
+        raise TrainingError(
+          f'loss or gradient was not finite in {self._bad} steps in a row, the '
+          f'last of them {done}; none of these updates was applied. Look at '
+          'the data and lower optimizer.learning_rate; the same command '
+          'resumes from the newest checkpoint'
+        )
 
   def _due(self, every: int) -> bool:
     last = self.done == self.loop.num_steps
@@ -200,7 +228,7 @@ class Runner:
   def _pauses(self) -> bool:
     """Whether something after this step wants its metrics or its state."""
     loop = self.loop
-    return any(
+    return len(self._unread) >= _MOST_UNREAD or any(
       self._due(every)
       for every in (
         loop.log_every,
@@ -242,9 +270,15 @@ class Runner:
     paused = time.monotonic()
     value = self._evaluate() if self._due(self.loop.eval_every) else None
     if self.visualise is not None and self._due(self.loop.sample_every):
-      self.visualise(self.state, self.done)
+      with jax.transfer_guard('allow'):  # samplers place what they are given
+        self.visualise(self.state, self.done)
     last = self.done == self.loop.num_steps
     stop, old = self._agreed(request)
+    if stop or old:
+      # Steps under way are training's time; and of bad ones nothing is saved.
+      waited = time.monotonic()
+      self._read()
+      paused += time.monotonic() - waited
     better = value is not None and (self.best is None or value < self.best)
     if better:
       self.best = value
