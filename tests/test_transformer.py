@@ -16,6 +16,7 @@ from videoar_jax.plan.next_scale import (
   next_scale_plan,
 )
 from videoar_jax.plan.place import block_units, loops, num_blocks, place
+from videoar_jax.transformer import params as params_lib
 from videoar_jax.transformer.config import TransformerConfig
 from videoar_jax.transformer.model import make_transformer
 from videoar_jax.transformer.params import inference_params, init_params
@@ -242,13 +243,17 @@ def test_a_rolling_cache_equals_a_windowed_forward(
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-def test_weights_that_lie_apart_change_no_logit(params, dtype):
+@pytest.mark.parametrize('where', ['cpu', 'tpu'])
+def test_weights_that_lie_apart_change_no_logit(
+  params, dtype, where, monkeypatch
+):
   plan = next_scale_plan(2, FEW)
   changes = (('dtype', dtype),)
   config = tiny.transformer(**dict(changes)).config
+  monkeypatch.setattr(params_lib, 'platform', lambda: where)
   apart = inference_params(params, config)
-  layer = apart['layer_1']
-  assert 'layers' not in apart and len(layer['qkv']) == 3
+  layer = apart['layer_1' if where == 'cpu' else 'layers']
+  assert len(layer['qkv']) == 3 and layer['qkv'][0].ndim == 3 + (where != 'cpu')
   assert {str(x.dtype) for x in jax.tree.leaves(layer)} == {dtype, 'float32'}
   assert inference_params(apart, config) is apart
   inputs = inputs_of(plan)

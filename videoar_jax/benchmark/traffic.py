@@ -45,8 +45,10 @@ def measure_traffic(
   shape = from_section(TokenizerConfig, tokenizer)
   family = make_family(config, shape).without_remat.of_classes(CLASSES)
   chosen = choose(family, _sampling(config, batch_size))
-  weights = jax.eval_shape(family.inference_params, family.shapes())
-  lowered = _lower(chosen, weights, batch_size, ahead.devices(name)[:1])
+  mesh = mesh_lib.make_mesh(devices=ahead.devices(name)[:1])
+  with jax.set_mesh(mesh):
+    weights = jax.eval_shape(family.inference_params, family.shapes())
+    lowered = _lower(chosen, weights, batch_size, mesh)
   compiled, facts = ahead.compile_lowered(lowered)
   units, weight_bytes = len(chosen.plan.units), read_bytes(weights)
   rate = topology.chip(name).copy_bytes_per_s if name else math.nan
@@ -76,9 +78,8 @@ def _sampling(config: Any, batch_size: int) -> SamplingConfig:
   )
 
 
-def _lower(chosen: Chosen, weights: Any, batch_size: int, devices: Any) -> Any:
-  """The rollout alone, of shapes."""
-  mesh = mesh_lib.make_mesh(devices=devices)
+def _lower(chosen: Chosen, weights: Any, batch_size: int, mesh: Any) -> Any:
+  """The rollout alone, of shapes, for the mesh in context."""
   whole = mesh_lib.replicated(mesh)
   arguments = (
     {chosen.family.net: weights},
@@ -90,8 +91,7 @@ def _lower(chosen: Chosen, weights: Any, batch_size: int, devices: Any) -> Any:
   shapes = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), arguments
   )
-  with jax.set_mesh(mesh):
-    return jax.jit(chosen.roll).lower(*shapes)
+  return jax.jit(chosen.roll).lower(*shapes)
 
 
 def read_bytes(weights: Any) -> int:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from videoar_jax.core.kv_cache import KVCache
 from videoar_jax.core.mask import GroupMask, Run, UnitMask, take
 from videoar_jax.core.mesh import platform
 
@@ -69,6 +70,45 @@ def attend(q_blnk: jax.Array, parts: Sequence[Keys]) -> jax.Array:
     out = jnp.einsum('bnlm,bnmk->bnlk', weights[..., start:stop], part.v_bnmk)
     total, start = out if total is None else total + out, stop
   return total.swapaxes(1, 2)
+
+
+def cached_attention(
+  q_blnk: jax.Array,
+  own: Keys,
+  *,
+  layer: jax.Array | int,
+  cache: KVCache,
+  seen_bm: jax.Array,
+  reaches: Sequence[int],
+  reach: jax.Array | int,
+) -> jax.Array:
+  """Attention of one unit's tokens to what a cache holds and to themselves.
+
+  On accelerators, where reading is what takes the time, the cache is read as
+  far as it is filled: there is one product for each of `reaches`. On CPU, where
+  a part of an array is copied before it is used, it is read whole.
+
+  Args:
+    q_blnk: queries of the unit.
+    own: its keys and values.
+    layer: whose part of the cache is read.
+    cache: keys and values before the unit.
+    seen_bm: which of the cache each example sees, bool; b may be 1.
+    reaches: up to where the cache may have to be read, ascending.
+    reach: which of these is far enough.
+
+  Returns:
+    (b, l, n, k).
+  """
+
+  def upto(tokens: int) -> jax.Array:
+    kept = cache.layer(layer, tokens)
+    return attend(q_blnk, [Keys(*kept, seen_bm[:, None, :tokens]), own])
+
+  if platform() == 'cpu':
+    return upto(reaches[-1])
+  branches = [functools.partial(upto, tokens) for tokens in reaches]
+  return jax.lax.switch(reach, branches)
 
 
 def _scores(q_bnlk: jax.Array, part: Keys) -> jax.Array:

@@ -1,10 +1,17 @@
-"""The cache of keys and values that a rollout reads and extends."""
+"""The cache of keys and values that a rollout reads and extends.
+
+Its axes are in one order, in which no product turns it round, and no layer
+writes it: a unit's own keys and values are written once, for all layers.
+"""
 
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
+
+from videoar_jax.core.mesh import platform
 
 
 @flax.struct.dataclass
@@ -31,7 +38,10 @@ class KVCache:
       return [x[number][..., :tokens, :] for x in (self.k, self.v)]
     size = (1, *self.k.shape[1:3], tokens, self.k.shape[4])
     start = (number, 0, 0, 0, 0)
-    return [jax.lax.dynamic_slice(x, start, size)[0] for x in (self.k, self.v)]
+    return [
+      jax.lax.dynamic_slice(_pinned(x), start, size)[0]
+      for x in (self.k, self.v)
+    ]
 
   def room(self, tokens: int) -> 'KVCache':
     """These tokens, then zeros, in a cache of so many tokens."""
@@ -39,16 +49,29 @@ class KVCache:
     def widen(x: jax.Array) -> jax.Array:
       more = [(0, 0)] * x.ndim
       more[-2] = (0, tokens - x.shape[-2])
-      return jnp.pad(x, more)
+      return _pinned(jnp.pad(x, more))
 
     return jax.tree.map(widen, self)
 
   def write(self, unit: 'KVCache', offset: jax.Array | int) -> 'KVCache':
     """The cache with a unit's keys and values from token `offset` on."""
-    return jax.tree.map(
-      lambda old, new: jax.lax.dynamic_update_slice_in_dim(
-        old, new.astype(old.dtype), offset, axis=old.ndim - 2
-      ),
-      self,
-      unit,
-    )
+
+    def put(old: jax.Array, new: jax.Array) -> jax.Array:
+      return _pinned(
+        jax.lax.dynamic_update_slice_in_dim(
+          old, new.astype(old.dtype), offset, axis=old.ndim - 2
+        )
+      )
+
+    return jax.tree.map(put, self, unit)
+
+
+def _pinned(x: jax.Array) -> jax.Array:
+  """An array whose axes lie in memory in their order, on TPU.
+
+  Left to itself, the compiler has an order for writing and others for reading,
+  and turns the whole cache round between them.
+  """
+  if platform() != 'tpu':
+    return x
+  return with_layout_constraint(x, Layout(tuple(range(x.ndim))))

@@ -321,7 +321,7 @@ class BitsFamily:
 
 @functools.cache
 def _shapes(family: BitsFamily) -> Any:
-  return unbox(jax.eval_shape(family.init, jax.random.key(0)))
+  return unbox(jax.eval_shape(lambda: family.init(jax.random.key(0))))
 
 
 def _of_block(before_bhwd: jax.Array, plan: Pyramid) -> jax.Array:

@@ -7,7 +7,6 @@ which is seen no more.
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,17 +26,20 @@ class Place:
     scale_l: the scale of each, int32.
     starts: whether it sees no other unit.
     offset: of its first token in the cache, behind the prefix.
-    reach: tokens of the cache, behind the prefix, that it reads at most.
-    seen_m: which of them it sees; None: all. The prefix is seen by all, and its
-      own tokens are not in the cache yet.
+    reaches: up to where in the cache, behind the prefix, units of this shape
+      see at most; one for each block as long as the plan fills, ascending.
+    reach: which of these is the unit's own.
+    seen_m: which tokens of the cache it sees, behind the prefix, which all see.
+      Its own are not there yet.
   """
 
   position_l3: jax.Array
   scale_l: np.ndarray
   starts: jax.Array
   offset: Index
-  reach: int
-  seen_m: jax.Array | None
+  reaches: tuple[int, ...]
+  reach: Index
+  seen_m: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +94,7 @@ def place(
     block: of the video, from 0; may be traced. Past the plan's last block only
       if the plan rolls.
     number: of the unit in its block.
-    stop: behind the last block that `block` may be, if that is known: the cache
-      is read no further than this one's needs.
+    stop: behind the last block that this one may be; None: any.
 
   Returns:
     Its place.
@@ -102,19 +103,17 @@ def place(
   count = num_blocks(plan)
   slot = block % count
   offsets = np.asarray(plan.offsets[:-1]).reshape(count, -1)[:, number]
-  reach = plan.num_tokens
-  if stop is not None and stop <= count:
-    reach = int(offsets[stop - 1])
-  seen_m = _at(_seen(plan, slot, block, number), plan.unit_l[:reach])
-  if isinstance(seen_m, np.ndarray) and seen_m.all():
-    seen_m = None
+  reaches = offsets[loop.first : loop.first + loop.count][:stop].tolist()
+  if rolls(plan) and (stop is None or stop > count):
+    reaches.append(plan.num_tokens)
   return Place(
     position_l3=jnp.asarray(plan.positions(unit)) + _shift(plan, loop, block),
     scale_l=np.full(unit.num_tokens, unit.scale, np.int32),
     starts=_starts(plan, block, number),
-    offset=_at(offsets, slot),
-    reach=reach,
-    seen_m=seen_m,
+    offset=jnp.asarray(offsets)[slot],
+    reaches=tuple(reaches),
+    reach=jnp.minimum(block - loop.first, len(reaches) - 1),
+    seen_m=_seen(plan, slot, block, number)[plan.unit_l],
   )
 
 
@@ -142,22 +141,15 @@ def _starts(plan: UnitPlan, block: Index, number: int) -> jax.Array:
   return jnp.asarray((number == 0) & (jnp.asarray(block) == 0))
 
 
-def _seen(plan: UnitPlan, slot: Index, block: Index, number: int) -> Any:
+def _seen(plan: UnitPlan, slot: Index, block: Index, number: int) -> jax.Array:
   """Which units of the cache a unit sees, itself left out: (units,)."""
   unit = np.arange(len(plan.units))
   if plan.graph is not None:
     row = slot * plan.period + number
-    return _at(plan.sees_uu, row) & (unit != row)
+    return jnp.asarray(plan.sees_uu)[row] & (unit != row)
   of_slot = unit // plan.period
   own = unit % plan.period < number
-  if isinstance(block, int):
-    return np.where(of_slot == slot, own, of_slot < block)
   return jnp.where(of_slot == slot, own, of_slot < block)
-
-
-def _at(x: Any, index: Any) -> Any:
-  """x[index], of which either may be traced."""
-  return jnp.asarray(x)[index] if isinstance(index, jax.Array) else x[index]
 
 
 def _shift(plan: UnitPlan, loop: Loop, block: Index) -> jax.Array:

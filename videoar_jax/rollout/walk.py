@@ -146,7 +146,7 @@ def advance(
   loop: Loop,
   key_b: jax.Array,
   gamma_nts: jax.Array,
-  first: int | None = None,
+  stop: int | None = None,
   given: tuple | None = None,
   **drawing,
 ) -> tuple[State, tuple]:
@@ -161,8 +161,7 @@ def advance(
     key_b: one key per sample, the same in all calls of one video.
     gamma_nts: strength of guidance of these blocks, by frame of the block (one
       stands for all) and scale; read only where the state is guided.
-    first: the first of these blocks, where the program serves it alone: the
-      cache is then read no further than it is filled.
+    stop: behind the last of these blocks, where that is known.
     given: for each unit of a block what `Family.draw` would draw, (n, b, …);
       it is then read instead.
     **drawing: how units are drawn, as the family understands it.
@@ -171,19 +170,15 @@ def advance(
     The state after the blocks; for each unit of a block what was drawn, and
     the latents of the blocks, all (n, b, …).
   """
-  gamma_nts = jnp.asarray(gamma_nts)
-  count = len(gamma_nts)
-  stop = None if first is None else first + count
 
   def step(state: State, of_block):
     gamma_ts, given_u = of_block
-    block = state.block if first is None or count > 1 else first
     sources = None
     if given_u is None:
-      sources = family.sources(key_b, block, plan=plan, loop=loop)
+      sources = family.sources(key_b, state.block, plan=plan, loop=loop)
     drawn = []
     for number, unit in enumerate(block_units(plan, loop.first)):
-      at = place(plan, loop, block, number, stop=stop)
+      at = place(plan, loop, state.block, number, stop=stop)
       gamma_l = jnp.repeat(
         gamma_ts[:, unit.scale], unit.num_tokens // len(gamma_ts)
       )
@@ -198,17 +193,12 @@ def advance(
       )
       # Behind the prefix, which is what the cache holds besides the plan.
       offset = state.cache.tokens - plan.num_tokens + at.offset
-      cache = state.cache.write(own, offset)
-      state = state.replace(cache=cache, canvas=canvas)
+      state = state.replace(cache=state.cache.write(own, offset), canvas=canvas)
       drawn.append(one)
     state = state.replace(block=state.block + 1)
     return state, (tuple(drawn), family.made(state.canvas))
 
-  if count > 1 or first is None:
-    return jax.lax.scan(step, state, (gamma_nts, given))
-  one = jax.tree.map(lambda x: x[0], (gamma_nts, given))
-  state, found = step(state, one)
-  return state, jax.tree.map(lambda x: x[None], found)
+  return jax.lax.scan(step, state, (jnp.asarray(gamma_nts), given))
 
 
 def walk(
@@ -248,8 +238,8 @@ def walk(
       state,
       plan=plan,
       loop=loop,
-      first=start,
       gamma_nts=gamma_nts[start:stop],
+      stop=stop,
       given=given if start < num_given else None,
       **others,
     )

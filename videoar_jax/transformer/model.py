@@ -11,6 +11,7 @@ from videoar_jax.core import rope
 from videoar_jax.core.attention import (
   AttentionKernel,
   Keys,
+  cached_attention,
   self_attention,
 )
 from videoar_jax.core.attention import attend as attend_to
@@ -196,13 +197,24 @@ class VideoAR(nn.Module):
     Returns:
       logits_blq2, float32; what the cache is to hold of the unit.
     """
-    reach = self.config.prefix_length + place.reach
-    allowed = self._seen(place, length_b)
+    seen = self._prefix_mask(length_b)
+    seen = seen if seen.ndim == 2 else seen[None]
+    rest = jnp.broadcast_to(place.seen_m, (len(seen), *place.seen_m.shape))
+    seen_bm = jnp.concatenate([seen, rest], axis=-1)
+    reaches = [self.config.prefix_length + tokens for tokens in place.reaches]
 
     def attend(q, k, v, layer):
       own = _own(k, v)
-      kept = Keys(*cache.layer(layer, reach), allowed)
-      return attend_to(q, [kept, own]), own[:2]
+      attended = cached_attention(
+        q,
+        own,
+        layer=layer,
+        cache=cache,
+        seen_bm=seen_bm,
+        reaches=reaches,
+        reach=place.reach,
+      )
+      return attended, own[:2]
 
     tokens = Tokens(
       inputs_blq,
@@ -211,18 +223,6 @@ class VideoAR(nn.Module):
       jnp.full(len(place.scale_l), place.starts & has_start),
     )
     return self(None, tokens, attend=attend, length_b=length_b)
-
-  def _seen(self, place: Place, length_b) -> jax.Array | None:
-    """Which keys of the cache a unit sees: (1 or b, 1, m); None: all."""
-    if length_b is None and place.seen_m is None:
-      return None
-    prefix = self._prefix_mask(length_b)
-    prefix = prefix if prefix.ndim == 2 else prefix[None]
-    seen_m = place.seen_m
-    if seen_m is None:
-      seen_m = jnp.ones(place.reach, bool)
-    seen_m = jnp.broadcast_to(seen_m, (len(prefix), place.reach))
-    return jnp.concatenate([prefix, seen_m], axis=-1)[:, None]
 
   def _layers(self, x_bld, angles_lp, attend: Attend):
     """All layers: as they lie apart, or in a scan of stacked ones."""

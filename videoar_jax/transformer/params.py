@@ -1,6 +1,6 @@
 """A transformer's parameters: the first ones, and those of a checkpoint."""
 
-import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import CheckpointError, Loaded, check_net
+from videoar_jax.core.mesh import platform
 from videoar_jax.plan.kinds import make_plan
 from videoar_jax.transformer.config import Condition, TransformerConfig
 from videoar_jax.transformer.model import VideoAR, layer_name
@@ -64,25 +65,29 @@ def transformer_config(
 def inference_params(params: Any, config: TransformerConfig) -> Any:
   """Parameters as a rollout reads them fastest; changes no prediction.
 
-  A rollout reads all layers for every unit. So they lie apart, which spares
-  copies of them, and so do the weights of products that a checkpoint holds as
-  one. Matrices are cast to `config.dtype` once instead of at each use.
+  A rollout reads all weights for every unit. So those of products that a
+  checkpoint holds as one array lie apart, which spares a copy of them, and
+  matrices are cast to `config.dtype` once instead of at each use. On CPU layers
+  lie apart, too; elsewhere a scan reads a layer where it lies, and one program
+  for all layers compiles sooner.
 
   Args:
     params: of the transformer, as training has them, or from here.
     config: its shape.
   """
-  if 'layers' not in params:
+  if 'layers' not in params or isinstance(params['layers']['qkv'], tuple):
     return params
 
-  def one(path: Any, x: jax.Array, i: int) -> Any:
-    # Norms, one gain for each channel, stay float32.
-    x = x[i].astype(config.dtype if x.ndim > 2 else x.dtype)
-    return tuple(x) if path[-1].key in ('qkv', 'gate_up') else x
+  def split(path: Any, x: jax.Array) -> Any:
+    # Norms, one gain for each layer and channel, stay float32.
+    x = x.astype(config.dtype if x.ndim > 2 else x.dtype)
+    several = path[-1].key in ('qkv', 'gate_up')
+    return tuple(jnp.unstack(x, axis=1)) if several else x
 
+  layers = jax.tree_util.tree_map_with_path(split, params['layers'])
+  if platform() != 'cpu':
+    return {**params, 'layers': layers}
   rest = {name: params[name] for name in params if name != 'layers'}
   for i in range(config.num_layers):
-    rest[layer_name(i)] = jax.tree_util.tree_map_with_path(
-      functools.partial(one, i=i), params['layers']
-    )
+    rest[layer_name(i)] = jax.tree.map(operator.itemgetter(i), layers)
   return rest
