@@ -7,5 +7,8 @@
 - `optimizing`: an update of a tokenizer's parameters, by optimiser
 - `inputs`: a run's batches; the network and the distance of FVD
 - `ceilings`: what the device can do at most
+- `beside`: our side and another's, a PyTorch twin or an older checkout
+- `worker`: the process of one side
+- `twin`: the sampler and the training step in plain PyTorch
 - `process`: a measurement in a process of its own, and its peak memory
 """

@@ -14,6 +14,14 @@
     --config=configs/videoar_ucf101.py:L \\
     --tokenizer=configs/tokenizer_ucf101.py [--batch_sizes=8] \\
     [--attention=prefix,xla] [--remat=none,dots,full]
+  python -m videoar_jax.benchmark sample --beside=torch \\
+    --config=configs/quickstart.py:generator \\
+    --tokenizer=configs/quickstart.py:tokenizer [--batch_sizes=1,8] \\
+    [--parts=sample,rollout,decoder] [--rounds=5]
+  python -m videoar_jax.benchmark train --beside=torch \\
+    --config=configs/videoar_ucf101.py:S \\
+    --config.transformer.dtype=float32 \\
+    --tokenizer=configs/tokenizer_ucf101.py [--remat=none] [--rounds=5]
   python -m videoar_jax.benchmark optimizer \\
     --config=configs/quickstart.py:tokenizer
   python -m videoar_jax.benchmark data --config=configs/ucf9_cpu.py:tokenizer \\
@@ -28,10 +36,16 @@ device's own copy bandwidth, and its two parts alone; with --frames, a stream of
 one long video. `train` times a generator's step by attention kernel and
 rematerialisation, and gives the share of the device's own rate of products of
 matrices (MFU). `optimizer` times an update of a tokenizer's parameters with
-AdamW, Muon, and Muon as optax has it. `data` times the batches of a run's data,
-`fvd` I3D and the distance. Each measurement has a process of its own.
+AdamW, Muon, and Muon as optax has it. `sample` and `train` with --beside take
+turns with another side: a plain PyTorch twin (extra `parity`), or an older
+checkout of this project, given by its folder; seconds are medians of the
+rounds, a ratio below 1 says that this one is faster, and results are compared.
+Use a quiet machine: PyTorch's threads suffer most from a neighbour. `data`
+times the batches of a run's data, `fvd` I3D and the distance. Each measurement
+has a process of its own.
 """
 
+import json
 import os
 import sys
 from typing import Any
@@ -40,6 +54,7 @@ import jax
 import ml_collections
 
 from videoar_jax.benchmark import (
+  beside,
   inputs,
   optimizing,
   process,
@@ -49,7 +64,7 @@ from videoar_jax.benchmark import (
 )
 from videoar_jax.core import command, files
 from videoar_jax.core.attention import AttentionKernel
-from videoar_jax.core.config import from_section
+from videoar_jax.core.config import from_section, to_json
 from videoar_jax.data.config import DataConfig
 from videoar_jax.evaluate import compare, provenance
 from videoar_jax.report import chart
@@ -88,6 +103,18 @@ _WORKERS = FLAGS.counts(
 _NUM_VIDEOS = FLAGS.counts(
   'num_videos', '16', 'Videos of `fvd`.', least=2, most=10**6
 )
+_BESIDE = FLAGS.text(
+  'beside',
+  None,
+  "`sample`, `train`: 'torch', or the folder of another checkout.",
+)
+_ROUNDS = FLAGS.count('rounds', 5, 'Turns of each side with --beside.')
+_PARTS = FLAGS.choices(
+  'parts',
+  'sample,rollout,decoder',
+  beside.SAMPLE_PARTS,
+  'What of `sample` is measured with --beside.',
+)
 _OUT = FLAGS.text('out', None, 'JSON file of the result.')
 _PLOT = FLAGS.text(
   'plot', None, 'SVG file of the time and memory of a long video.'
@@ -95,12 +122,15 @@ _PLOT = FLAGS.text(
 
 _DEFAULT_FRAMES = (65, 1025)
 _STREAM = 'sample --frames'
+_SAMPLE_BESIDE, _TRAIN_BESIDE = 'sample --beside', 'train --beside'
 # What each action reads.
 _READ = {
   'tokenizer': (_FRAMES,),
   'sample': (_TOKENIZER, _BATCH_SIZES, _UNCAST),
   _STREAM: (_TOKENIZER, _FRAMES, _WINDOW, _PLOT),
+  _SAMPLE_BESIDE: (_TOKENIZER, _BATCH_SIZES, _BESIDE, _ROUNDS, _PARTS),
   'train': (_TOKENIZER, _BATCH_SIZES, _ATTENTION, _REMAT),
+  _TRAIN_BESIDE: (_TOKENIZER, _BATCH_SIZES, _REMAT, _BESIDE, _ROUNDS),
   'optimizer': (),
   'data': (_WORKERS,),
   'fvd': (_NUM_VIDEOS,),
@@ -123,7 +153,7 @@ def main(words: list[str]) -> None:
   if action in ('sample', 'train'):
     needed += (_TOKENIZER,)
   command.check_arguments(words[1:], needed)
-  use = _STREAM if action == 'sample' and _FRAMES.value else action
+  use = _use(action)
   FLAGS.check_read((_CONFIG, _OUT, *_READ[use]), by=use)
   check_outputs()
   result = actions[action]()
@@ -134,6 +164,14 @@ def main(words: list[str]) -> None:
   }
   if _OUT.value:
     compare.write_json(_OUT.value, result)
+
+
+def _use(action: str) -> str:
+  """What an action is used for, of `_READ`."""
+  if action == 'sample' and _FRAMES.value:
+    return _STREAM
+  both = f'{action} --beside'
+  return both if _BESIDE.value and both in _READ else action
 
 
 def check_outputs() -> None:
@@ -160,6 +198,8 @@ def tokenizer() -> dict:
 def sample() -> dict:
   """Time of whole videos by batch size, or the course of a long one."""
   networks = _generator_config(), _tokenizer_section('tokenizer')
+  if _BESIDE.value and not _FRAMES.value:
+    return _beside('sample', networks, [{'parts': _PARTS.value}])
   if _FRAMES.value is None:
     return {
       'sample': [
@@ -184,6 +224,10 @@ def train() -> dict:
   """Time of a generator's step by kernel and rematerialisation."""
   networks = _generator_config(), _tokenizer_section('tokenizer')
   transformer = from_section(TransformerConfig, networks[0], 'transformer')
+  if _BESIDE.value:
+    remats = _REMAT.value or [transformer.remat]
+    kinds = [{'parts': beside.TRAIN_PARTS, 'remat': kind} for kind in remats]
+    return _beside('train', networks, kinds)
   kinds = [
     (attention, remat)
     for attention in _ATTENTION.value or [transformer.attention]
@@ -233,6 +277,30 @@ def fvd() -> dict:
   }
 
 
+def _beside(action: str, networks: tuple, kinds: list[dict]) -> dict:
+  """Both sides' times by batch size, and how far their results agree."""
+  config, tokenizer = (json.loads(to_json(x)) for x in networks)
+  requests = [
+    {
+      'action': action,
+      'config': config,
+      'tokenizer': tokenizer,
+      'batch_size': size,
+      **kind,
+    }
+    for size in _BATCH_SIZES.value
+    for kind in kinds
+  ]
+  for request in requests:
+    beside.check_request(_BESIDE.value, request)
+  rows, agreed = [], []
+  for request in requests:
+    found, same = beside.measure(_BESIDE.value, request, rounds=_ROUNDS.value)
+    rows += map(_shown, found)
+    agreed.append(_shown(same))
+  return {'beside': rows, 'agreement': agreed}
+
+
 def _recipe(flag: str, recipe: str) -> Any:
   """The config of a flag, of a recipe."""
   config = FLAGS[flag]
@@ -269,7 +337,11 @@ def _data_section() -> Any:
 
 
 def _measure(function, *arguments) -> dict:
-  row = process.run_alone(function, *arguments)
+  return _shown(process.run_alone(function, *arguments))
+
+
+def _shown(row: dict) -> dict:
+  """The row, once it is on the screen."""
   shown = (
     f'{name} {_say(name, value)}'
     for name, value in row.items()

@@ -1,0 +1,92 @@
+"""What is measured of the twin, part by part."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from videoar_jax.benchmark.twin.autoencoder import Decoder, Encoder
+from videoar_jax.benchmark.twin.transformer import Rollout, Transformer
+from videoar_jax.benchmark.twin.weights import load_network, load_transformer
+from videoar_jax.families.bits import BitsFamily
+from videoar_jax.rollout.bits import draw_uniform, sample_keys
+from videoar_jax.rollout.guidance import parse_guidance
+from videoar_jax.sample.program import SamplingConfig
+
+Parts = dict[str, Callable[[], Any]]
+Results = dict[str, np.ndarray]
+
+
+def make_sampling(
+  family: BitsFamily,
+  nets: Any,
+  sampling: SamplingConfig,
+  condition_b: np.ndarray,
+  video_bTHWc: np.ndarray,
+) -> tuple[Parts, Callable[[], Results]]:
+  """The parts of sampling.
+
+  Args:
+    family: of the generator.
+    nets: its parameters, float32.
+    sampling: what is sampled.
+    condition_b: classes.
+    video_bTHWc: what the encoder reads.
+
+  Returns:
+    `sample`, `rollout`, `decoder` and `encoder`; what gives the `bits_…` and
+    the `video` that our numbers in [0, 1) decide.
+  """
+  use_all_cores()
+  plan = family.plan(
+    family.tokenizer.latent_frames(sampling.num_frames), *sampling.size
+  )
+  gamma_ts = parse_guidance(
+    sampling.guidance, num_frames=plan.num_frames, num_scales=len(plan.scales)
+  )
+  model = Transformer(family.transformer, plan, family.tokenizer.latent_width)
+  load_transformer(model, nets[family.net])
+  encoder, decoder = Encoder(family.tokenizer), Decoder(family.tokenizer)
+  load_network(encoder, nets['autoencoder']['encoder'])
+  load_network(decoder, nets['autoencoder']['decoder'])
+  batch = len(condition_b)
+  rollout = Rollout(model, batch, gamma_ts)
+  condition, video = (
+    torch.from_numpy(condition_b),
+    torch.from_numpy(video_bTHWc),
+  )
+  shape = plan.offsets[len(plan.scales)], model.num_bits
+  drawing = {'temperature': sampling.temperature, 'top_p': sampling.top_p}
+
+  def own(t: int) -> torch.Tensor:
+    return torch.rand(batch, *shape)
+
+  def ours(t: int) -> torch.Tensor:
+    keys = sample_keys(0, np.arange(batch, dtype=np.uint32))
+    return torch.from_numpy(np.array(draw_uniform(keys, t, shape)))
+
+  def sample(uniform) -> tuple[list[torch.Tensor], torch.Tensor]:
+    bits, f_bthwd = rollout(condition, uniform, **drawing)
+    return bits, decoder(f_bthwd)
+
+  def results() -> Results:
+    bits, decoded = sample(ours)
+    found = {f'bits_{s}': x.numpy() for s, x in enumerate(bits)}
+    return {**found, 'video': decoded.numpy()}
+
+  features = rollout(condition, own, **drawing)[1]
+  parts = {
+    'sample': lambda: sample(own),
+    'rollout': lambda: rollout(condition, own, **drawing),
+    'decoder': lambda: decoder(features),
+    'encoder': lambda: encoder(video),
+  }
+  return parts, results
+
+
+def use_all_cores() -> None:
+  """Gives PyTorch as many threads as JAX has."""
+  told = getattr(os, 'sched_getaffinity', None)
+  torch.set_num_threads(len(told(0)) if told else os.cpu_count())
