@@ -6,6 +6,8 @@ request, then `["time", PART]` or `["results", FILE]`; each has a line as its
 answer. See `beside`.
 """
 
+import dataclasses
+import functools
 import json
 import os
 import signal
@@ -20,14 +22,21 @@ import numpy as np
 
 from videoar_jax.benchmark.sampling import made_up
 from videoar_jax.core import command
-from videoar_jax.core.config import from_dict
-from videoar_jax.core.mesh import unbox
+from videoar_jax.core.config import from_dict, from_section
+from videoar_jax.core.mesh import MeshConfig, make_mesh, shard_batch, unbox
+from videoar_jax.objectives.corruption import CorruptionConfig
+from videoar_jax.objectives.frame_mask import FrameMaskConfig
 from videoar_jax.sample.program import make_sample_program
 from videoar_jax.tokenizer.autoencoder import to_uint8
+from videoar_jax.train.optimizer import OptimizerConfig
+from videoar_jax.train.state import Update, create_state
+from videoar_jax.train.step import make_step
 from videoar_jax.transformer.prefix import blank_condition
 
 _TURN_S = 0.5  # a shorter part is called again until so much time has passed
 _MOVED = 0.02  # of each initial weight, so that none is zero
+
+_COMPARED = 2  # videos whose logits of training are compared
 
 Parts = dict[str, Callable[[], Any]]
 
@@ -81,7 +90,8 @@ def make_side(request: dict) -> tuple[Parts, Callable[[], dict]]:
   """
   config = from_dict(request['config'])
   generator = made_up(config, from_dict(request['tokenizer']))
-  parts, results = _sampling(request, generator)
+  make = _sampling if request['action'] == 'sample' else _training
+  parts, results = make(request, generator)
   return {name: parts[name] for name in request['parts']}, results
 
 
@@ -124,6 +134,66 @@ def _sampling(request: dict, generator: Any) -> tuple[Parts, Callable]:
     'encoder': lambda: encode(nets, video),
   }
   return parts, results
+
+
+def _training(request: dict, generator: Any) -> tuple[Parts, Callable]:
+  batch, config = request['batch_size'], generator.config
+  shape = dataclasses.replace(
+    generator.family.transformer, remat=request['remat']
+  )
+  family = dataclasses.replace(generator.family, transformer=shape)
+  grid = family.tokenizer.latent_frames(config.data.num_frames)
+  plan = family.plan(grid, config.data.height, config.data.width)
+  rng = np.random.default_rng(0)
+  width = family.tokenizer.latent_width
+  size = (batch, *plan.grids[-1].shape, width)
+  features = rng.standard_normal(size, np.float32)
+  condition = blank_condition(shape, batch)
+  few = min(batch, _COMPARED)
+  inputs = rng.standard_normal((few, plan.num_tokens, width), np.float32)
+  sections = {
+    'corruption': from_section(CorruptionConfig, config, 'corruption'),
+    'optimizer': from_section(OptimizerConfig, config, 'optimizer'),
+  }
+  num_steps = config.train.num_steps
+  if request['twin']:
+    from videoar_jax.benchmark.twin import side
+
+    return side.make_training(
+      family,
+      random_nets(family),
+      sections,
+      num_steps,
+      features,
+      condition,
+      inputs,
+    )
+  update = Update(
+    net=family.net,
+    init=family.init,
+    objective=family.objective(
+      sections['corruption'],
+      from_section(FrameMaskConfig, config, 'frame_mask'),
+    ),
+    optimizer=sections['optimizer'],
+  )
+  mesh = make_mesh(from_section(MeshConfig, config, 'mesh'))
+  step = make_step([update], num_steps=num_steps, mesh=mesh)
+  state = create_state([update], seed=0, num_steps=num_steps, mesh=mesh)
+  name = 'prompt' if condition.ndim > 1 else 'label'
+  data = shard_batch({'features': features, name: condition}, mesh)
+
+  def run() -> Any:
+    nonlocal state
+    state, metrics = step(state, data, {})
+    return metrics
+
+  def results() -> dict:
+    forward = jax.jit(functools.partial(family.forward, plan=plan))
+    params = random_nets(family)[family.net]
+    return {'logits': forward(params, inputs, condition[:few])}
+
+  return {'step': run}, results
 
 
 def random_nets(family: Any) -> dict[str, Any]:

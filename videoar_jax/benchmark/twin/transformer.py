@@ -74,10 +74,19 @@ class Transformer(nn.Module):
     self.scale_l = torch.from_numpy(plan.scale_l).long()
     self.first = plan.units[0].num_tokens  # these see no unit before theirs
     self.turn_lp = self._turns()
-    # The last queries of a block see what the others do, and more.
+    self.split_attention(True)
+
+  def split_attention(self, split: bool) -> None:
+    """Attention of `forward`: a product per block of frames, or one of all."""
+    mask = self.plan.mask(self.config.prefix_length)
+    dense = torch.from_numpy(mask.dense())
+    cuts = [(run.start, run.stop) for run in mask.runs]
+    if not split:
+      cuts = [(0, len(dense))]
+    # Added to the scores; a block's queries see no key behind their own.
     self.runs = [
-      (run.start, run.stop, torch.from_numpy(run.mask_lm))
-      for run in plan.mask(prefix).runs
+      (start, stop, torch.where(dense[start:stop, :stop], 0.0, -torch.inf))
+      for start, stop in cuts
     ]
 
   def _turns(self) -> torch.Tensor:
