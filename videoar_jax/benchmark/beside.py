@@ -160,9 +160,10 @@ def interleave(
 
 
 def summary(part: str, here: list[float], beside: list[float]) -> dict:
-  """Median, least and most of two sides' seconds, and the medians' ratio.
+  """Median, least and most of two sides' seconds, and ratios of the first two.
 
-  A ratio below 1 says that our side is the faster.
+  A ratio below 1 says that our side is the faster. Where a neighbour disturbed
+  some of the turns, the least tell more.
   """
   row: dict[str, Any] = {'part': part}
   for name, seconds in (('here', here), ('beside', beside)):
@@ -170,6 +171,7 @@ def summary(part: str, here: list[float], beside: list[float]) -> dict:
     row[f'{name}_least_s'] = min(seconds)
     row[f'{name}_most_s'] = max(seconds)
   row['ratio'] = row['here_s'] / row['beside_s']
+  row['least_ratio'] = row['here_least_s'] / row['beside_least_s']
   return {**row, 'here_all_s': here, 'beside_all_s': beside}
 
 

@@ -37,19 +37,11 @@ class Step:
     self.model, self._corruption, self._config = model, corruption, optimizer
     self.averaged = copy.deepcopy(model) if optimizer.ema_decay else None
     self._params = list(model.parameters())
-    gains = [layer.gain for layer in model.layers]
-    undecayed = {id(x) for x in (model.scales, *gains)}
-    undecayed |= {id(x) for x in self._params if x.ndim < 2}
-    decays = {True: optimizer.weight_decay, False: 0.0}
+    decayed, rest = _by_decay(model)
     self._rule = torch.optim.AdamW(
       [
-        {
-          'params': [
-            x for x in self._params if (id(x) not in undecayed) == is_
-          ],
-          'weight_decay': decay,
-        }
-        for is_, decay in decays.items()
+        {'params': decayed, 'weight_decay': optimizer.weight_decay},
+        {'params': rest, 'weight_decay': 0.0},
       ],
       betas=(optimizer.beta1, optimizer.beta2),
       eps=optimizer.epsilon,
@@ -109,3 +101,12 @@ class Step:
       metrics[f'bit_accuracy/scale{k}'] = right_l[of_scale].mean()
       metrics[f'bit_nats/scale{k}'] = nats_l[of_scale].mean()
     return metrics
+
+
+def _by_decay(model: Transformer) -> tuple[list, list]:
+  """Matrices, which decay, and gains, vectors and scales, which do not."""
+  kept = {id(model.scales), *(id(layer.gain) for layer in model.layers)}
+  decayed, rest = [], []
+  for x in model.parameters():
+    (rest if x.ndim < 2 or id(x) in kept else decayed).append(x)
+  return decayed, rest
