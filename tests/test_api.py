@@ -83,16 +83,21 @@ def test_samples_are_those_of_the_sampler(model, two):
   assert (np.asarray(other) != two).mean() > 0.1
 
 
-def test_another_strength_of_guidance_compiles_nothing(model, two):
+@pytest.mark.parametrize(
+  'other',
+  [{'guidance': '1:30:60'}, {'temperature': 0.1}, {'top_p': 0.55}],
+)
+def test_how_bits_are_drawn_compiles_nothing(model, two, other):
   generator = model.generator
   chosen = program_lib.choose(
     generator.family, generator.sampling(guidance='2')
   )
   compiled = program_lib.sample_program(chosen)
   before = compiled._cache_size()
-  other = model.sample(['left', 3], seed=5, guidance='1:30:60')
+  drawing = {'guidance': 2, **other}
+  found = model.sample(['left', 3], seed=5, **drawing)
   assert compiled._cache_size() == before > 0
-  assert (np.asarray(other) != two).any()
+  assert (np.asarray(found) != two).any()
 
 
 @pytest.mark.parametrize(

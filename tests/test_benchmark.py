@@ -1,5 +1,6 @@
 """The benchmark command: what it measures and what it refuses."""
 
+import importlib.util
 import json
 import operator
 import os
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from videoar_jax.benchmark import ceilings, process, training
+from videoar_jax.benchmark import ahead, ceilings, process, training
 from videoar_jax.commands import benchmark
 from videoar_jax.core import command, mesh
 from videoar_jax.evaluate import i3d
@@ -70,7 +71,7 @@ def generator(config):
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
   """measured(*arguments): the result, all measured in this process."""
-  monkeypatch.setattr(process, 'run_alone', lambda f, *values: f(*values))
+  monkeypatch.setattr(process, 'run_alone', lambda f, *values, **_: f(*values))
   # What the device can do at most is not looked at here.
   monkeypatch.setattr(ceilings, '_BYTES', {'cpu': 2**20})
   monkeypatch.setattr(ceilings, '_SIDE', {'cpu': 64})
@@ -149,6 +150,74 @@ def test_steps_are_measured_by_kernel_and_rematerialisation(
   assert full['mfu'] == pytest.approx(rate / full['flops_per_s_device'])
 
 
+def test_a_rollout_moves_at_least_what_its_units_read(generator, measured):
+  (row,) = measured('traffic', *generator, '--batch_sizes=2')['traffic']
+  assert row['units'] == 3 * 2
+  # 16 D² numbers a layer of width 16, and a little more.
+  layers = 4 * 2 * 16 * 16**2
+  assert layers < row['weight_bytes'] < 1.2 * layers
+  assert row['floor_bytes'] == row['units'] * row['weight_bytes']
+  assert row['ratio'] == row['traffic_bytes'] / row['floor_bytes'] > 1
+  kinds = dict(row['kinds'])
+  assert sum(kinds.values()) == pytest.approx(row['traffic_bytes'])
+  assert kinds['weights'] > 0.8 * row['floor_bytes'] and kinds['cache'] > 0
+  assert 0.5 < sum(part['share'] for part in row['parts']) <= 1
+  assert row['traffic_s'] is None and row['compile_cpu_s'] > 0
+  assert not row['unknown_loops']
+
+
+def test_a_step_is_compiled_and_not_run(generator, measured, monkeypatch):
+  monkeypatch.setattr(ahead, 'devices', lambda name: jax.devices()[:2])
+  result = measured('compile', *generator, '--remat=none,full')
+  none, full = result['compile']
+  assert (none['devices'], none['batch_size']) == (2, 8)
+  assert none['instructions'] != full['instructions'] > 1000
+  assert none['compile_cpu_s'] > 0 and none['refused'] is None
+  assert 0 < none['constant_bytes'] < 2**20
+  assert none['fits'] is None
+
+
+@pytest.mark.parametrize(
+  ('refusal', 'size'),
+  [
+    (
+      'Ran out of memory in memory space hbm. Used 1.50G of 15.75G',
+      1.5 * 2**30,
+    ),
+    ('HLO temporaries (157.5M) exceeds available HBM', 157.5 * 2**20),
+    ('no room', None),
+  ],
+)
+def test_the_bytes_that_a_compiler_lacks_are_read(refusal, size):
+  assert ahead.named_bytes(refusal) == size
+
+
+@pytest.mark.skipif(
+  importlib.util.find_spec('libtpu') is None, reason='needs the extra plan'
+)
+@pytest.mark.parametrize(
+  ('action', 'name'), [('traffic', 'v5e:1x1'), ('compile', 'v5e:2x2')]
+)
+def test_programs_are_compiled_for_a_tpu_that_is_not_there(
+  generator, tmp_path, action, name
+):
+  out = tmp_path / 'x.json'
+  done = subprocess.run(
+    [
+      *(sys.executable, '-m', 'videoar_jax.benchmark', action, *generator),
+      *(f'--topology={name}', f'--out={out}'),
+    ],
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  result = json.loads(out.read_text())
+  row = result[action][0]
+  assert result['device'] == name and row['peak_bytes'] > 0
+  assert row.get('fits', True) and row.get('ratio', 2) > 1
+  assert row.get('devices', 4) == 4
+
+
 def test_updates_are_measured_by_optimiser(config, measured):
   result = measured('optimizer', f'--config={config}:tokenizer')
   rows = result['optimizer']
@@ -222,6 +291,8 @@ def test_the_course_of_a_long_video_is_measured_and_drawn(
 CONFIG, TOKENIZER = '--config={0}:generator', '--tokenizer={0}:tokenizer'
 SAMPLE = ('sample', CONFIG, TOKENIZER)
 TRAIN = ('train', CONFIG, TOKENIZER)
+TRAFFIC = ('traffic', CONFIG, TOKENIZER)
+COMPILE = ('compile', CONFIG, TOKENIZER)
 STREAM = ('tokenizer', '--config={0}:tokenizer')
 FVD = ('fvd', '--config={0}:tokenizer')
 
@@ -260,6 +331,13 @@ FVD = ('fvd', '--config={0}:tokenizer')
     (('train', CONFIG, '--tokenizer={0}:bare'), 'no such section'),
     (('train', '--config={0}:half', TOKENIZER), 'no section'),
     (('fvd', '--config={0}:bare'), 'no such section'),
+    ((*TRAFFIC, '--topology=v5p-128'), "write 'v5p:4x4x4'"),
+    ((*TRAFFIC, '--topology='), 'it is empty'),
+    ((*TRAFFIC, '--remat=full'), '--remat is not read by traffic'),
+    ((*COMPILE, '--topology=v5e:four'), "wanted 'v5e:4x4'"),
+    ((*COMPILE, '--batch_sizes=8'), '--batch_sizes is not read by compile'),
+    (('compile', CONFIG), '--tokenizer is missing'),
+    ((*TRAIN, '--topology=v5e:4x4'), '--topology is not read by train'),
     ((*TRAIN, '--attention=magic'), '--attention=magic'),
     ((*TRAIN, '--attention='), '--attention='),
     ((*TRAIN, '--remat=full,some'), '--remat=full,some'),
@@ -273,7 +351,9 @@ def test_bad_options_are_refused_before_a_process_is_started(
 ):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(
-    process, 'run_alone', lambda *_: pytest.fail('a process was started')
+    process,
+    'run_alone',
+    lambda *_, **__: pytest.fail('a process was started'),
   )
   argv = ['benchmark', *(x.format(config) for x in arguments)]
   before = config.read_text()

@@ -52,7 +52,7 @@ def test_mask_is_causal_over_units_and_full_inside():
     (0, 4, ((0, 4),)),
     (4, 7, ((0, 7),)),
   ]
-  np.testing.assert_array_equal(mask.runs[1].mask_lm, expected[4:])
+  np.testing.assert_array_equal(mask.runs[1].allowed(), expected[4:])
   assert [x.stop for x in PLAN.mask(0).runs] == [3, 6]
 
 
@@ -73,7 +73,7 @@ def test_a_clip_pyramid_goes_scale_by_scale_over_all_frames():
   assert mask.dense().sum(axis=1).tolist() == [1, 3, 3, 7, 7, 7, 7]
   first, second = mask.runs
   assert (first.keys, second.keys) == (((0, 3),), ((0, 7),))
-  assert second.mask_lm is None
+  assert second.allowed() is None
 
 
 @pytest.mark.parametrize('name', PLANS)
@@ -256,8 +256,17 @@ def test_places_are_those_of_the_whole_plan(name):
           assert at.offset == start
           position = plan.position_l3[start:stop]
           np.testing.assert_array_equal(at.position_l3, position)
-          np.testing.assert_array_equal(at.seen_m, plan.mask(0).dense()[start])
+          wanted = plan.mask(0).dense()[start]
+          wanted[start:stop] = False  # its own tokens are not in the cache yet
+          np.testing.assert_array_equal(at.seen_m, wanted)
           assert at.starts == plan.starts_u[unit]
+          known = place(plan, loop, block, number, stop=block + 1)
+          seen = known.seen_m
+          seen = np.ones(known.reach, bool) if seen is None else seen
+          assert known.reach == known.offset == start
+          np.testing.assert_array_equal(seen, wanted[:start])
+          assert not wanted[start:].any()
+          assert known.starts == at.starts
 
 
 def test_blocks_of_unequal_sizes_are_loops_of_their_own():
@@ -289,9 +298,13 @@ def test_a_later_block_takes_the_place_of_the_oldest(kept):
   (loop,) = loops(plan)
   at = place(plan, loop, jnp.asarray(7), 1)
   np.testing.assert_array_equal(at.position_l3, [(7, 0, 0), (7, 0, 1)])
-  assert at.offset == 3 * (7 % kept) + 1 and at.seen_m.all()
+  start = 3 * (7 % kept) + 1
+  assert at.offset == start and at.reach == 3 * kept
+  # Of the oldest block what is written over next is seen no more.
+  wanted = [not start <= m < start + 2 for m in range(3 * kept)]
+  assert at.seen_m.tolist() == wanted
   first = place(plan, loop, jnp.asarray(0), 1)
-  assert first.seen_m.sum() == 3 and not first.starts
+  assert first.seen_m.sum() == 1 and not first.starts
 
 
 def test_reversed_twice_is_the_plan():

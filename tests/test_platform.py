@@ -10,7 +10,7 @@ from jax.sharding import AbstractDevice, AbstractMesh
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.attention import (
   AttentionKernel,
-  block_attention,
+  self_attention,
 )
 from videoar_jax.core.mask import UnitMask
 from videoar_jax.tokenizer.conv import conv3d, conv_doubled
@@ -69,4 +69,4 @@ def test_the_refusal_of_cudnn_names_the_platform_of_the_mesh():
       there(*device),
       pytest.raises(ValueError, match=f"'cudnn': float32 on {device[1]};"),
     ):
-      block_attention(q, q, q, mask=mask, kernel=AttentionKernel.CUDNN)
+      self_attention(q, q, q, mask=mask, kernel=AttentionKernel.CUDNN)

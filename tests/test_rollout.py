@@ -90,7 +90,7 @@ def test_a_window_forgets_and_does_not_grow(params):
   free = whole(params, kept=2, guided=False)
   longer, state = in_pieces(params, [4], kept=2, guided=False)
   _assert_equal(free, longer)
-  assert state.cache.k_xbmnk.shape[2] == (
+  assert state.cache.tokens == (
     FAMILY.transformer.prefix_length + next_scale_plan(2, SCALES).num_tokens
   )
   seen = whole(params, guided=False)

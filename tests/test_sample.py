@@ -45,9 +45,7 @@ CASES = {
 }
 
 
-@functools.partial(
-  jax.jit, static_argnames=('guided', 'temperature', 'plan', 'changes')
-)
+@functools.partial(jax.jit, static_argnames=('guided', 'plan', 'changes'))
 def sample(
   params, condition, index, gamma, *, guided, temperature, plan=PLAN, changes=()
 ):
@@ -153,6 +151,7 @@ def test_bits_are_drawn_with_their_probability():
   uniform = draw_uniform(sample_keys(0, jnp.arange(20_000)), 3, (1, 4))
   logits = jnp.broadcast_to(logits, (20_000, 1, 4, 2))
 
+  @jax.jit  # with temperature and top_p as arguments
   def share(**options):
     return draw_bits(logits, uniform, **options).mean((0, 1))
 

@@ -34,7 +34,7 @@ class ToyFamily:
     return unconditional(self.model.config, condition_bx)
 
   def decode(self, params, inputs_blx, cache, *, place, length_b):
-    logits, cache = self.model.apply(
+    logits, own = self.model.apply(
       {'params': params},
       inputs_blx,
       cache,
@@ -43,7 +43,7 @@ class ToyFamily:
       has_start=False,
       method='decode',
     )
-    return prediction(logits), cache
+    return prediction(logits), own
 
   def blank(self, plan, batch):
     return ()
@@ -58,13 +58,13 @@ class ToyFamily:
       for i, unit in enumerate(block_units(plan, loop.first))
     )
 
-  def draw(self, predict, cache, canvas, source, *, plan, unit, given):
+  def draw(self, predict, canvas, source, *, plan, unit, given):
     made = given
     if given is None:
-      made, _ = predict(source, cache)
-    _, cache = predict(made, cache)
+      made, _ = predict(source)
+    _, own = predict(made)
     drawn = made if source is None else jnp.stack([source, made], axis=1)
-    return drawn, cache, canvas
+    return drawn, own, canvas
 
   def made(self, canvas):
     return canvas

@@ -22,7 +22,7 @@ import numpy as np
 
 import videoar_jax
 from videoar_jax.benchmark import worker
-from videoar_jax.core.config import from_section
+from videoar_jax.core.config import from_section, to_json
 from videoar_jax.core.mesh import platform
 from videoar_jax.objectives.frame_mask import FrameMaskConfig
 from videoar_jax.sample.sampler import PreviewConfig
@@ -37,20 +37,45 @@ from videoar_jax.transformer.config import (
 
 TORCH = 'torch'
 SAMPLE_PARTS = ('sample', 'rollout', 'decoder', 'encoder')
-TRAIN_PARTS = ('step',)
+_STEP = ('step',)
 _HERE = pathlib.Path(videoar_jax.__file__).parents[1]
 _END_S = 30.0  # for a side to end
 # (part) -> seconds of a call
 Turn = Callable[[str], float]
 
 
-def check_request(other: str, request: dict) -> None:
-  """Raises a ValueError for a side that there is not, or what it has not.
+def make_request(
+  other: str,
+  action: str,
+  config: Any,
+  tokenizer: Any,
+  batch_size: int,
+  *,
+  parts: Sequence[str] = _STEP,
+  **options: str,
+) -> dict:
+  """What sides are asked to measure, see `worker.make_side`.
 
   Args:
     other: 'torch', or a folder with a checkout of this project.
-    request: see `worker.make_side`, `twin` left out.
+    action: `sample` or `train`.
+    config: of a generator's run.
+    tokenizer: section `tokenizer` of a tokenizer's run.
+    batch_size: videos at a time.
+    parts: of `sample`, from `SAMPLE_PARTS`.
+    **options: of `train`, `remat`.
+
+  Raises:
+    ValueError: there is no such side, or it has not what is asked for.
   """
+  request = {
+    'action': action,
+    'config': json.loads(to_json(config)),
+    'tokenizer': json.loads(to_json(tokenizer)),
+    'batch_size': batch_size,
+    'parts': list(parts),
+    **options,
+  }
   if other == TORCH:
     _check_torch()
     _check_twin(request)
@@ -59,6 +84,7 @@ def check_request(other: str, request: dict) -> None:
       f"--beside={other}: wanted 'torch', or a checkout of this project, a "
       'folder with videoar_jax in it'
     )
+  return request
 
 
 def _check_torch() -> None:
@@ -103,9 +129,7 @@ def _check_twin(request: dict) -> None:
       raise ValueError(f'{name}={value}: beside torch it must be {wanted}')
 
 
-def measure(
-  other: str, request: dict, *, rounds: int
-) -> tuple[list[dict], dict]:
+def measure(other: str, request: dict, rounds: int) -> tuple[list[dict], dict]:
   """Times our side and another, by turns.
 
   Args:

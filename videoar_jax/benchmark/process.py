@@ -1,12 +1,14 @@
 """A measurement in a process of its own, so that its memory is its own."""
 
+import contextlib
 import multiprocessing
+import os
 import pathlib
 import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -17,8 +19,17 @@ _END_S = 30.0  # for the process to end those that it began
 _STATUS = pathlib.Path('/proc/self/status')
 
 
-def run_alone(function: Callable, *arguments: Any) -> Any:
+def run_alone(
+  function: Callable,
+  *arguments: Any,
+  environment: Mapping[str, str] | None = None,
+) -> Any:
   """Calls a function of a module in a fresh process, and returns its result.
+
+  Args:
+    function: what to call.
+    *arguments: what it is given.
+    environment: what the process finds in its environment besides.
 
   Raises:
     ValueError: what a user is told of the function's error; or the process was
@@ -28,7 +39,8 @@ def run_alone(function: Callable, *arguments: Any) -> Any:
   context = multiprocessing.get_context('spawn')
   answer, told = context.Pipe(duplex=False)
   process = context.Process(target=_call, args=(told, function, arguments))
-  process.start()
+  with _environment(environment or {}):
+    process.start()
   told.close()  # so that reading ends when the child does
   try:
     result, refusal, fault = answer.recv()
@@ -48,6 +60,18 @@ def run_alone(function: Callable, *arguments: Any) -> Any:
   if fault:
     raise RuntimeError(fault)
   return result
+
+
+@contextlib.contextmanager
+def _environment(added: Mapping[str, str]) -> Iterator[None]:
+  """Adds to the environment of this process, for a time."""
+  before = dict(os.environ)
+  os.environ.update(added)
+  try:
+    yield
+  finally:
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def _call(told: Any, function: Callable, arguments: tuple) -> None:

@@ -49,7 +49,7 @@ def measure_program(
     blank_condition(generator.family.transformer, batch_size),
     np.arange(batch_size, dtype=np.uint32),
     np.uint32(0),
-    chosen.gamma_ts,
+    chosen.drawing,
   )
   started = time.perf_counter()
   compiled = sample_program(chosen).lower(*arguments).compile()

@@ -43,20 +43,14 @@ def measure_training(
     `mfu`, these over the time and the measured rate of all devices' products
     of matrices; peaks of memory.
   """
-  shape = from_section(TokenizerConfig, tokenizer)
-  family = make_family(config, shape).of_classes(CLASSES)
-  transformer = dataclasses.replace(
-    family.transformer, attention=attention, remat=remat
-  )
-  family = dataclasses.replace(family, transformer=transformer)
-  frames = shape.latent_frames(config.data.num_frames)
-  plan = family.plan(frames, config.data.height, config.data.width)
+  family = choose_family(config, tokenizer, attention, remat)
+  plan = clip_plan(config, family)
   mesh = make_mesh(from_section(MeshConfig, config, 'mesh'))
-  update = _update(config, family)
+  update = make_update(config, family)
   length = {'num_steps': config.train.num_steps, 'mesh': mesh}
   state = create_state([update], seed=0, **length)
   step = make_step([update], **length)
-  batch = shard_batch(_noise(family, plan, batch_size), mesh)
+  batch = shard_batch(_noise(batch_shapes(family, plan, batch_size)), mesh)
   started = time.perf_counter()
   state, metrics = step(state, batch, {})
   jax.block_until_ready(metrics)
@@ -68,7 +62,7 @@ def measure_training(
   step_s = (time.perf_counter() - started) / _STEPS
   params = state.nets[update.net].params
   flops = batch_size * family.step_flops(plan, params)
-  rate = ceilings.measure_ceilings(transformer.dtype)['flops_per_s']
+  rate = ceilings.measure_ceilings(family.transformer.dtype)['flops_per_s']
   return {
     'batch_size': batch_size,
     'attention': attention,
@@ -85,7 +79,27 @@ def measure_training(
   }
 
 
-def _update(config: Any, family: Family) -> Update:
+def choose_family(
+  config: Any, tokenizer: Any, attention: str, remat: str
+) -> Family:
+  """A run's family with a kernel and a rematerialisation of choice."""
+  shape = from_section(TokenizerConfig, tokenizer)
+  family = make_family(config, shape).of_classes(CLASSES)
+  transformer = dataclasses.replace(
+    family.transformer, attention=attention, remat=remat
+  )
+  return dataclasses.replace(family, transformer=transformer)
+
+
+def clip_plan(config: Any, family: Family) -> UnitPlan:
+  """The plan of a run's clips."""
+  data = config.data
+  frames = family.tokenizer.latent_frames(data.num_frames)
+  return family.plan(frames, data.height, data.width)
+
+
+def make_update(config: Any, family: Family) -> Update:
+  """A run's update, on features."""
   return Update(
     net=family.net,
     init=family.init,
@@ -97,11 +111,23 @@ def _update(config: Any, family: Family) -> Update:
   )
 
 
-def _noise(family: Family, plan: UnitPlan, batch_size: int) -> dict:
-  rng = np.random.default_rng(0)
+def batch_shapes(family: Family, plan: UnitPlan, batch_size: int) -> dict:
+  """Shapes and dtypes of a batch of features."""
   grid, width = plan.grids[-1].shape, family.tokenizer.latent_width
   condition = blank_condition(family.transformer, batch_size)
   return {
-    'features': rng.standard_normal((batch_size, *grid, width), np.float32),
-    'prompt' if condition.ndim > 1 else 'label': condition,
+    'features': jax.ShapeDtypeStruct((batch_size, *grid, width), np.float32),
+    'prompt' if condition.ndim > 1 else 'label': jax.ShapeDtypeStruct(
+      condition.shape, condition.dtype
+    ),
+  }
+
+
+def _noise(shapes: dict) -> dict:
+  rng = np.random.default_rng(0)
+  return {
+    name: rng.standard_normal(x.shape, x.dtype)
+    if name == 'features'
+    else np.zeros(x.shape, x.dtype)
+    for name, x in shapes.items()
   }

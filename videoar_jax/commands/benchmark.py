@@ -16,18 +16,22 @@
     [--attention=prefix,xla] [--remat=none,dots,full]
   python -m videoar_jax.benchmark sample --beside=torch \\
     --config=configs/quickstart.py:generator \\
-    --tokenizer=configs/quickstart.py:tokenizer [--batch_sizes=1,8] \\
-    [--parts=sample,rollout,decoder] [--rounds=5]
-  python -m videoar_jax.benchmark train --beside=torch \\
-    --config=configs/videoar_ucf101.py:S \\
-    --config.transformer.dtype=float32 \\
-    --tokenizer=configs/tokenizer_ucf101.py [--remat=none] [--rounds=5]
+    --tokenizer=configs/quickstart.py:tokenizer \\
+    [--parts=rollout,decoder] [--rounds=5]
   python -m videoar_jax.benchmark optimizer \\
     --config=configs/quickstart.py:tokenizer
   python -m videoar_jax.benchmark data --config=configs/ucf9_cpu.py:tokenizer \\
     [--workers=0,2]
   python -m videoar_jax.benchmark fvd --config=configs/ucf9_cpu.py:tokenizer \\
     [--num_videos=16]
+
+  python -m videoar_jax.benchmark traffic --topology=v5e:1x1 \\
+    --config=configs/videoar_ucf101.py:L \\
+    --tokenizer=configs/tokenizer_ucf101.py [--batch_sizes=1,16]
+  python -m videoar_jax.benchmark compile --topology=v5e:4x4 \\
+    --config=configs/videoar_ucf101.py:L \\
+    --tokenizer=configs/tokenizer_ucf101.py \\
+    [--attention=prefix,xla] [--remat=none,dots,full]
 
 `tokenizer` encodes and decodes videos of so many frames as streams: the peak
 memory should not grow with the length. `sample` times the program of whole
@@ -36,16 +40,21 @@ device's own copy bandwidth, and its two parts alone; with --frames, a stream of
 one long video. `train` times a generator's step by attention kernel and
 rematerialisation, and gives the share of the device's own rate of products of
 matrices (MFU). `optimizer` times an update of a tokenizer's parameters with
-AdamW, Muon, and Muon as optax has it. `sample` and `train` with --beside take
-turns with another side: a plain PyTorch twin (extra `parity`), or an older
-checkout of this project, given by its folder; seconds are medians of the
-rounds, a ratio below 1 says that this one is faster, and results are compared.
-Use a quiet machine: PyTorch's threads suffer most from a neighbour. `data`
-times the batches of a run's data, `fvd` I3D and the distance. Each measurement
-has a process of its own.
+AdamW, Muon, and Muon as optax has it. `data` times the batches of a run's data,
+`fvd` I3D and the distance. Each measurement has a process of its own.
+
+With --beside, `sample` and `train` take turns with another side: a plain
+PyTorch twin (extra `parity`, float32), or an older checkout, given by its
+folder. Seconds are medians of the rounds; a ratio below 1 says that this side
+is the faster; results are compared. PyTorch needs a quiet machine.
+
+`traffic` and `compile` run nothing: they compile ahead of time, for TPUs of a
+topology that need not be there (extra `plan`) or for this machine. `traffic`
+counts the bytes that a guided rollout moves, beside those of reading the
+weights for each unit; `compile` times the compilation of a generator's step, on
+the run's own batch and mesh, and says what memory it needs.
 """
 
-import json
 import os
 import sys
 from typing import Any
@@ -54,17 +63,21 @@ import jax
 import ml_collections
 
 from videoar_jax.benchmark import (
+  ahead,
   beside,
+  compiling,
   inputs,
   optimizing,
   process,
+  rows,
   sampling,
   streaming,
+  traffic,
   training,
 )
-from videoar_jax.core import command, files
+from videoar_jax.core import command, files, topology
 from videoar_jax.core.attention import AttentionKernel
-from videoar_jax.core.config import from_section, to_json
+from videoar_jax.core.config import from_section
 from videoar_jax.data.config import DataConfig
 from videoar_jax.evaluate import compare, provenance
 from videoar_jax.report import chart
@@ -92,10 +105,10 @@ _ATTENTION = FLAGS.choices(
   'attention',
   None,
   AttentionKernel,
-  "Kernels of `train`; default: the config's.",
+  "Kernels of `train` and `compile`; default: the config's.",
 )
 _REMAT = FLAGS.choices(
-  'remat', None, Remat, "What `train` computes again; default: the config's."
+  'remat', None, Remat, "What a step computes again; default: the config's."
 )
 _WORKERS = FLAGS.counts(
   'workers', '0', 'Decoding processes of `data`.', least=0, most=10**3
@@ -103,17 +116,16 @@ _WORKERS = FLAGS.counts(
 _NUM_VIDEOS = FLAGS.counts(
   'num_videos', '16', 'Videos of `fvd`.', least=2, most=10**6
 )
-_BESIDE = FLAGS.text(
-  'beside',
-  None,
-  "`sample`, `train`: 'torch', or the folder of another checkout.",
+_TOPOLOGY = FLAGS.text(
+  'topology', None, 'TPUs to compile for, as v5e:4x4; default: this machine.'
 )
+_BESIDE = FLAGS.text('beside', None, "'torch', or another checkout's folder.")
 _ROUNDS = FLAGS.count('rounds', 5, 'Turns of each side with --beside.')
 _PARTS = FLAGS.choices(
   'parts',
   'sample,rollout,decoder',
   beside.SAMPLE_PARTS,
-  'What of `sample` is measured with --beside.',
+  'What of `sample` is timed with --beside.',
 )
 _OUT = FLAGS.text('out', None, 'JSON file of the result.')
 _PLOT = FLAGS.text(
@@ -122,19 +134,22 @@ _PLOT = FLAGS.text(
 
 _DEFAULT_FRAMES = (65, 1025)
 _STREAM = 'sample --frames'
-_SAMPLE_BESIDE, _TRAIN_BESIDE = 'sample --beside', 'train --beside'
+_BOTH = {x: f'{x} --beside' for x in ('sample', 'train')}
 # What each action reads.
 _READ = {
   'tokenizer': (_FRAMES,),
   'sample': (_TOKENIZER, _BATCH_SIZES, _UNCAST),
   _STREAM: (_TOKENIZER, _FRAMES, _WINDOW, _PLOT),
-  _SAMPLE_BESIDE: (_TOKENIZER, _BATCH_SIZES, _BESIDE, _ROUNDS, _PARTS),
   'train': (_TOKENIZER, _BATCH_SIZES, _ATTENTION, _REMAT),
-  _TRAIN_BESIDE: (_TOKENIZER, _BATCH_SIZES, _REMAT, _BESIDE, _ROUNDS),
+  _BOTH['sample']: (_TOKENIZER, _BATCH_SIZES, _BESIDE, _ROUNDS, _PARTS),
+  _BOTH['train']: (_TOKENIZER, _BATCH_SIZES, _BESIDE, _ROUNDS, _REMAT),
   'optimizer': (),
   'data': (_WORKERS,),
   'fvd': (_NUM_VIDEOS,),
+  'traffic': (_TOKENIZER, _BATCH_SIZES, _TOPOLOGY),
+  'compile': (_TOKENIZER, _ATTENTION, _REMAT, _TOPOLOGY),
 }
+_OF_GENERATORS = ('sample', 'train', 'traffic', 'compile')
 _SECTIONS = ('data', 'transformer', 'corruption', 'frame_mask', 'optimizer')
 _SECTIONS += ('mesh', 'train', 'sampling')
 
@@ -147,31 +162,26 @@ def main(words: list[str]) -> None:
     'optimizer': optimizer,
     'data': data,
     'fvd': fvd,
+    'traffic': moved,
+    'compile': compiled,
   }
   action = command.chosen_action(words, actions)
   needed = (_CONFIG,)
-  if action in ('sample', 'train'):
+  if action in _OF_GENERATORS:
     needed += (_TOKENIZER,)
   command.check_arguments(words[1:], needed)
-  use = _use(action)
+  use = _BOTH.get(action, action) if _BESIDE.value else action
+  use = _STREAM if action == 'sample' and _FRAMES.value else use
   FLAGS.check_read((_CONFIG, _OUT, *_READ[use]), by=use)
   check_outputs()
   result = actions[action]()
   result |= {
     'command': ' '.join(sys.argv[1:]),
-    'device': jax.devices()[0].device_kind,
+    'device': _TOPOLOGY.value or jax.devices()[0].device_kind,
     **provenance.versions(),
   }
   if _OUT.value:
     compare.write_json(_OUT.value, result)
-
-
-def _use(action: str) -> str:
-  """What an action is used for, of `_READ`."""
-  if action == 'sample' and _FRAMES.value:
-    return _STREAM
-  both = f'{action} --beside'
-  return both if _BESIDE.value and both in _READ else action
 
 
 def check_outputs() -> None:
@@ -198,7 +208,7 @@ def tokenizer() -> dict:
 def sample() -> dict:
   """Time of whole videos by batch size, or the course of a long one."""
   networks = _generator_config(), _tokenizer_section('tokenizer')
-  if _BESIDE.value and not _FRAMES.value:
+  if _BESIDE.value:
     return _beside('sample', networks, [{'parts': _PARTS.value}])
   if _FRAMES.value is None:
     return {
@@ -211,35 +221,53 @@ def sample() -> dict:
   shape = from_section(TokenizerConfig, networks[1])
   for length in _FRAMES.value:
     shape.latent_frames(length)
-  rows = [
+  found = [
     _measure(sampling.measure_stream, *networks, length, _WINDOW.value)
     for length in _FRAMES.value
   ]
   if _PLOT.value:
-    _plot(rows[-1]['course'])
-  return {'stream': rows}
+    _plot(found[-1]['course'])
+  return {'stream': found}
 
 
 def train() -> dict:
   """Time of a generator's step by kernel and rematerialisation."""
   networks = _generator_config(), _tokenizer_section('tokenizer')
-  transformer = from_section(TransformerConfig, networks[0], 'transformer')
   if _BESIDE.value:
-    remats = _REMAT.value or [transformer.remat]
-    kinds = [{'parts': beside.TRAIN_PARTS, 'remat': kind} for kind in remats]
-    return _beside('train', networks, kinds)
-  kinds = [
-    (attention, remat)
-    for attention in _ATTENTION.value or [transformer.attention]
-    for remat in _REMAT.value or [transformer.remat]
-  ]
+    remats = [{'remat': kind} for _, kind in _step_kinds(networks[0])]
+    return _beside('train', networks, remats)
   return {
     'train': [
       _measure(training.measure_training, *networks, size, *kind)
       for size in _BATCH_SIZES.value
-      for kind in kinds
+      for kind in _step_kinds(networks[0])
     ]
   }
+
+
+def _beside(action: str, networks: tuple, kinds: list[dict]) -> dict:
+  """Both sides' times by batch size and kind, and how far they agree."""
+  requests = [
+    beside.make_request(_BESIDE.value, action, *networks, size, **kind)
+    for size in _BATCH_SIZES.value
+    for kind in kinds
+  ]
+  found = {'beside': [], 'agreement': []}
+  for request in requests:
+    times, agreed = beside.measure(_BESIDE.value, request, _ROUNDS.value)
+    found['beside'] += map(rows.show, times)
+    found['agreement'].append(rows.show(agreed))
+  return found
+
+
+def _step_kinds(config: Any) -> list[tuple[str, str]]:
+  """Kernels and rematerialisations that were asked for, else the config's."""
+  transformer = from_section(TransformerConfig, config, 'transformer')
+  return [
+    (attention, remat)
+    for attention in _ATTENTION.value or [transformer.attention]
+    for remat in _REMAT.value or [transformer.remat]
+  ]
 
 
 def optimizer() -> dict:
@@ -277,28 +305,34 @@ def fvd() -> dict:
   }
 
 
-def _beside(action: str, networks: tuple, kinds: list[dict]) -> dict:
-  """Both sides' times by batch size, and how far their results agree."""
-  config, tokenizer = (json.loads(to_json(x)) for x in networks)
-  requests = [
-    {
-      'action': action,
-      'config': config,
-      'tokenizer': tokenizer,
-      'batch_size': size,
-      **kind,
-    }
-    for size in _BATCH_SIZES.value
-    for kind in kinds
-  ]
-  for request in requests:
-    beside.check_request(_BESIDE.value, request)
-  rows, agreed = [], []
-  for request in requests:
-    found, same = beside.measure(_BESIDE.value, request, rounds=_ROUNDS.value)
-    rows += map(_shown, found)
-    agreed.append(_shown(same))
-  return {'beside': rows, 'agreement': agreed}
+def moved() -> dict:
+  """Bytes that the rollout moves by batch size."""
+  networks = _generator_config(), _tokenizer_section('tokenizer')
+  return {
+    'traffic': [
+      _compile(traffic.measure_traffic, *networks, size, _topology())
+      for size in _BATCH_SIZES.value
+    ]
+  }
+
+
+def compiled() -> dict:
+  """What compiling a generator's step takes."""
+  networks = _generator_config(), _tokenizer_section('tokenizer')
+  return {
+    'compile': [
+      _compile(compiling.measure_compile, *networks, *kind, _topology())
+      for kind in _step_kinds(networks[0])
+    ]
+  }
+
+
+def _topology() -> str | None:
+  """The topology to compile for, which there is; None: this machine."""
+  if _TOPOLOGY.value:
+    topology.check_name(_TOPOLOGY.value)
+    topology.check_installed()
+  return _TOPOLOGY.value
 
 
 def _recipe(flag: str, recipe: str) -> Any:
@@ -336,19 +370,14 @@ def _data_section() -> Any:
   return config.data
 
 
-def _measure(function, *arguments) -> dict:
-  return _shown(process.run_alone(function, *arguments))
+def _measure(function, *arguments, **process_options) -> dict:
+  return rows.show(process.run_alone(function, *arguments, **process_options))
 
 
-def _shown(row: dict) -> dict:
-  """The row, once it is on the screen."""
-  shown = (
-    f'{name} {_say(name, value)}'
-    for name, value in row.items()
-    if not isinstance(value, list)
-  )
-  print('  '.join(shown), flush=True)
-  return row
+def _compile(function, *arguments) -> dict:
+  """As `_measure`, where the program is compiled and not run."""
+  environment = ahead.environment(_TOPOLOGY.value)
+  return _measure(function, *arguments, environment=environment)
 
 
 def _plot(course: list) -> None:
@@ -367,13 +396,3 @@ def _plot(course: list) -> None:
   ]
   with files.replacing(_PLOT.value) as partial:
     partial.write_text(chart.document(charts), encoding='utf-8')
-
-
-def _say(name: str, value: float | str | None) -> str:
-  if value is None:
-    return '-'
-  if isinstance(value, str):
-    return value
-  if name.endswith('_bytes'):
-    return f'{value / 2**20:.0f} MiB'
-  return f'{value:.4g}'

@@ -1,226 +1,217 @@
-"""Attention: the one place that picks a kernel, and the KV cache."""
+"""Attention: the one place that picks a kernel."""
 
 import enum
 import functools
 import operator
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from videoar_jax.core.mask import UnitMask
+from videoar_jax.core.mask import GroupMask, Run, UnitMask, take
 from videoar_jax.core.mesh import platform
+
+_LONG = 2048  # tokens from which on SPLASH is chosen by itself
 
 
 class AttentionKernel(enum.StrEnum):
   """How masked attention is computed; all give the same result.
 
-  AUTO: PREFIX.
-  XLA: one product over the whole mask.
-  PREFIX: one product per block of queries over the keys that any of them sees;
+  AUTO: SPLASH for long sequences on TPU, else PREFIX.
+  XLA: one product over all queries and keys.
+  PREFIX: one product per run of queries over the keys that any of them sees;
     exact, any backend.
-  CUDNN: cuDNN's fused product over the whole mask; NVIDIA GPUs, bfloat16 or
-    float16. Not run on a GPU yet.
+  CUDNN: the same products, by cuDNN; NVIDIA GPUs, bfloat16 or float16. Not run
+    on a GPU yet.
+  SPLASH: blocks of queries and keys in one kernel that skips what is not seen
+    and keeps no scores; TPU.
   """
 
   AUTO = 'auto'
   XLA = 'xla'
   PREFIX = 'prefix'
   CUDNN = 'cudnn'
+  SPLASH = 'splash'
 
 
-def attend(
-  q_blnk: jax.Array,
-  k_bmnk: jax.Array,
-  v_bmnk: jax.Array,
-  *,
-  mask_blm: jax.Array | np.ndarray | None,
-) -> jax.Array:
-  """Softmax attention under a boolean mask, softmax in float32.
+class Keys(NamedTuple):
+  """Keys and values that queries meet, and which query sees which.
+
+  Attributes:
+    k_bnmk: keys.
+    v_bnmk: values.
+    allowed_blm: bool, to be broadcast to (b, l, m); None: all see all.
+  """
+
+  k_bnmk: jax.Array
+  v_bnmk: jax.Array
+  allowed_blm: jax.Array | None = None
+
+
+def attend(q_blnk: jax.Array, parts: Sequence[Keys]) -> jax.Array:
+  """Softmax attention over several arrays of keys, softmax in float32.
 
   Args:
     q_blnk: queries.
-    k_bmnk: keys.
-    v_bmnk: values.
-    mask_blm: True where attention is allowed, broadcastable to (b, l, m); None:
-      everywhere.
+    parts: what they meet; the softmax is over all of it.
 
   Returns:
     (b, l, n, k) in the dtype of the values.
   """
-  scale = q_blnk.shape[-1] ** -0.5
+  q_bnlk = (q_blnk * q_blnk.shape[-1] ** -0.5).swapaxes(1, 2)
+  scores = [_scores(q_bnlk, part) for part in parts]
+  weights = jax.nn.softmax(_joined(scores), axis=-1)
+  weights = weights.astype(parts[0].v_bnmk.dtype)
+  total, start = None, 0
+  for part in parts:
+    stop = start + part.k_bnmk.shape[2]
+    out = jnp.einsum('bnlm,bnmk->bnlk', weights[..., start:stop], part.v_bnmk)
+    total, start = out if total is None else total + out, stop
+  return total.swapaxes(1, 2)
+
+
+def _scores(q_bnlk: jax.Array, part: Keys) -> jax.Array:
   scores = jnp.einsum(
-    'blnk,bmnk->bnlm',
-    q_blnk * scale,
-    k_bmnk,
+    'bnlk,bnmk->bnlm',
+    q_bnlk,
+    part.k_bnmk,
     preferred_element_type=jnp.float32,
   )
-  if mask_blm is not None:
-    mask = jnp.asarray(mask_blm)
-    mask = mask[:, None] if mask.ndim == 3 else mask
-    scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
-  weights = jax.nn.softmax(scores, axis=-1).astype(v_bmnk.dtype)
-  return jnp.einsum('bnlm,bmnk->blnk', weights, v_bmnk)
-
-
-def fused_attention(
-  q_blnk: jax.Array,
-  k_blnk: jax.Array,
-  v_blnk: jax.Array,
-  *,
-  mask_bll: jax.Array | np.ndarray,
-  implementation: str = 'cudnn',
-) -> jax.Array:
-  """Self-attention by `jax.nn.dot_product_attention`.
-
-  cuDNN takes an even number of tokens: an odd number gets one more, which no
-  query sees.
-
-  Args:
-    q_blnk: queries.
-    k_blnk: keys.
-    v_blnk: values.
-    mask_bll: True where attention is allowed, broadcastable to (b, l, l).
-    implementation: 'cudnn' or 'xla'.
-
-  Returns:
-    (b, l, n, k).
-
-  Raises:
-    ValueError: what cuDNN cannot do.
-  """
-  length = q_blnk.shape[1]
-  if implementation == 'cudnn':
-    half = q_blnk.dtype in (jnp.bfloat16, jnp.float16)
-    if platform() != 'gpu' or not half:
-      raise ValueError(
-        f"attention='cudnn': {q_blnk.dtype} on {platform()}; it needs bfloat16 "
-        "on an NVIDIA GPU; use 'prefix'"
-      )
-  spare = length % 2
-  tokens = [(0, 0), (0, spare), (0, 0), (0, 0)]
-  mask_bll = jnp.asarray(mask_bll)
-  mask_bll = mask_bll if mask_bll.ndim == 3 else mask_bll[None]
-  mask_bll = jnp.pad(mask_bll, [(0, 0), (0, spare), (0, spare)])
-  out = jax.nn.dot_product_attention(
-    *(jnp.pad(x, tokens) for x in (q_blnk, k_blnk, v_blnk)),
-    mask=mask_bll[:, None],
-    implementation=implementation,
+  if part.allowed_blm is None:
+    return scores
+  return jnp.where(
+    part.allowed_blm[:, None], scores, jnp.finfo(jnp.float32).min
   )
-  return out[:, :length]
 
 
-def block_attention(
+def _joined(parts: list) -> jax.Array:
+  return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+
+
+def self_attention(
   q_blnk: jax.Array,
   k_blnk: jax.Array,
   v_blnk: jax.Array,
   *,
   mask: UnitMask,
-  extra_mask_bll: jax.Array | None = None,
-  key_mask_bl: jax.Array | None = None,
+  groups: GroupMask | None = None,
+  seen_bl: jax.Array | None = None,
   kernel: AttentionKernel = AttentionKernel.AUTO,
 ) -> jax.Array:
-  """Self-attention of a whole sequence under a static block-causal mask.
+  """Attention of a whole sequence to itself under a static mask.
 
   Args:
     q_blnk: queries.
     k_blnk: keys.
     v_blnk: values.
     mask: which keys each query sees.
-    extra_mask_bll: per-example boolean mask, combined by logical and.
-    key_mask_bl: keys of each example that are seen at all, likewise.
+    groups: what of that each example hides.
+    seen_bl: keys of each example that are seen at all; None: all.
     kernel: how it is computed.
 
   Returns:
     (b, l, n, k).
+
+  Raises:
+    ValueError: what the kernel cannot do.
   """
-  if kernel in (AttentionKernel.CUDNN, AttentionKernel.XLA):
-    whole = _combined(mask.dense(), extra_mask_bll, key_mask_bl)
-    if kernel == AttentionKernel.CUDNN:
-      return fused_attention(q_blnk, k_blnk, v_blnk, mask_bll=whole)
-    return attend(q_blnk, k_blnk, v_blnk, mask_blm=whole)
-  parts = []
-  for run in mask.runs:
-    queries = slice(run.start, run.stop)
-    seen = functools.partial(_slices, run.keys)
-    extra, of_keys = extra_mask_bll, key_mask_bl
-    part_mask = _combined(
-      run.mask_lm,
-      None if extra is None else seen(extra[:, queries], 2),
-      None if of_keys is None else seen(of_keys, 1),
-    )
-    parts.append(
-      attend(
-        q_blnk[:, queries], seen(k_blnk, 1), seen(v_blnk, 1), mask_blm=part_mask
-      )
-    )
-  return jnp.concatenate(parts, axis=1)
+  kernel = choose_kernel(kernel, q_blnk)
+  if kernel == AttentionKernel.SPLASH:
+    # Imported where it is used: it takes long, and most never use it.
+    from videoar_jax.core import splash
 
-
-def _slices(ranges, x: jax.Array, axis: int) -> jax.Array:
-  """Some ranges of an axis, side by side."""
+    return splash.splash_attention(
+      q_blnk, k_blnk, v_blnk, mask=mask, groups=groups, seen_bl=seen_bl
+    )
+  product = attend
+  if kernel == AttentionKernel.CUDNN:
+    product = functools.partial(fused_attention, implementation='cudnn')
+  k_bnlk, v_bnlk = k_blnk.swapaxes(1, 2), v_blnk.swapaxes(1, 2)
+  runs = (mask.whole,) if kernel == AttentionKernel.XLA else mask.runs
   parts = [
-    jax.lax.slice_in_dim(x, start, stop, axis=axis) for start, stop in ranges
+    product(
+      q_blnk[:, run.start : run.stop],
+      [
+        Keys(
+          take(k_bnlk, run.keys, axis=2),
+          take(v_bnlk, run.keys, axis=2),
+          _allowed(run, groups, seen_bl),
+        )
+      ],
+    )
+    for run in runs
   ]
-  return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=axis)
+  return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1)
 
 
-def _combined(mask_lm, extra_mask_blm=None, key_mask_bm=None):
-  """What a static mask and those of each example allow together, if any."""
-  masks = [mask_lm, extra_mask_blm]
-  masks.append(None if key_mask_bm is None else key_mask_bm[:, None])
-  masks = [mask for mask in masks if mask is not None]
-  return functools.reduce(operator.and_, masks) if masks else None
+def choose_kernel(
+  kernel: AttentionKernel, q_blnk: jax.Array
+) -> AttentionKernel:
+  """The kernel that computes attention where a program runs.
 
-
-@flax.struct.dataclass
-class KVCache:
-  """Keys (rotated) and values of all layers, preallocated.
-
-  Attributes:
-    k_xbmnk: (layers, b, m, n, k).
-    v_xbmnk: (layers, b, m, n, k).
+  Raises:
+    ValueError: the chosen one does not run there.
   """
+  where = platform()
+  if kernel == AttentionKernel.AUTO:
+    long = where == 'tpu' and q_blnk.shape[1] >= _LONG
+    return AttentionKernel.SPLASH if long else AttentionKernel.PREFIX
+  if kernel == AttentionKernel.CUDNN:
+    half = q_blnk.dtype in (jnp.bfloat16, jnp.float16)
+    if where != 'gpu' or not half:
+      raise ValueError(
+        f"attention='cudnn': {q_blnk.dtype} on {where}; it needs bfloat16 on "
+        "an NVIDIA GPU; use 'prefix'"
+      )
+  return kernel
 
-  k_xbmnk: jax.Array
-  v_xbmnk: jax.Array
 
-  @classmethod
-  def zeros(cls, *, layers, batch, tokens, heads, head_width, dtype):
-    """An empty cache for `tokens` tokens."""
-    shape = (layers, batch, tokens, heads, head_width)
-    return cls(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+def fused_attention(
+  q_blnk: jax.Array, parts: Sequence[Keys], *, implementation: str
+) -> jax.Array:
+  """`attend` by `jax.nn.dot_product_attention`.
 
-
-def cached_attention(
-  q_blnk: jax.Array,
-  k_blnk: jax.Array,
-  v_blnk: jax.Array,
-  *,
-  cache_bmnk: tuple[jax.Array, jax.Array],
-  offset: jax.Array | int,
-  visible_xm: jax.Array,
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-  """Attention of one unit's tokens to what the cache holds and to themselves.
+  cuDNN takes an even number of tokens: an odd number gets one more, which no
+  query sees.
 
   Args:
-    q_blnk: queries of the unit.
-    k_blnk: keys of the unit.
-    v_blnk: values of the unit.
-    cache_bmnk: one layer's keys and values.
-    offset: where in the cache the unit is written.
-    visible_xm: which of the cache is seen, once the unit is written: (m,), or
-      (b, m).
+    q_blnk: queries.
+    parts: what they meet, one array of keys.
+    implementation: 'cudnn' or 'xla'.
 
   Returns:
-    (b, l, n, k), and the layer's cache with the unit written at `offset`.
+    (b, l, n, k).
   """
-  k_cache, v_cache = (
-    jax.lax.dynamic_update_slice_in_dim(
-      old, new.astype(old.dtype), offset, axis=1
-    )
-    for old, new in zip(cache_bmnk, (k_blnk, v_blnk))
+  ((k_bnmk, v_bnmk, allowed_blm),) = parts
+  length, keys = q_blnk.shape[1], k_bnmk.shape[2]
+  more_q, more_k = length % 2, keys % 2
+  if allowed_blm is None:
+    allowed_blm = jnp.ones((1, 1, 1), bool)
+  allowed_blm = jnp.broadcast_to(
+    allowed_blm, (allowed_blm.shape[0], length, keys)
   )
-  out = attend(q_blnk, k_cache, v_cache, mask_blm=visible_xm[..., None, :])
-  return out, (k_cache, v_cache)
+  allowed_blm = jnp.pad(allowed_blm, [(0, 0), (0, more_q), (0, more_k)])
+  tokens = [(0, 0), (0, more_k), (0, 0), (0, 0)]
+  out = jax.nn.dot_product_attention(
+    jnp.pad(q_blnk, [(0, 0), (0, more_q), (0, 0), (0, 0)]),
+    jnp.pad(k_bnmk.swapaxes(1, 2), tokens),
+    jnp.pad(v_bnmk.swapaxes(1, 2), tokens),
+    mask=allowed_blm[:, None],
+    implementation=implementation,
+  )
+  return out[:, :length]
+
+
+def _allowed(
+  run: Run, groups: GroupMask | None, seen_bl: jax.Array | None
+) -> jax.Array | None:
+  """What a static mask and those of each example allow together, if any."""
+  masks, static = [], run.allowed()
+  if static is not None:
+    masks.append(static[None])
+  if groups is not None:
+    masks.append(groups.allowed(slice(run.start, run.stop), run.keys))
+  if seen_bl is not None:
+    masks.append(take(seen_bl, run.keys, axis=1)[:, None])
+  return functools.reduce(operator.and_, masks) if masks else None

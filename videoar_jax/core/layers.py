@@ -1,6 +1,7 @@
 """Norms, SwiGLU and parameter initialisers with logical axes."""
 
 import math
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -33,6 +34,29 @@ class RMSNorm(nn.Module):
     return rms_norm(x_xd, self.param('scale', init, (x_xd.shape[-1],)))
 
 
+def weights_apart(
+  module: nn.Module, name: str, init, shape: tuple[int, ...], dtype
+) -> Sequence[jax.Array]:
+  """Weights of several products of one input, which a checkpoint holds as one.
+
+  Each product is one of its own: all at once, the compiler would turn round
+  the weights at each use.
+
+  Args:
+    module: whose parameter they are.
+    name: of the parameter; it may be given as a tuple, which spares a copy at
+      each use.
+    init: its initialiser.
+    shape: its shape, the products first.
+    dtype: of the weights that are returned.
+  """
+  if module.has_variable('params', name):
+    found = module.get_variable('params', name)
+    if isinstance(found, tuple):
+      return [x.astype(dtype) for x in found]
+  return list(module.param(name, init, shape).astype(dtype))
+
+
 class SwiGLU(nn.Module):
   """silu(x·gate) * (x·up) · down.
 
@@ -49,15 +73,16 @@ class SwiGLU(nn.Module):
   @nn.compact
   def __call__(self, x_bld: jax.Array) -> jax.Array:
     d = x_bld.shape[-1]
-    gate_up = self.param(
+    gate, up = weights_apart(
+      self,
       'gate_up',
       logical(fan_in_normal(d), None, 'embed', 'mlp'),
       (2, d, self.hidden),
-    ).astype(self.dtype)
+      self.dtype,
+    )
     down = self.param(
       'down',
       logical(fan_in_normal(self.hidden, gain=self.out_gain), 'mlp', 'embed'),
       (self.hidden, d),
     ).astype(self.dtype)
-    gate, up = jnp.einsum('bld,gdf->gblf', x_bld, gate_up)
-    return jnp.einsum('blf,fd->bld', nn.silu(gate) * up, down)
+    return (nn.silu(x_bld @ gate) * (x_bld @ up)) @ down

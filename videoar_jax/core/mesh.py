@@ -7,7 +7,7 @@ activations through `constrain(x_bld, 'batch', 'length', 'channels')`.
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import jax
@@ -227,6 +227,44 @@ def constrain(x: jax.Array, *logical_axes: str | None) -> jax.Array:
     return x
   spec = partition_spec(logical_axes, x.shape, mesh)
   return jax.lax.with_sharding_constraint(x, spec)
+
+
+def over_shards(
+  function: Callable[..., jax.Array],
+  arrays: Sequence[jax.Array | None],
+  *,
+  axes: Sequence[Any],
+  out_axes: Sequence[str | None],
+) -> jax.Array:
+  """Calls a function on each device's own part of some arrays.
+
+  For kernels that the compiler cannot split; without a mesh in context, or on
+  one device, it is an ordinary call.
+
+  Args:
+    function: of the arrays' parts; gives an array.
+    arrays: its arguments; None is passed on.
+    axes: logical axes of each array.
+    out_axes: of what it gives, whose shape is that of the first array.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or mesh.size == 1:
+    return function(*arrays)
+  given = [i for i, x in enumerate(arrays) if x is not None]
+
+  def call(*parts: jax.Array) -> jax.Array:
+    found = dict(zip(given, parts))
+    return function(*(found.get(i) for i in range(len(arrays))))
+
+  return jax.shard_map(
+    call,
+    mesh=mesh,
+    in_specs=tuple(
+      partition_spec(axes[i], arrays[i].shape, mesh) for i in given
+    ),
+    out_specs=partition_spec(out_axes, arrays[0].shape, mesh),
+    check_vma=False,
+  )(*(arrays[i] for i in given))
 
 
 def platform() -> str:

@@ -9,7 +9,6 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from videoar_jax.core.attention import KVCache
 from videoar_jax.core.mesh import unbox
 from videoar_jax.objectives.bitwise import make_transformer_objective
 from videoar_jax.objectives.corruption import CorruptionConfig
@@ -229,15 +228,14 @@ class BitsFamily:
   def draw(
     self,
     predict: walk.Predict,
-    cache: KVCache,
     canvas: Canvas,
     source: jax.Array | None,
     *,
     plan: Pyramid,
     unit: Unit,
     given: jax.Array | None,
-    temperature: float,
-    top_p: float = 1.0,
+    temperature: jax.Array | float,
+    top_p: jax.Array | float = 1.0,
   ):
     """See `walk.Family`; draws bits (b, t, h_k, w_k, q), see `draw_bits`."""
     before = _of_block(canvas.before_bhwd, plan)
@@ -245,9 +243,7 @@ class BitsFamily:
     inputs = unit_inputs(
       total if unit.scale else before, before, unit.shape[1:], plan
     )
-    logits, cache = predict(
-      einops.rearrange(inputs, 'b t h w q -> b (t h w) q'), cache
-    )
+    logits, own = predict(einops.rearrange(inputs, 'b t h w q -> b (t h w) q'))
     bits = given
     if given is None:
       bits = draw_bits(logits, source, temperature=temperature, top_p=top_p)
@@ -256,7 +252,7 @@ class BitsFamily:
     before = canvas.before_bhwd
     if unit.scale == len(plan.scales) - 1:
       before = total[:, -1]
-    return bits, cache, Canvas(before, total)
+    return bits, own, Canvas(before, total)
 
   def made(self, canvas: Canvas) -> jax.Array:
     """See `walk.Family`: features (b, t, h, w, q)."""

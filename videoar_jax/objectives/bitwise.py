@@ -106,9 +106,9 @@ def make_transformer_objective(
     condition = drop_condition(
       model.config, batch_condition(batch), drop_rng, share=dropout
     )
-    extra_mask = None
+    groups = None
     if frame_mask.is_on:
-      extra_mask = draw_frame_mask(
+      groups = draw_frame_mask(
         mask_rng, frame_mask, plan=plan, batch=features.shape[0]
       )
     logits = model.apply(
@@ -116,7 +116,7 @@ def make_transformer_objective(
       tokens.inputs_blq,
       condition,
       plan=plan,
-      extra_mask_bll=extra_mask,
+      groups=groups,
       method='forward',
     )
     nats_bl = bitwise_cross_entropy(logits, tokens.targets_blq)

@@ -3,9 +3,9 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 
 from videoar_jax.core import fields
+from videoar_jax.core.mask import GroupMask
 from videoar_jax.plan.unit import UnitPlan
 
 
@@ -33,8 +33,8 @@ class FrameMaskConfig:
 
 def draw_frame_mask(
   rng: jax.Array, config: FrameMaskConfig, *, plan: UnitPlan, batch: int
-) -> jax.Array:
-  """Draws per example which tokens may see which, by their frames.
+) -> GroupMask:
+  """Draws per example which frames later ones do not see.
 
   A token of frame t sees its own frame, and frame t' < t if t' >= t - window
   and t' was not hidden. The plan's own mask still applies.
@@ -46,14 +46,9 @@ def draw_frame_mask(
     batch: examples.
 
   Returns:
-    Boolean (b, l, l).
+    The mask of the plan's tokens, their frames as groups.
   """
-  frames = jnp.arange(plan.num_frames)
   kept = jax.random.bernoulli(
     rng, 1.0 - config.probability, (batch, plan.num_frames)
   )
-  query, key = frames[:, None], frames[None, :]
-  near = (key >= query - config.window) if config.window else (key <= query)
-  visible = (near[None] & kept[:, None, :]) | (query == key)[None]
-  frame_l = plan.frame_l
-  return visible[:, frame_l][:, :, frame_l]
+  return GroupMask(kept, plan.frame_l, config.window)

@@ -7,6 +7,7 @@ which is seen no more.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,15 +27,17 @@ class Place:
     scale_l: the scale of each, int32.
     starts: whether it sees no other unit.
     offset: of its first token in the cache, behind the prefix.
-    seen_m: which tokens of the cache it sees once it is written, behind the
-      prefix, which all see.
+    reach: tokens of the cache, behind the prefix, that it reads at most.
+    seen_m: which of them it sees; None: all. The prefix is seen by all, and its
+      own tokens are not in the cache yet.
   """
 
   position_l3: jax.Array
   scale_l: np.ndarray
   starts: jax.Array
   offset: Index
-  seen_m: jax.Array
+  reach: int
+  seen_m: jax.Array | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +76,14 @@ def block_units(plan: UnitPlan, block: int) -> tuple[Unit, ...]:
   return plan.units[block * plan.period :][: plan.period]
 
 
-def place(plan: UnitPlan, loop: Loop, block: Index, number: int) -> Place:
+def place(
+  plan: UnitPlan,
+  loop: Loop,
+  block: Index,
+  number: int,
+  *,
+  stop: int | None = None,
+) -> Place:
   """Places a unit.
 
   Args:
@@ -82,6 +92,8 @@ def place(plan: UnitPlan, loop: Loop, block: Index, number: int) -> Place:
     block: of the video, from 0; may be traced. Past the plan's last block only
       if the plan rolls.
     number: of the unit in its block.
+    stop: behind the last block that `block` may be, if that is known: the cache
+      is read no further than this one's needs.
 
   Returns:
     Its place.
@@ -89,13 +101,20 @@ def place(plan: UnitPlan, loop: Loop, block: Index, number: int) -> Place:
   unit = block_units(plan, loop.first)[number]
   count = num_blocks(plan)
   slot = block % count
-  offsets = jnp.asarray(plan.offsets[:-1]).reshape(count, -1)
+  offsets = np.asarray(plan.offsets[:-1]).reshape(count, -1)[:, number]
+  reach = plan.num_tokens
+  if stop is not None and stop <= count:
+    reach = int(offsets[stop - 1])
+  seen_m = _at(_seen(plan, slot, block, number), plan.unit_l[:reach])
+  if isinstance(seen_m, np.ndarray) and seen_m.all():
+    seen_m = None
   return Place(
     position_l3=jnp.asarray(plan.positions(unit)) + _shift(plan, loop, block),
     scale_l=np.full(unit.num_tokens, unit.scale, np.int32),
     starts=_starts(plan, block, number),
-    offset=offsets[slot, number],
-    seen_m=_seen(plan, slot, block, number)[plan.unit_l],
+    offset=_at(offsets, slot),
+    reach=reach,
+    seen_m=seen_m,
   )
 
 
@@ -123,14 +142,22 @@ def _starts(plan: UnitPlan, block: Index, number: int) -> jax.Array:
   return jnp.asarray((number == 0) & (jnp.asarray(block) == 0))
 
 
-def _seen(plan: UnitPlan, slot: Index, block: Index, number: int) -> jax.Array:
-  """Which units of the cache a unit sees once it is written: (units,)."""
-  if plan.graph is not None:
-    return jnp.asarray(plan.sees_uu)[slot * plan.period + number]
+def _seen(plan: UnitPlan, slot: Index, block: Index, number: int) -> Any:
+  """Which units of the cache a unit sees, itself left out: (units,)."""
   unit = np.arange(len(plan.units))
+  if plan.graph is not None:
+    row = slot * plan.period + number
+    return _at(plan.sees_uu, row) & (unit != row)
   of_slot = unit // plan.period
-  own = unit % plan.period <= number
+  own = unit % plan.period < number
+  if isinstance(block, int):
+    return np.where(of_slot == slot, own, of_slot < block)
   return jnp.where(of_slot == slot, own, of_slot < block)
+
+
+def _at(x: Any, index: Any) -> Any:
+  """x[index], of which either may be traced."""
+  return jnp.asarray(x)[index] if isinstance(index, jax.Array) else x[index]
 
 
 def _shift(plan: UnitPlan, loop: Loop, block: Index) -> jax.Array:

@@ -23,15 +23,16 @@ def draw_bits(
   logits_blq2: jax.Array,
   uniform_blq: jax.Array,
   *,
-  temperature: float,
-  top_p: float = 1.0,
+  temperature: jax.Array | float,
+  top_p: jax.Array | float = 1.0,
 ) -> jax.Array:
   """Draws each bit from softmax(logits / temperature).
 
   Args:
     logits_blq2: logits of 0 and of 1, float32.
     uniform_blq: what decides them, see `draw_uniform`.
-    temperature: 0 takes the likelier bit; 1 samples the model.
+    temperature: 0 takes the likelier bit; 1 samples the model. This and top_p
+      may be traced.
     top_p: a bit whose likelier value has this probability or more takes it;
       1 draws them all.
 
@@ -39,13 +40,12 @@ def draw_bits(
     Bits {0, 1}, float32 (b, l, q).
   """
   margin = logits_blq2[..., 1] - logits_blq2[..., 0]
-  if temperature == 0.0:
-    return (margin > 0).astype(jnp.float32)
-  one = jax.nn.sigmoid(margin / temperature)
-  if top_p < 1.0:
-    # Of two values the smaller set that holds top_p is the likelier alone.
-    one = jnp.where(one >= top_p, 1.0, jnp.where(1.0 - one >= top_p, 0.0, one))
-  return (uniform_blq < one).astype(jnp.float32)
+  one = jax.nn.sigmoid(margin / jnp.where(temperature > 0.0, temperature, 1.0))
+  # Of two values the smaller set that holds top_p is the likelier alone.
+  sure = jnp.where(one >= top_p, 1.0, jnp.where(1.0 - one >= top_p, 0.0, one))
+  one = jnp.where(top_p < 1.0, sure, one)
+  drawn = uniform_blq < one
+  return jnp.where(temperature > 0.0, drawn, margin > 0.0).astype(jnp.float32)
 
 
 def draw_uniform(

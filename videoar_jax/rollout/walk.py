@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from videoar_jax.core.attention import KVCache
+from videoar_jax.core.kv_cache import KVCache
 from videoar_jax.plan.place import (
   Loop,
   Place,
@@ -26,9 +26,9 @@ from videoar_jax.plan.place import (
 )
 from videoar_jax.plan.unit import Unit, UnitPlan
 
-# (what the unit's tokens start from, the cache) -> (prediction, the cache with
-# the unit in it)
-Predict = Callable[[jax.Array, KVCache], tuple[jax.Array, KVCache]]
+# What the unit's tokens start from -> (prediction, the unit's own keys and
+# values).
+Predict = Callable[[jax.Array], tuple[jax.Array, KVCache]]
 
 
 class Family(Protocol):
@@ -51,7 +51,7 @@ class Family(Protocol):
     place: Place,
     length_b: jax.Array | None,
   ) -> tuple[jax.Array, KVCache]:
-    """The prediction of one unit (b, l, …), and the cache that now holds it."""
+    """The prediction of one unit (b, l, …), and its own keys and values."""
 
   def blank(self, plan: UnitPlan, batch: int) -> Any:
     """The canvas before the first unit: what later ones need to know."""
@@ -64,7 +64,6 @@ class Family(Protocol):
   def draw(
     self,
     predict: Predict,
-    cache: KVCache,
     canvas: Any,
     source: Any,
     *,
@@ -76,7 +75,8 @@ class Family(Protocol):
     """Draws a unit, or takes it as given.
 
     Returns:
-      What was drawn; the cache with the unit in it; the canvas after it.
+      What was drawn; the unit's keys and values that later ones see, of the
+      last call of `predict`; the canvas after it.
     """
 
   def made(self, canvas: Any) -> Any:
@@ -146,6 +146,7 @@ def advance(
   loop: Loop,
   key_b: jax.Array,
   gamma_nts: jax.Array,
+  first: int | None = None,
   given: tuple | None = None,
   **drawing,
 ) -> tuple[State, tuple]:
@@ -160,6 +161,8 @@ def advance(
     key_b: one key per sample, the same in all calls of one video.
     gamma_nts: strength of guidance of these blocks, by frame of the block (one
       stands for all) and scale; read only where the state is guided.
+    first: the first of these blocks, where the program serves it alone: the
+      cache is then read no further than it is filled.
     given: for each unit of a block what `Family.draw` would draw, (n, b, …);
       it is then read instead.
     **drawing: how units are drawn, as the family understands it.
@@ -168,38 +171,44 @@ def advance(
     The state after the blocks; for each unit of a block what was drawn, and
     the latents of the blocks, all (n, b, …).
   """
-  units = block_units(plan, loop.first)
+  gamma_nts = jnp.asarray(gamma_nts)
+  count = len(gamma_nts)
+  stop = None if first is None else first + count
 
   def step(state: State, of_block):
     gamma_ts, given_u = of_block
-    cache, canvas, drawn = state.cache, state.canvas, []
-    sources = (None,) * len(units)
+    block = state.block if first is None or count > 1 else first
+    sources = None
     if given_u is None:
-      sources = family.sources(key_b, state.block, plan=plan, loop=loop)
-    for number, unit in enumerate(units):
-      predict = functools.partial(
-        _predict,
-        family,
-        params,
-        state,
-        place(plan, loop, state.block, number),
-        jnp.repeat(gamma_ts[:, unit.scale], unit.num_tokens // len(gamma_ts)),
+      sources = family.sources(key_b, block, plan=plan, loop=loop)
+    drawn = []
+    for number, unit in enumerate(block_units(plan, loop.first)):
+      at = place(plan, loop, block, number, stop=stop)
+      gamma_l = jnp.repeat(
+        gamma_ts[:, unit.scale], unit.num_tokens // len(gamma_ts)
       )
-      one, cache, canvas = family.draw(
-        predict,
-        cache,
-        canvas,
-        sources[number],
+      one, own, canvas = family.draw(
+        functools.partial(_predict, family, params, state, at, gamma_l),
+        state.canvas,
+        None if sources is None else sources[number],
         plan=plan,
         unit=unit,
         given=None if given_u is None else given_u[number],
         **drawing,
       )
+      # Behind the prefix, which is what the cache holds besides the plan.
+      offset = state.cache.tokens - plan.num_tokens + at.offset
+      cache = state.cache.write(own, offset)
+      state = state.replace(cache=cache, canvas=canvas)
       drawn.append(one)
-    state = state.replace(cache=cache, canvas=canvas, block=state.block + 1)
-    return state, (tuple(drawn), family.made(canvas))
+    state = state.replace(block=state.block + 1)
+    return state, (tuple(drawn), family.made(state.canvas))
 
-  return jax.lax.scan(step, state, (jnp.asarray(gamma_nts), given))
+  if count > 1 or first is None:
+    return jax.lax.scan(step, state, (gamma_nts, given))
+  one = jax.tree.map(lambda x: x[0], (gamma_nts, given))
+  state, found = step(state, one)
+  return state, jax.tree.map(lambda x: x[None], found)
 
 
 def walk(
@@ -239,6 +248,7 @@ def walk(
       state,
       plan=plan,
       loop=loop,
+      first=start,
       gamma_nts=gamma_nts[start:stop],
       given=given if start < num_given else None,
       **others,
@@ -262,16 +272,16 @@ def _pieces(plan: UnitPlan, count: int, num_given: int) -> list[tuple]:
 
 
 def _predict(
-  family: Family, params, state: State, at: Place, gamma_l, inputs_blx, cache
+  family: Family, params, state: State, at: Place, gamma_l, inputs_blx
 ):
   """The prediction of a unit, guided where both passes are kept."""
   if state.guided:
     inputs_blx = jnp.concatenate([inputs_blx, inputs_blx])
-  found, cache = family.decode(
-    params, inputs_blx, cache, place=at, length_b=state.length_b
+  found, own = family.decode(
+    params, inputs_blx, state.cache, place=at, length_b=state.length_b
   )
   if state.guided:
     conditional, without = jnp.split(found, 2)
     gamma_l = gamma_l.reshape(-1, *(1,) * (found.ndim - 2))
     found = gamma_l * conditional + (1.0 - gamma_l) * without
-  return found, cache
+  return found, own

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import flax.struct
 import jax
 import numpy as np
 
@@ -45,6 +46,34 @@ class SamplingConfig:
     parse_guidance(self.guidance, num_frames=1, num_scales=1)
 
 
+@flax.struct.dataclass
+class Drawing:
+  """How units are drawn; arguments of a program, which serves any.
+
+  Attributes:
+    gamma_ts: strength of guidance of the latent frames and their scales.
+    temperature: see `draw_bits`, float32.
+    top_p: likewise.
+  """
+
+  gamma_ts: jax.Array | np.ndarray
+  temperature: jax.Array | np.ndarray
+  top_p: jax.Array | np.ndarray
+
+  def of(self, frames: slice) -> 'Drawing':
+    """The same for some of the latent frames."""
+    return self.replace(gamma_ts=self.gamma_ts[frames])
+
+  @property
+  def arguments(self) -> dict[str, jax.Array | np.ndarray]:
+    """By name."""
+    return {
+      'gamma_ts': self.gamma_ts,
+      'temperature': self.temperature,
+      'top_p': self.top_p,
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class Chosen:
   """What was chosen, worked out for the networks there are.
@@ -52,27 +81,18 @@ class Chosen:
   Attributes:
     family: of the generator.
     plan: of the latent frames that are kept at a time.
-    temperature: of the bits.
-    top_p: of the bits.
     guided: whether any strength needs the unconditional pass.
-    gamma_ts: strength of guidance of all latent frames and their scales. Passed
-      to the compiled program as an argument, so left out when two are compared.
+    drawing: how units are drawn. Passed to the compiled program as an argument,
+      so left out when two are compared.
   """
 
   family: Family
   plan: Pyramid
-  temperature: float
-  top_p: float
   guided: bool
-  gamma_ts: np.ndarray = dataclasses.field(compare=False)
-
-  @property
-  def drawing(self) -> dict[str, float]:
-    """How bits are drawn; see `draw_bits`."""
-    return {'temperature': self.temperature, 'top_p': self.top_p}
+  drawing: Drawing = dataclasses.field(compare=False)
 
   def roll(
-    self, nets, condition_bx, index_b, seed, gamma_ts, given=None
+    self, nets, condition_bx, index_b, seed, drawing: Drawing, given=None
   ) -> Rollout:
     """Bits and features of whole videos; see `make_sample_program`."""
     return self.family.roll(
@@ -80,10 +100,9 @@ class Chosen:
       plan=self.plan,
       condition_bx=condition_bx,
       key_b=sample_keys(seed, index_b),
-      gamma_ts=gamma_ts,
       guided=self.guided,
       given=given,
-      **self.drawing,
+      **drawing.arguments,
     )
 
   def decode(self, nets, f_bthwd: jax.Array) -> jax.Array:
@@ -118,10 +137,12 @@ def choose(family: Family, sampling: SamplingConfig) -> Chosen:
   return Chosen(
     family=family,
     plan=plan,
-    temperature=sampling.temperature,
-    top_p=sampling.top_p,
     guided=bool((gamma_ts != 1.0).any()),
-    gamma_ts=gamma_ts,
+    drawing=Drawing(
+      gamma_ts,
+      temperature=np.float32(sampling.temperature),
+      top_p=np.float32(sampling.top_p),
+    ),
   )
 
 
@@ -130,15 +151,15 @@ def sample_program(chosen: Chosen):
   """One compiled program from keys to pixels; equal choices have the same.
 
   Returns:
-    program(nets, condition_bx, index_b, seed, gamma_ts, given=None), jitted;
+    program(nets, condition_bx, index_b, seed, drawing, given=None), jitted;
     see `make_sample_program`.
   """
 
   @jax.jit
   def program(
-    nets, condition_bx, index_b, seed, gamma_ts, given=None
+    nets, condition_bx, index_b, seed, drawing, given=None
   ) -> tuple[jax.Array, Rollout]:
-    sampled = chosen.roll(nets, condition_bx, index_b, seed, gamma_ts, given)
+    sampled = chosen.roll(nets, condition_bx, index_b, seed, drawing, given)
     return chosen.decode(nets, sampled.f_bthwd), sampled
 
   return program
@@ -147,8 +168,8 @@ def sample_program(chosen: Chosen):
 def make_sample_program(family: Family, sampling: SamplingConfig):
   """What samples a batch, compiled when it is first called.
 
-  Another seed or strength of guidance compiles nothing anew; the first that is
-  not 1 does.
+  Another seed, strength of guidance, temperature or top_p compiles nothing
+  anew; the first strength that is not 1 does.
 
   Args:
     family: of the generator.
@@ -166,6 +187,6 @@ def make_sample_program(family: Family, sampling: SamplingConfig):
   compiled = sample_program(chosen)
 
   def program(nets, condition_bx, index_b, seed, given=None):
-    return compiled(nets, condition_bx, index_b, seed, chosen.gamma_ts, given)
+    return compiled(nets, condition_bx, index_b, seed, chosen.drawing, given)
 
   return program

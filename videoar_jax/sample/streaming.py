@@ -63,13 +63,13 @@ class VideoStream:
       given = repeat_bits(given, batch)
     num_given = given[0].shape[1] if given else 0
     state, conv = self._begin(nets, condition_bx), None
-    step, gamma_ts = self._chosen.plan.block_frames, self._chosen.gamma_ts
-    for t in range(0, len(gamma_ts), step):
+    step, drawing = self._chosen.plan.block_frames, self._chosen.drawing
+    for t in range(0, len(drawing.gamma_ts), step):
       own, block = None, slice(t, t + step)
       if t < num_given:
         own = tuple(np.float32(scale[:, block]) for scale in given)
       state, conv, video = self._step(
-        nets, state, conv, key_b, gamma_ts[block], own
+        nets, state, conv, key_b, drawing.of(block), own
       )
       yield np.asarray(video)
 
@@ -162,15 +162,14 @@ def _programs(chosen: Chosen) -> tuple[Callable, Callable]:
     )
 
   @functools.partial(jax.jit, donate_argnums=(1, 2))
-  def step(nets, state, conv, key_b, gamma_ts, given):
+  def step(nets, state, conv, key_b, drawing, given):
     state, sampled = family.advance(
       nets[family.net],
       state,
       plan=chosen.plan,
       key_b=key_b,
-      gamma_ts=gamma_ts,
       given=given,
-      **chosen.drawing,
+      **drawing.arguments,
     )
     video, conv = family.autoencoder.apply(
       {'params': nets['autoencoder']},

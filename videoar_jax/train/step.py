@@ -62,6 +62,41 @@ def make_step(
   Raises:
     ValueError: updates that cannot run together, or accumulate below 1.
   """
+  compiled: dict[Any, Any] = {}
+  jit = _make_jit(
+    updates, num_steps=num_steps, mesh=mesh, accumulate=accumulate
+  )
+
+  def run(
+    state: TrainState, batch: Any, frozen: Mapping[str, Any]
+  ) -> tuple[TrainState, Metrics]:
+    with jax.set_mesh(mesh):
+      if 'step' not in compiled:
+        compiled['step'] = jit(state)
+      return compiled['step'](state, batch, frozen)
+
+  return run
+
+
+def lower_step(
+  updates: Sequence[Update],
+  state: TrainState,
+  batch: Any,
+  frozen: Mapping[str, Any],
+  *,
+  mesh: Mesh,
+  **others: Any,
+) -> jax.stages.Lowered:
+  """The step of `make_step`, lowered for shapes with shardings, not run."""
+  jit = _make_jit(updates, mesh=mesh, **others)
+  with jax.set_mesh(mesh):
+    return jit(state).lower(state, batch, frozen)
+
+
+def _make_jit(
+  updates: Sequence[Update], *, num_steps: int, mesh: Mesh, accumulate: int = 1
+) -> Callable[[TrainState], Any]:
+  """Builds what jits the step for a state; see `make_step`."""
   check_updates(updates)
   if accumulate < 1:
     raise ValueError(f'accumulate={accumulate}: wanted at least 1')
@@ -76,24 +111,17 @@ def make_step(
     nets, metrics = _run_updates(updates, optimizers, state, parts, frozen)
     return state.replace(step=state.step + 1, nets=nets), metrics
 
-  # The state keeps the sharding it was born with, whatever the compiler
-  # would prefer, so that one compiled step serves the whole run.
-  compiled: dict[Any, Any] = {}
+  def jit(state: TrainState) -> Any:
+    # The state keeps the sharding it was born with, whatever the compiler
+    # would prefer, so that one compiled step serves the whole run.
+    places = jax.tree.map(lambda x: x.sharding, state)
+    return jax.jit(
+      step,
+      donate_argnums=0,
+      out_shardings=(places, mesh_lib.replicated(mesh)),
+    )
 
-  def run(
-    state: TrainState, batch: Any, frozen: Mapping[str, Any]
-  ) -> tuple[TrainState, Metrics]:
-    with jax.set_mesh(mesh):
-      if 'step' not in compiled:
-        places = jax.tree.map(lambda x: x.sharding, state)
-        compiled['step'] = jax.jit(
-          step,
-          donate_argnums=0,
-          out_shardings=(places, mesh_lib.replicated(mesh)),
-        )
-      return compiled['step'](state, batch, frozen)
-
-  return run
+  return jit
 
 
 def _make_optimizer(update: Update, num_steps: int) -> _Optimizer:

@@ -11,11 +11,18 @@ import jax
 import jax.numpy as jnp
 
 from videoar_jax.core import rope
-from videoar_jax.core.layers import RMSNorm, SwiGLU, fan_in_normal, logical
+from videoar_jax.core.layers import (
+  RMSNorm,
+  SwiGLU,
+  fan_in_normal,
+  logical,
+  weights_apart,
+)
 from videoar_jax.core.mesh import constrain
 from videoar_jax.transformer.config import TransformerConfig
 
-# (q, k, v, this layer's cache) -> (attended, new cache)
+# (q, k, v, this layer's cache) -> (attended, the tokens' own keys and values,
+# or None where nobody keeps them)
 Attend = Callable
 
 
@@ -35,33 +42,35 @@ class Block(nn.Module):
       cache: this layer's keys and values, or None.
 
     Returns:
-      Tokens, and what `attend` returned as the layer's cache.
+      Tokens, and what `attend` returned as their own keys and values.
     """
     config, dtype = self.config, jnp.dtype(self.config.dtype)
     # Residual branches start small, so that depth does not add up.
     out_gain = (2 * config.num_layers) ** -0.5
     h = RMSNorm(name='attention_norm')(x_bld)
-    attended, cache = self._attention(h, angles_lp, cache, out_gain)
+    attended, own = self._attention(h, angles_lp, cache, out_gain)
     x_bld = constrain(x_bld + attended, 'batch', None, None)
     h = RMSNorm(name='mlp_norm')(x_bld)
     h = SwiGLU(config.hidden, out_gain=out_gain, dtype=dtype, name='mlp')(h)
-    return constrain(x_bld + h, 'batch', None, None), cache
+    return constrain(x_bld + h, 'batch', None, None), own
 
   def _attention(self, x_bld, angles_lp, cache, out_gain):
     config, dtype = self.config, jnp.dtype(self.config.dtype)
     d, n, k = config.width, config.num_heads, config.head_width
-    qkv = self.param(
+    weights = weights_apart(
+      self,
       'qkv',
       logical(fan_in_normal(d), None, 'embed', 'heads', None),
       (3, d, n, k),
+      dtype,
     )
     out = self.param(
       'out',
       logical(fan_in_normal(d, gain=out_gain), 'heads', None, 'embed'),
       (n, k, d),
     )
-    q, k_, v = jnp.einsum('bld,sdnk->sblnk', x_bld, qkv.astype(dtype))
+    q, k_, v = (jnp.einsum('bld,dnk->blnk', x_bld, w) for w in weights)
     q = rope.rotate(RMSNorm(name='query_norm')(q), angles_lp)
     k_ = rope.rotate(RMSNorm(name='key_norm')(k_), angles_lp)
-    attended, cache = self.attend(q, k_, v, cache)
-    return jnp.einsum('blnk,nkd->bld', attended, out.astype(dtype)), cache
+    attended, own = self.attend(q, k_, v, cache)
+    return jnp.einsum('blnk,nkd->bld', attended, out.astype(dtype)), own

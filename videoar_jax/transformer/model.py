@@ -10,11 +10,13 @@ import numpy as np
 from videoar_jax.core import rope
 from videoar_jax.core.attention import (
   AttentionKernel,
-  KVCache,
-  block_attention,
-  cached_attention,
+  Keys,
+  self_attention,
 )
+from videoar_jax.core.attention import attend as attend_to
+from videoar_jax.core.kv_cache import KVCache
 from videoar_jax.core.layers import RMSNorm, fan_in_normal, logical
+from videoar_jax.core.mask import GroupMask
 from videoar_jax.core.mesh import constrain
 from videoar_jax.plan.place import Place
 from videoar_jax.plan.unit import UnitPlan
@@ -78,8 +80,8 @@ class VideoAR(nn.Module):
       cache: what `attend` is given, layer by layer.
 
     Returns:
-      Logits of the tokens, float32 blq2, or None; and the cache as `attend`
-      left it.
+      Logits of the tokens, float32 blq2, or None; and the keys and values that
+      `attend` kept, or None.
     """
     parts = []
     if condition_bx is not None:
@@ -93,11 +95,11 @@ class VideoAR(nn.Module):
     angles_lp = jnp.concatenate(
       [jnp.broadcast_to(x, (*batch, *x.shape[-2:])) for _, x in parts], axis=-2
     )
-    x_bld, pair = self._layers(x_bld, angles_lp, cache, attend)
-    cache = cache and KVCache(*pair)
+    x_bld, own = self._layers(x_bld, angles_lp, cache, attend)
+    own = own and KVCache(*own)
     if tokens is None:
-      return None, cache
-    return self._logits(x_bld[:, -tokens.scale_l.shape[0] :]), cache
+      return None, own
+    return self._logits(x_bld[:, -tokens.scale_l.shape[0] :]), own
 
   def forward(
     self,
@@ -105,7 +107,7 @@ class VideoAR(nn.Module):
     condition_bx: jax.Array,
     *,
     plan: UnitPlan,
-    extra_mask_bll: jax.Array | None = None,
+    groups: GroupMask | None = None,
     has_start: bool = True,
   ) -> jax.Array:
     """Logits of a whole plan.
@@ -114,7 +116,7 @@ class VideoAR(nn.Module):
       inputs_blq: the features that each token starts from, float32.
       condition_bx: classes or prompts (see `prefix`).
       plan: the order of prediction.
-      extra_mask_bll: per-example mask over the plan's tokens.
+      groups: what each example hides of the plan's tokens.
       has_start: units that see no other start from a learned token, whatever
         their inputs.
 
@@ -127,28 +129,25 @@ class VideoAR(nn.Module):
     config, prefix = self.config, self.config.prefix_length
     config.check_reach(plan)
     length_b = prefix_lengths(config, condition_bx)
-    key_mask_bl = None
+    seen_bl = None
     if length_b is not None:
       pad = ((0, 0), (0, plan.num_tokens))
-      key_mask_bl = jnp.pad(
-        self._prefix_mask(length_b), pad, constant_values=True
-      )
-    if extra_mask_bll is not None:
-      pad = ((0, 0), (prefix, 0), (prefix, 0))
-      extra_mask_bll = jnp.pad(extra_mask_bll, pad, constant_values=True)
+      seen_bl = jnp.pad(self._prefix_mask(length_b), pad, constant_values=True)
     mask = plan.mask(prefix)
+    groups = groups and groups.behind(prefix)
 
     def attend(q, k, v, cache):
-      out = block_attention(
+      del cache
+      out = self_attention(
         q,
         k,
         v,
         mask=mask,
-        extra_mask_bll=extra_mask_bll,
-        key_mask_bl=key_mask_bl,
+        groups=groups,
+        seen_bl=seen_bl,
         kernel=AttentionKernel(config.attention),
       )
-      return out, cache
+      return out, None
 
     tokens = Tokens(
       inputs_blq,
@@ -165,19 +164,18 @@ class VideoAR(nn.Module):
       condition_bx: classes or prompts.
       plan: of the units that there is room for.
     """
-    config = self.config
-    cache = KVCache.zeros(
-      layers=config.num_layers,
-      batch=condition_bx.shape[0],
-      tokens=config.prefix_length + plan.num_tokens,
-      heads=config.num_heads,
-      head_width=config.head_width,
-      dtype=jnp.dtype(config.dtype),
-    )
-    seen = self._prefix_mask(prefix_lengths(config, condition_bx))
-    pad = [(0, 0)] * (seen.ndim - 1) + [(0, plan.num_tokens)]
-    attend = self._writer(0, jnp.pad(seen, pad))
-    return self(condition_bx, None, attend=attend, cache=cache)[1]
+    length_b = prefix_lengths(self.config, condition_bx)
+    seen = None
+    if length_b is not None:
+      seen = self._prefix_mask(length_b)[:, None]
+
+    def attend(q, k, v, cache):
+      del cache
+      own = _own(k, v)
+      return attend_to(q, [own._replace(allowed_blm=seen)]), own[:2]
+
+    own = self(condition_bx, None, attend=attend)[1]
+    return own.room(self.config.prefix_length + plan.num_tokens)
 
   def decode(
     self,
@@ -188,35 +186,60 @@ class VideoAR(nn.Module):
     length_b: jax.Array | None = None,
     has_start: bool = True,
   ) -> tuple[jax.Array, KVCache]:
-    """Logits of one unit that sees a cache, and the cache with the unit in it.
+    """Logits of one unit that sees a cache, and its own keys and values.
 
     Args:
       inputs_blq: the features that each of its tokens starts from, float32.
-      cache: from `prefill`, or from the unit before.
+      cache: from `prefill`, with the units before; it is only read.
       place: of the unit.
       length_b: of the condition, see `prefix_lengths`.
       has_start: see `forward`.
 
     Returns:
-      logits_blq2, float32; the cache.
+      logits_blq2, float32; what the cache is to hold of the unit.
     """
-    seen = self._prefix_mask(length_b)
-    rest = jnp.broadcast_to(
-      place.seen_m, (*seen.shape[:-1], place.seen_m.shape[-1])
-    )
-    visible_xm = jnp.concatenate([seen, rest], axis=-1)
-    offset = self.config.prefix_length + place.offset
+    reach = self.config.prefix_length + place.reach
+    allowed = self._seen(place, length_b)
+
+    def attend(q, k, v, cache):
+      own = _own(k, v)
+      kept = [x[:, :, :reach] for x in cache]
+      return attend_to(q, [Keys(*kept, allowed), own]), own[:2]
+
     tokens = Tokens(
       inputs_blq,
       place.position_l3,
       place.scale_l,
       jnp.full(len(place.scale_l), place.starts & has_start),
     )
-    attend = self._writer(offset, visible_xm)
     return self(None, tokens, attend=attend, length_b=length_b, cache=cache)
 
+  def _seen(self, place: Place, length_b) -> jax.Array | None:
+    """Which keys of the cache a unit sees: (1 or b, 1, m); None: all."""
+    if length_b is None and place.seen_m is None:
+      return None
+    prefix = self._prefix_mask(length_b)
+    prefix = prefix if prefix.ndim == 2 else prefix[None]
+    seen_m = place.seen_m
+    if seen_m is None:
+      seen_m = jnp.ones(place.reach, bool)
+    seen_m = jnp.broadcast_to(seen_m, (len(prefix), place.reach))
+    return jnp.concatenate([prefix, seen_m], axis=-1)[:, None]
+
   def _layers(self, x_bld, angles_lp, cache, attend: Attend):
+    """All layers: as they lie apart, or in a scan of stacked ones."""
     config = self.config
+    x_bld = constrain(x_bld.astype(config.dtype), 'batch', None, None)
+    pair = (None, None) if cache is None else (cache.k, cache.v)
+    if self.has_variable('params', layer_name(0)):
+      owns = []
+      for i in range(config.num_layers):
+        block = Block(config, attend, name=layer_name(i))
+        of_layer = None if cache is None else tuple(x[i] for x in pair)
+        x_bld, own = block(x_bld, angles_lp, of_layer)
+        owns.append(own)
+      own = None if owns[0] is None else tuple(zip(*owns))
+      return x_bld, own
     block = Block
     if config.remat != Remat.NONE and cache is None:
       policy = None
@@ -232,26 +255,8 @@ class VideoAR(nn.Module):
       length=config.num_layers,
       metadata_params={nn.PARTITION_NAME: 'layers'},
     )
-    x_bld = x_bld.astype(config.dtype)
-    if cache is None:
-      x_bld = constrain(x_bld, 'batch', None, None)
-    pair = cache and (cache.k_xbmnk, cache.v_xbmnk)
+    pair = cache and pair
     return layers(config, attend, name='layers')(x_bld, angles_lp, pair)
-
-  def _writer(self, offset, visible_xm) -> Attend:
-    """Attention that writes its keys and values to the cache at an offset."""
-
-    def attend(q, k, v, layer_cache):
-      return cached_attention(
-        q,
-        k,
-        v,
-        cache_bmnk=layer_cache,
-        offset=offset,
-        visible_xm=visible_xm,
-      )
-
-    return attend
 
   def _prefix_mask(self, length_b) -> jax.Array:
     """Which prefix tokens are seen: (prefix,), or (b, prefix) of prompts."""
@@ -334,6 +339,15 @@ class VideoAR(nn.Module):
       (d, q, 2),
     )
     return jnp.einsum('bld,dqr->blqr', x, head)
+
+
+def layer_name(i: int) -> str:
+  """Name of a layer's parameters where layers lie apart."""
+  return f'layer_{i}'
+
+
+def _own(k_blnk: jax.Array, v_blnk: jax.Array) -> Keys:
+  return Keys(k_blnk.swapaxes(1, 2), v_blnk.swapaxes(1, 2))
 
 
 def make_transformer(

@@ -1,0 +1,52 @@
+"""TPUs by name."""
+
+import importlib.util
+import math
+
+import pytest
+
+from videoar_jax.core import topology
+
+
+@pytest.mark.parametrize(
+  ('name', 'words'),
+  [
+    ('v5p-128', "wanted 'v5e:4x4'.*; for v5p-128 write 'v5p:4x4x4'$"),
+    ('v5p-8', "write 'v5p:2x2x1'$"),
+    ('v5litepod-16', "write 'v5e:4x4'$"),
+    ('v6e-8', "write 'v6e:2x4'$"),
+    ('v5p-7', r'8x8x16\)$'),
+    ('v5e:4x4x4', r"topology=v5e:4x4x4: wanted 'v5e:4x4'"),
+    ('v5p:4x4', 'wanted'),
+    ('v5e:0x4', 'wanted'),
+    ('v7x:2x2x1', 'wanted'),
+    ('v5e', 'wanted'),
+  ],
+)
+def test_what_is_no_topology_is_refused_with_what_to_write(name, words):
+  with pytest.raises(ValueError, match=words):
+    topology.check_name(name)
+  with pytest.raises(ValueError, match=words):
+    topology.chip(name)
+
+
+def test_a_hint_names_a_topology_of_as_many_chips():
+  for kind, cores in (('v5p', 2), ('v5e', 1), ('v6e', 1)):
+    for number in (1, 4, 8, 16, 32, 64, 128, 256):
+      with pytest.raises(ValueError) as error:
+        topology.check_name(f'{kind}-{number * cores}')
+      name = str(error.value).rpartition('write ')[2].strip("'")
+      topology.check_name(name)
+      sides = [int(x) for x in name.partition(':')[2].split('x')]
+      assert math.prod(sides) == number
+
+
+def test_a_missing_compiler_is_told(monkeypatch):
+  monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+  with pytest.raises(ValueError, match=r"libtpu.*pip install -e '\.\[plan\]'"):
+    topology.devices('v5e:4x4')
+
+
+def test_every_kind_states_its_memory():
+  assert topology.chip('v5e:16x16') == topology.CHIPS['v5e']
+  assert topology.chip('v5p:1x1x1').hbm_bytes == 95e9
