@@ -105,10 +105,10 @@ def with_torch(monkeypatch):
 def test_sampling_takes_turns_with_a_checkout(run, capsys):
   result = run(
     *('sample', f'--beside={ROOT}', '--batch_sizes=2', '--rounds=3'),
-    '--parts=rollout,encoder',
+    '--parts=rollout,decoder,encoder',
   )
   rows = result['beside']
-  assert [row['part'] for row in rows] == ['rollout', 'encoder']
+  assert [row['part'] for row in rows] == ['rollout', 'decoder', 'encoder']
   for row in rows:
     assert row['batch_size'] == 2 and row['beside'] == str(ROOT)
     assert len(row['here_all_s']) == len(row['beside_all_s']) == 3
@@ -172,6 +172,8 @@ def test_agreement_counts_bits_and_pixels():
     'equal_pixels': 0.75,
     'pixel_difference': 245,
   }
+  del ours['video']
+  assert beside.agreement(ours, theirs) == {'equal_bits': 4 / 6}
   ours, theirs = ({'logits': np.asarray(x)} for x in ([1.0, -4], [1.5, -4]))
   assert beside.agreement(ours, theirs) == {
     'logits_difference': 0.5,

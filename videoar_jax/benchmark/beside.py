@@ -205,7 +205,7 @@ def agreement(
   """How far two sides' results are the same.
 
   Args:
-    ours: bits by scale, `bits_…`, and the uint8 `video`; or `logits`.
+    ours: bits by scale, `bits_…`, and perhaps the uint8 `video`; or `logits`.
     theirs: likewise.
 
   Returns:
@@ -224,9 +224,12 @@ def agreement(
     for name, array in ours.items()
     if name.startswith('bits_')
   ]
+  agreed = {'equal_bits': float(np.concatenate(same).mean())}
+  if 'video' not in ours:
+    return agreed
   videos = [x['video'].astype(np.int32) for x in (ours, theirs)]
   return {
-    'equal_bits': float(np.concatenate(same).mean()),
+    **agreed,
     'equal_pixels': float((videos[0] == videos[1]).mean()),
     'pixel_difference': int(np.abs(videos[0] - videos[1]).max()),
   }

@@ -27,6 +27,8 @@ def make_sampling(
   sampling: SamplingConfig,
   condition_b: np.ndarray,
   video_bTHWc: np.ndarray,
+  *,
+  decodes: bool = True,
 ) -> tuple[Parts, Callable[[], Results]]:
   """The parts of sampling.
 
@@ -36,10 +38,11 @@ def make_sampling(
     sampling: what is sampled.
     condition_b: classes.
     video_bTHWc: what the encoder reads.
+    decodes: whether results have the video.
 
   Returns:
-    `sample`, `rollout`, `decoder` and `encoder`; what gives the `bits_…` and
-    the `video` that our numbers in [0, 1) decide.
+    `sample`, `rollout`, `decoder` and `encoder`; what gives the `bits_…`, and
+    the `video`, that our numbers in [0, 1) decide.
   """
   use_all_cores()
   plan = family.plan(
@@ -69,18 +72,20 @@ def make_sampling(
     keys = sample_keys(0, np.arange(batch, dtype=np.uint32))
     return torch.from_numpy(np.array(draw_uniform(keys, t, shape)))
 
-  def sample(uniform) -> tuple[list[torch.Tensor], torch.Tensor]:
-    bits, f_bthwd = rollout(condition, uniform, **drawing)
+  def sample() -> tuple[list[torch.Tensor], torch.Tensor]:
+    bits, f_bthwd = rollout(condition, own, **drawing)
     return bits, decoder(f_bthwd)
 
   def results() -> Results:
-    bits, decoded = sample(ours)
+    bits, f_bthwd = rollout(condition, ours, **drawing)
     found = {f'bits_{s}': x.numpy() for s, x in enumerate(bits)}
-    return {**found, 'video': decoded.numpy()}
+    if decodes:
+      found['video'] = decoder(f_bthwd).numpy()
+    return found
 
-  features = rollout(condition, own, **drawing)[1]
+  features = torch.randn(batch, *plan.grids[-1].shape, model.num_bits)
   parts = {
-    'sample': lambda: sample(own),
+    'sample': sample,
     'rollout': lambda: rollout(condition, own, **drawing),
     'decoder': lambda: decoder(features),
     'encoder': lambda: encoder(video),
