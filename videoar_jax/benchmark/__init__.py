@@ -7,11 +7,15 @@
 - `optimizing`: an update of a tokenizer's parameters, by optimiser
 - `inputs`: a run's batches; the network and the distance of FVD
 - `ceilings`: what the device can do at most
+- `beside`: our side and another's, a PyTorch twin or an older checkout
+- `worker`: the process of one side
+- `twin`: the sampler and the training step in plain PyTorch
 - `traffic`: bytes that the sampler's rollout moves, ahead of time
 - `compiling`: a generator's step, compiled ahead of time
 - `ahead`: programs compiled for devices that need not be there
 - `hlo`: bytes that a compiled program moves
 - `origins`: where a program's arrays come from, how often its loops run
 - `program`: a compiled program's text as instructions
+- `rows`: rows of a measurement on the screen
 - `process`: a measurement in a process of its own, and its peak memory
 """

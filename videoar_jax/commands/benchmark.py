@@ -14,6 +14,10 @@
     --config=configs/videoar_ucf101.py:L \\
     --tokenizer=configs/tokenizer_ucf101.py [--batch_sizes=8] \\
     [--attention=prefix,xla] [--remat=none,dots,full]
+  python -m videoar_jax.benchmark sample --beside=torch \\
+    --config=configs/quickstart.py:generator \\
+    --tokenizer=configs/quickstart.py:tokenizer \\
+    [--parts=rollout,decoder] [--rounds=5]
   python -m videoar_jax.benchmark optimizer \\
     --config=configs/quickstart.py:tokenizer
   python -m videoar_jax.benchmark data --config=configs/ucf9_cpu.py:tokenizer \\
@@ -39,6 +43,11 @@ matrices (MFU). `optimizer` times an update of a tokenizer's parameters with
 AdamW, Muon, and Muon as optax has it. `data` times the batches of a run's data,
 `fvd` I3D and the distance. Each measurement has a process of its own.
 
+With --beside, `sample` and `train` take turns with another side: a plain
+PyTorch twin (extra `parity`, float32), or an older checkout, given by its
+folder. Seconds are medians of the rounds; a ratio below 1 says that this side
+is the faster; results are compared. PyTorch needs a quiet machine.
+
 `traffic` and `compile` run nothing: they compile ahead of time, for TPUs of a
 topology that need not be there (extra `plan`) or for this machine. `traffic`
 counts the bytes that a guided rollout moves, beside those of reading the
@@ -55,10 +64,12 @@ import ml_collections
 
 from videoar_jax.benchmark import (
   ahead,
+  beside,
   compiling,
   inputs,
   optimizing,
   process,
+  rows,
   sampling,
   streaming,
   traffic,
@@ -108,6 +119,14 @@ _NUM_VIDEOS = FLAGS.counts(
 _TOPOLOGY = FLAGS.text(
   'topology', None, 'TPUs to compile for, as v5e:4x4; default: this machine.'
 )
+_BESIDE = FLAGS.text('beside', None, "'torch', or another checkout's folder.")
+_ROUNDS = FLAGS.count('rounds', 5, 'Turns of each side with --beside.')
+_PARTS = FLAGS.choices(
+  'parts',
+  'sample,rollout,decoder',
+  beside.SAMPLE_PARTS,
+  'What of `sample` is timed with --beside.',
+)
 _OUT = FLAGS.text('out', None, 'JSON file of the result.')
 _PLOT = FLAGS.text(
   'plot', None, 'SVG file of the time and memory of a long video.'
@@ -115,12 +134,15 @@ _PLOT = FLAGS.text(
 
 _DEFAULT_FRAMES = (65, 1025)
 _STREAM = 'sample --frames'
+_BOTH = {x: f'{x} --beside' for x in ('sample', 'train')}
 # What each action reads.
 _READ = {
   'tokenizer': (_FRAMES,),
   'sample': (_TOKENIZER, _BATCH_SIZES, _UNCAST),
   _STREAM: (_TOKENIZER, _FRAMES, _WINDOW, _PLOT),
   'train': (_TOKENIZER, _BATCH_SIZES, _ATTENTION, _REMAT),
+  _BOTH['sample']: (_TOKENIZER, _BATCH_SIZES, _BESIDE, _ROUNDS, _PARTS),
+  _BOTH['train']: (_TOKENIZER, _BATCH_SIZES, _BESIDE, _ROUNDS, _REMAT),
   'optimizer': (),
   'data': (_WORKERS,),
   'fvd': (_NUM_VIDEOS,),
@@ -148,7 +170,8 @@ def main(words: list[str]) -> None:
   if action in _OF_GENERATORS:
     needed += (_TOKENIZER,)
   command.check_arguments(words[1:], needed)
-  use = _STREAM if action == 'sample' and _FRAMES.value else action
+  use = _BOTH.get(action, action) if _BESIDE.value else action
+  use = _STREAM if action == 'sample' and _FRAMES.value else use
   FLAGS.check_read((_CONFIG, _OUT, *_READ[use]), by=use)
   check_outputs()
   result = actions[action]()
@@ -185,6 +208,8 @@ def tokenizer() -> dict:
 def sample() -> dict:
   """Time of whole videos by batch size, or the course of a long one."""
   networks = _generator_config(), _tokenizer_section('tokenizer')
+  if _BESIDE.value:
+    return _beside('sample', networks, [{'parts': _PARTS.value}])
   if _FRAMES.value is None:
     return {
       'sample': [
@@ -196,18 +221,21 @@ def sample() -> dict:
   shape = from_section(TokenizerConfig, networks[1])
   for length in _FRAMES.value:
     shape.latent_frames(length)
-  rows = [
+  found = [
     _measure(sampling.measure_stream, *networks, length, _WINDOW.value)
     for length in _FRAMES.value
   ]
   if _PLOT.value:
-    _plot(rows[-1]['course'])
-  return {'stream': rows}
+    _plot(found[-1]['course'])
+  return {'stream': found}
 
 
 def train() -> dict:
   """Time of a generator's step by kernel and rematerialisation."""
   networks = _generator_config(), _tokenizer_section('tokenizer')
+  if _BESIDE.value:
+    remats = [{'remat': kind} for _, kind in _step_kinds(networks[0])]
+    return _beside('train', networks, remats)
   return {
     'train': [
       _measure(training.measure_training, *networks, size, *kind)
@@ -215,6 +243,21 @@ def train() -> dict:
       for kind in _step_kinds(networks[0])
     ]
   }
+
+
+def _beside(action: str, networks: tuple, kinds: list[dict]) -> dict:
+  """Both sides' times by batch size and kind, and how far they agree."""
+  requests = [
+    beside.make_request(_BESIDE.value, action, *networks, size, **kind)
+    for size in _BATCH_SIZES.value
+    for kind in kinds
+  ]
+  found = {'beside': [], 'agreement': []}
+  for request in requests:
+    times, agreed = beside.measure(_BESIDE.value, request, _ROUNDS.value)
+    found['beside'] += map(rows.show, times)
+    found['agreement'].append(rows.show(agreed))
+  return found
 
 
 def _step_kinds(config: Any) -> list[tuple[str, str]]:
@@ -328,26 +371,13 @@ def _data_section() -> Any:
 
 
 def _measure(function, *arguments, **process_options) -> dict:
-  row = process.run_alone(function, *arguments, **process_options)
-  shown = (
-    f'{name} {_say(name, value)}'
-    for name, value in row.items()
-    if not isinstance(value, list)
-  )
-  print('  '.join(shown), flush=True)
-  return row
+  return rows.show(process.run_alone(function, *arguments, **process_options))
 
 
 def _compile(function, *arguments) -> dict:
   """As `_measure`, where the program is compiled and not run."""
   environment = ahead.environment(_TOPOLOGY.value)
-  row = _measure(function, *arguments, environment=environment)
-  for part in row.get('parts', ()):
-    print(
-      f'  {part["share"]:6.1%}  {part["kind"]}  {part["opcode"]}  '
-      f'{part["op_name"]}'
-    )
-  return row
+  return _measure(function, *arguments, environment=environment)
 
 
 def _plot(course: list) -> None:
@@ -366,15 +396,3 @@ def _plot(course: list) -> None:
   ]
   with files.replacing(_PLOT.value) as partial:
     partial.write_text(chart.document(charts), encoding='utf-8')
-
-
-def _say(name: str, value: float | str | None) -> str:
-  if value is None:
-    return '-'
-  if isinstance(value, bool):
-    return 'yes' if value else 'no'
-  if isinstance(value, str):
-    return value
-  if name.endswith('_bytes'):
-    return f'{value / 2**20:.0f} MiB'
-  return f'{value:.4g}'

@@ -4,11 +4,11 @@ Its axes are in one order, in which no product turns it round, and no layer
 writes it: a unit's own keys and values are written once, for all layers.
 """
 
+import functools
 from typing import Any
 
 import flax.struct
 import jax
-import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 
 from videoar_jax.core.mesh import platform
@@ -44,26 +44,32 @@ class KVCache:
     ]
 
   def room(self, tokens: int) -> 'KVCache':
-    """These tokens, then zeros, in a cache of so many tokens."""
+    """These tokens in a cache with room for so many.
+
+    The rest is zeros on CPU, where it may be read under a mask, and anything
+    on accelerators, where it is not read.
+    """
 
     def widen(x: jax.Array) -> jax.Array:
-      more = [(0, 0)] * x.ndim
-      more[-2] = (0, tokens - x.shape[-2])
-      return _pinned(jnp.pad(x, more))
+      shape = (*x.shape[:-2], tokens, x.shape[-1])
+      room = _pinned(jax.lax.empty(shape, x.dtype))
+      return _put(room, x, 0)
 
     return jax.tree.map(widen, self)
 
   def write(self, unit: 'KVCache', offset: jax.Array | int) -> 'KVCache':
     """The cache with a unit's keys and values from token `offset` on."""
 
-    def put(old: jax.Array, new: jax.Array) -> jax.Array:
-      return _pinned(
-        jax.lax.dynamic_update_slice_in_dim(
-          old, new.astype(old.dtype), offset, axis=old.ndim - 2
-        )
-      )
-
+    put = functools.partial(_put, offset=offset)
     return jax.tree.map(put, self, unit)
+
+
+def _put(old: jax.Array, new: jax.Array, offset: jax.Array | int) -> jax.Array:
+  new = new.astype(old.dtype)
+  axis = old.ndim - 2
+  return _pinned(
+    jax.lax.dynamic_update_slice_in_dim(old, new, offset, axis=axis)
+  )
 
 
 def _pinned(x: jax.Array) -> jax.Array:

@@ -103,7 +103,8 @@ def place(
   count = num_blocks(plan)
   slot = block % count
   offsets = np.asarray(plan.offsets[:-1]).reshape(count, -1)[:, number]
-  reaches = offsets[loop.first : loop.first + loop.count][:stop].tolist()
+  last = loop.first + loop.count
+  reaches = offsets[loop.first : min(last, stop or last)].tolist()
   if rolls(plan) and (stop is None or stop > count):
     reaches.append(plan.num_tokens)
   return Place(
