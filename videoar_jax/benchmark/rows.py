@@ -25,6 +25,8 @@ def show(row: dict) -> dict:
 def _say(name: str, value: float | str | None) -> str:
   if value is None:
     return '-'
+  if isinstance(value, bool):
+    return 'yes' if value else 'no'
   if isinstance(value, str):
     return value
   if name.endswith('_bytes'):
