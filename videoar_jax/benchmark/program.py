@@ -181,6 +181,8 @@ def parse(text: str) -> Program:
   """
   computations, entry = {}, None
   name, found, root = None, {}, ''
+  # What kernels tell of themselves goes over several lines.
+  text = re.sub(r'\n(?="|\}\})', '', text)
   for line in text.splitlines():
     if name is None:
       head = _HEAD.match(line)

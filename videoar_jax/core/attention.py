@@ -13,7 +13,7 @@ from videoar_jax.core.kv_cache import KVCache
 from videoar_jax.core.mask import GroupMask, Run, UnitMask, take
 from videoar_jax.core.mesh import platform
 
-_LONG = 2048  # tokens from which on SPLASH is chosen by itself
+_LONG = 512  # tokens from which on SPLASH is chosen by itself
 
 
 class AttentionKernel(enum.StrEnum):

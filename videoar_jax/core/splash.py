@@ -33,7 +33,7 @@ def splash_attention(
   mask: UnitMask,
   groups: GroupMask | None = None,
   seen_bl: jax.Array | None = None,
-  block: int = _BLOCK,
+  block: int | None = None,
 ) -> jax.Array:
   """Attention of a whole sequence to itself; see `attention.self_attention`.
 
@@ -46,13 +46,14 @@ def splash_attention(
     mask: which keys each query sees.
     groups: what of that each example hides.
     seen_bl: keys of each example that are seen at all; None: all.
-    block: queries and keys of a block, a multiple of 128.
+    block: queries and keys of a block, a multiple of 128; None: the one that
+      wants the least padding.
 
   Returns:
     (b, l, n, k).
   """
   batch, length, _, width = q_blnk.shape
-  block = min(block, -(-length // _LANES) * _LANES)
+  block = block or best_block(length)
   padded = -(-length // block) * block
   tokens = [(0, 0), (0, padded - length), (0, 0), (0, 0)]
   q, k, v = (
@@ -90,6 +91,12 @@ def splash_attention(
   axes = (heads, heads, heads, hidden_bm is not None and ('batch', None))
   out = over_shards(attend, (q, k, v, hidden_bm), axes=axes, out_axes=heads)
   return out.swapaxes(1, 2)[:, :length].astype(v_blnk.dtype)
+
+
+def best_block(length: int) -> int:
+  """The block of 128 to 512 with the least padding, the largest of such."""
+  blocks = range(_LANES, _BLOCK + 1, _LANES)
+  return min(blocks, key=lambda x: (-(-length // x) * x, -x))
 
 
 def _blocks(block: int) -> kernels.BlockSizes:
