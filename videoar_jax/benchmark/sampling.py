@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from videoar_jax.benchmark import ceilings, process
+from videoar_jax.core.compiler import jit
 from videoar_jax.core.config import from_section
 from videoar_jax.families.kinds import make_family
 from videoar_jax.sample.program import Chosen, choose, sample_program
@@ -85,8 +86,8 @@ def measure_program(
 def _parts(chosen: Chosen, arguments: tuple, f_bthwd: jax.Array) -> dict:
   """Times of the rollout and of the decoder, each compiled alone."""
 
-  roll = jax.jit(lambda *arguments: chosen.roll(*arguments).bits)
-  decode = jax.jit(chosen.decode)
+  roll = jit(lambda *arguments: chosen.roll(*arguments).bits)
+  decode = jit(chosen.decode)
   return {
     'rollout_s': ceilings.best_time(roll, *arguments, repeats=3),
     'decoder_s': ceilings.best_time(decode, arguments[0], f_bthwd, repeats=3),

@@ -33,6 +33,11 @@ from videoar_jax.train.state import Update, create_state
 from videoar_jax.train.step import make_step
 from videoar_jax.transformer.prefix import blank_condition
 
+try:
+  from videoar_jax.core.compiler import jit
+except ImportError:  # an older checkout
+  jit = jax.jit
+
 _TURN_S = 0.5  # a shorter part is called again until so much time has passed
 _MOVED = 0.02  # of each initial weight, so that none is zero
 
@@ -120,9 +125,9 @@ def _sampling(request: dict, generator: Any) -> tuple[Parts, Callable]:
   def apply(nets, x, method):
     return model.apply({'params': nets['autoencoder']}, x, method=method)
 
-  roll = jax.jit(lambda *arguments: program(*arguments)[1].bits)
-  decode = jax.jit(lambda nets, f: to_uint8(apply(nets, f, 'decode')))
-  encode = jax.jit(lambda nets, video: apply(nets, video, 'encode'))
+  roll = jit(lambda *arguments: program(*arguments)[1].bits)
+  decode = jit(lambda nets, f: to_uint8(apply(nets, f, 'decode')))
+  encode = jit(lambda nets, video: apply(nets, video, 'encode'))
   latent = jax.eval_shape(program, *arguments)[1].f_bthwd.shape
   features = jax.device_put(rng.standard_normal(latent, np.float32))
 
@@ -198,7 +203,7 @@ def _training(request: dict, generator: Any) -> tuple[Parts, Callable]:
     return metrics
 
   def results() -> dict:
-    forward = jax.jit(functools.partial(family.forward, plan=plan))
+    forward = jit(functools.partial(family.forward, plan=plan))
     params = random_nets(family)[family.net]
     return {'logits': forward(params, inputs, condition[:few])}
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from videoar_jax.core.kv_cache import KVCache
 from videoar_jax.core.mask import GroupMask, Run, UnitMask, take
 from videoar_jax.core.mesh import platform
+from videoar_jax.core.precision import precision_of
 
 _LONG = 512  # tokens from which on SPLASH is chosen by itself
 
@@ -67,7 +68,12 @@ def attend(q_blnk: jax.Array, parts: Sequence[Keys]) -> jax.Array:
   total, start = None, 0
   for part in parts:
     stop = start + part.k_bnmk.shape[2]
-    out = jnp.einsum('bnlm,bnmk->bnlk', weights[..., start:stop], part.v_bnmk)
+    out = jnp.einsum(
+      'bnlm,bnmk->bnlk',
+      weights[..., start:stop],
+      part.v_bnmk,
+      precision=precision_of(part.v_bnmk.dtype),
+    )
     total, start = out if total is None else total + out, stop
   return total.swapaxes(1, 2)
 
@@ -106,7 +112,7 @@ def cached_attention(
     return attend(q_blnk, [Keys(*kept, seen_bm[:, None, :tokens]), own])
 
   if platform() == 'cpu':
-    return upto(reaches[-1])
+    return upto(cache.tokens)
   branches = [functools.partial(upto, tokens) for tokens in reaches]
   return jax.lax.switch(reach, branches)
 
@@ -116,6 +122,7 @@ def _scores(q_bnlk: jax.Array, part: Keys) -> jax.Array:
     'bnlk,bnmk->bnlm',
     q_bnlk,
     part.k_bnmk,
+    precision=precision_of(q_bnlk.dtype),
     preferred_element_type=jnp.float32,
   )
   if part.allowed_blm is None:

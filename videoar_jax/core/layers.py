@@ -1,11 +1,14 @@
 """Norms, SwiGLU and parameter initialisers with logical axes."""
 
+import functools
 import math
 from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from videoar_jax.core.precision import precision_of
 
 
 def logical(init, *axes: str | None):
@@ -85,4 +88,5 @@ class SwiGLU(nn.Module):
       logical(fan_in_normal(self.hidden, gain=self.out_gain), 'mlp', 'embed'),
       (self.hidden, d),
     ).astype(self.dtype)
-    return (nn.silu(x_bld @ gate) * (x_bld @ up)) @ down
+    product = functools.partial(jnp.matmul, precision=precision_of(self.dtype))
+    return product(nn.silu(product(x_bld, gate)) * product(x_bld, up), down)

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from videoar_jax.core.compiler import jit
 from videoar_jax.evaluate import compare, frechet, intervals
 from videoar_jax.rollout.bits import sample_keys
 from videoar_jax.tokenizer.autoencoder import make_tokenizer, to_uint8
@@ -227,7 +228,7 @@ def make_random_decoder(
   """
   model = make_tokenizer(config)
 
-  @jax.jit
+  @jit
   def decode(params, marginals, index_b, seed) -> jax.Array:
     bits = draw_bits(
       marginals, index_b, seed, scales=scales, latent_frames=latent_frames

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from videoar_jax.core.compiler import jit
 from videoar_jax.core.precision import HIGHEST
 from videoar_jax.data.config import DataConfig
 from videoar_jax.evaluate import provenance
@@ -165,7 +166,7 @@ def make_measure(generator: Generator, plan: Pyramid) -> Callable:
     nats_bl = bitwise_cross_entropy(logits, targets_blq)
     return jnp.einsum('bl,tl->bt', nats_bl, of_frame_tl, precision=HIGHEST)
 
-  @jax.jit
+  @jit
   def nats(nets, video_bTHWc, condition_bx, key, share):
     f_bthwd = family.autoencoder.apply(
       {'params': nets['autoencoder']}, to_float(video_bTHWc), method='encode'

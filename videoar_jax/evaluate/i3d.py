@@ -19,6 +19,7 @@ from absl import logging
 from jax import lax
 
 from videoar_jax.core import pretrained
+from videoar_jax.core.compiler import jit
 from videoar_jax.core.precision import HIGHEST
 from videoar_jax.evaluate.i3d_weights import check_units, fold
 
@@ -182,7 +183,7 @@ def resize_matrix(size: int, target: int, *, convention: Resize) -> np.ndarray:
   return matrix.astype(np.float32)
 
 
-@functools.partial(jax.jit, static_argnames='config')
+@jit(static_argnames='config')
 def preprocess(videos_bTHWc: jax.Array, *, config: I3DConfig) -> jax.Array:
   """Videos as the network wants them.
 
@@ -230,7 +231,7 @@ def _check_videos(videos: np.ndarray) -> None:
     )
 
 
-@jax.jit
+@jit
 def _network(units, x: jax.Array) -> jax.Array:
   """Logits of what `preprocess` made; one program for every size and dtype."""
   x = _unit(units, 'Conv3d_1a_7x7', x, strides=(2, 2, 2))

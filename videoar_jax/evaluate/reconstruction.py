@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
+from videoar_jax.core.compiler import jit
 from videoar_jax.core.precision import HIGHEST
 from videoar_jax.core.pretrained import MissingWeightsError
 from videoar_jax.tokenizer import perceptual
@@ -115,7 +116,7 @@ def _to_float(video_THWc: np.ndarray) -> np.ndarray:
   return video_THWc.astype(np.float32)
 
 
-_frame_psnr = jax.jit(dm_pix.psnr)
+_frame_psnr = jit(dm_pix.psnr)
 
 
 @functools.cache
@@ -128,14 +129,14 @@ def _lpips_params() -> perceptual.Params | None:
     return None
 
 
-@jax.jit
+@jit
 def _frame_lpips(params, a_THWc: jax.Array, b_THWc: jax.Array) -> jax.Array:
   return perceptual.lpips(
     params, 2 * a_THWc - 1, 2 * b_THWc - 1, network=_NETWORK
   )
 
 
-@jax.jit
+@jit
 def _frame_ssim(a_THWc: jax.Array, b_THWc: jax.Array) -> jax.Array:
   blur = functools.partial(
     _blur,

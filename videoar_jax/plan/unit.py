@@ -16,6 +16,7 @@ from videoar_jax.core.mask import UnitMask
 
 Sees = tuple[tuple[bool, ...], ...]
 _REVERSED = ' reversed'
+_MOST_RUNS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,7 +235,8 @@ class UnitPlan:
   def mask(self, prefix_length: int) -> UnitMask:
     """The mask of a whole sequence: prefix, then units.
 
-    Queries are split at blocks, or at units if there is only one block.
+    Queries are split at blocks, or at units if there is only one block; into
+    few parts, so that many small units are not as many products.
 
     Args:
       prefix_length: tokens before the first unit; they see one another.
@@ -245,8 +247,9 @@ class UnitPlan:
     sees[1:, 1:] = self.sees_uu
     lengths = (prefix_length, *(unit.num_tokens for unit in self.units))
     period = self.period if count > self.period else 1
+    step = period * -(-count // (period * _MOST_RUNS))
     # The few prefix tokens share the first product.
-    cuts = (0, *range(1 + period, count + 1, period), count + 1)
+    cuts = (0, *range(1 + step, count + 1, step), count + 1)
     return UnitMask(lengths, tuple(map(tuple, sees.tolist())), cuts)
 
   @property

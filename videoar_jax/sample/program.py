@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from videoar_jax.core import fields
+from videoar_jax.core.compiler import jit
 from videoar_jax.families.bits import Rollout
 from videoar_jax.families.family import Family
 from videoar_jax.plan.pyramid import Pyramid
@@ -155,7 +156,7 @@ def sample_program(chosen: Chosen):
     see `make_sample_program`.
   """
 
-  @jax.jit
+  @jit
   def program(
     nets, condition_bx, index_b, seed, drawing, given=None
   ) -> tuple[jax.Array, Rollout]:

@@ -8,9 +8,9 @@ state grows.
 import functools
 from collections.abc import Callable, Iterator
 
-import jax
 import numpy as np
 
+from videoar_jax.core.compiler import jit
 from videoar_jax.families.bits import Bits
 from videoar_jax.rollout.bits import sample_keys
 from videoar_jax.sample.program import Chosen, SamplingConfig, choose
@@ -152,7 +152,7 @@ def _programs(chosen: Chosen) -> tuple[Callable, Callable]:
 
   family = chosen.family
 
-  @jax.jit
+  @jit
   def begin(nets, condition_bx):
     return family.begin(
       nets[family.net],
@@ -161,7 +161,7 @@ def _programs(chosen: Chosen) -> tuple[Callable, Callable]:
       guided=chosen.guided,
     )
 
-  @functools.partial(jax.jit, donate_argnums=(1, 2))
+  @jit(donate_argnums=(1, 2))
   def step(nets, state, conv, key_b, drawing, given):
     state, sampled = family.advance(
       nets[family.net],

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-import jax
 import numpy as np
 
+from videoar_jax.core.compiler import jit
 from videoar_jax.core.config import from_saved
 from videoar_jax.core.console import note
 from videoar_jax.core.export import (
@@ -47,7 +47,7 @@ def make_encoder(checkpoint: str, *, num_frames: int) -> tuple[str, Callable]:
   params = loaded.nets['autoencoder']
   model = make_tokenizer(config)
 
-  @jax.jit
+  @jit
   def run(params, video):
     return model.apply({'params': params}, to_float(video), method='encode')
 
@@ -69,7 +69,7 @@ def make_reconstructor(config: TokenizerConfig) -> Callable:
   """
   model = make_tokenizer(config)
 
-  @jax.jit
+  @jit
   def reconstruct(params, video_bTHWc):
     f = model.apply({'params': params}, to_float(video_bTHWc), method='encode')
     codes = encode_scales(f, config.scales_of(f.shape[2:4]))

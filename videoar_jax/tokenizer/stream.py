@@ -7,7 +7,6 @@ two compiled programs serve each direction: the first latent frame, and any
 later one. How a video is cut into calls changes no bit of the result.
 """
 
-import functools
 from typing import Any
 
 import flax.struct
@@ -15,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from videoar_jax.core.compiler import jit
 from videoar_jax.core.export import load_weights
 from videoar_jax.tokenizer.autoencoder import (
   Autoencoder,
@@ -208,7 +208,7 @@ def _checked(num_scales: int | None, known: int) -> int:
   return num_scales or known
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@jit(static_argnums=(0, 1))
 def _encode(model: Autoencoder, scales: Scales, params, video_bTHWc, conv):
   f, conv = model.apply(
     {'params': params}, to_float(video_bTHWc), conv, method='encode_chunk'
@@ -217,7 +217,7 @@ def _encode(model: Autoencoder, scales: Scales, params, video_bTHWc, conv):
   return [code.bits_bthwq > 0 for code in codes], conv
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@jit(static_argnums=(0, 1))
 def _decode(model: Autoencoder, scales: Scales, params, bits, conv):
   f = decode_scales([scale.astype(jnp.float32) for scale in bits], scales)
   video, conv = model.apply({'params': params}, f, conv, method='decode_chunk')

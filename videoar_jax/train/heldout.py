@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.core.compiler import jit
 from videoar_jax.train.state import TrainState, Update, make_context
 from videoar_jax.train.step import metric_prefix
 
@@ -33,7 +34,7 @@ def make_heldout(
     seed: of the random draws.
   """
 
-  @jax.jit
+  @jit
   def measure(
     state: TrainState, batch: Any, index: Any, frozen: Mapping[str, Any]
   ) -> dict[str, jax.Array]:

@@ -10,6 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.core.compiler import jit
 from videoar_jax.objectives.context import Context, Stage
 from videoar_jax.train import optimizer as optimizer_lib
 from videoar_jax.train.state import (
@@ -63,7 +64,7 @@ def make_step(
     ValueError: updates that cannot run together, or accumulate below 1.
   """
   compiled: dict[Any, Any] = {}
-  jit = _make_jit(
+  of_state = _make_jit(
     updates, num_steps=num_steps, mesh=mesh, accumulate=accumulate
   )
 
@@ -72,7 +73,7 @@ def make_step(
   ) -> tuple[TrainState, Metrics]:
     with jax.set_mesh(mesh):
       if 'step' not in compiled:
-        compiled['step'] = jit(state)
+        compiled['step'] = of_state(state)
       return compiled['step'](state, batch, frozen)
 
   return run
@@ -88,9 +89,9 @@ def lower_step(
   **others: Any,
 ) -> jax.stages.Lowered:
   """The step of `make_step`, lowered for shapes with shardings, not run."""
-  jit = _make_jit(updates, mesh=mesh, **others)
+  of_state = _make_jit(updates, mesh=mesh, **others)
   with jax.set_mesh(mesh):
-    return jit(state).lower(state, batch, frozen)
+    return of_state(state).lower(state, batch, frozen)
 
 
 def _make_jit(
@@ -111,17 +112,17 @@ def _make_jit(
     nets, metrics = _run_updates(updates, optimizers, state, parts, frozen)
     return state.replace(step=state.step + 1, nets=nets), metrics
 
-  def jit(state: TrainState) -> Any:
+  def of_state(state: TrainState) -> Any:
     # The state keeps the sharding it was born with, whatever the compiler
     # would prefer, so that one compiled step serves the whole run.
     places = jax.tree.map(lambda x: x.sharding, state)
-    return jax.jit(
+    return jit(
       step,
       donate_argnums=0,
       out_shardings=(places, mesh_lib.replicated(mesh)),
     )
 
-  return jit
+  return of_state
 
 
 def _make_optimizer(update: Update, num_steps: int) -> _Optimizer:

@@ -4,6 +4,7 @@ Pre-RMSNorm, per-head RMS norm of queries and keys, rotary positions, SwiGLU of
 hidden width 4D: 16·D² parameters (docs/paper.md, Transformer).
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -19,6 +20,7 @@ from videoar_jax.core.layers import (
   weights_apart,
 )
 from videoar_jax.core.mesh import constrain
+from videoar_jax.core.precision import precision_of
 from videoar_jax.transformer.config import TransformerConfig
 
 # (q, k, v, number of the layer) -> (attended, the tokens' own keys and values,
@@ -69,8 +71,9 @@ class Block(nn.Module):
       logical(fan_in_normal(d, gain=out_gain), 'heads', None, 'embed'),
       (n, k, d),
     )
-    q, k_, v = (jnp.einsum('bld,dnk->blnk', x_bld, w) for w in weights)
+    product = functools.partial(jnp.einsum, precision=precision_of(dtype))
+    q, k_, v = (product('bld,dnk->blnk', x_bld, w) for w in weights)
     q = rope.rotate(RMSNorm(name='query_norm')(q), angles_lp)
     k_ = rope.rotate(RMSNorm(name='key_norm')(k_), angles_lp)
     attended, own = self.attend(q, k_, v, layer)
-    return jnp.einsum('blnk,nkd->bld', attended, out.astype(dtype)), own
+    return product('blnk,nkd->bld', attended, out.astype(dtype)), own

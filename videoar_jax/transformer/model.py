@@ -1,5 +1,6 @@
 """The VideoAR transformer. Source: VideoAR (arXiv:2601.05966) §4.2, Eq. 5-7."""
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -19,6 +20,7 @@ from videoar_jax.core.kv_cache import KVCache
 from videoar_jax.core.layers import RMSNorm, fan_in_normal, logical
 from videoar_jax.core.mask import GroupMask
 from videoar_jax.core.mesh import constrain
+from videoar_jax.core.precision import HIGHEST
 from videoar_jax.plan.place import Place
 from videoar_jax.plan.unit import UnitPlan
 from videoar_jax.transformer.block import Attend, Block
@@ -307,12 +309,13 @@ class VideoAR(nn.Module):
     )
     # Features are sums of unit vectors; bring each channel to order one.
     inputs_blq = tokens.inputs_blq * q**0.5
-    x = jnp.einsum('blq,qd->bld', inputs_blq[..., :q], project)
+    product = functools.partial(jnp.einsum, precision=HIGHEST)
+    x = product('blq,qd->bld', inputs_blq[..., :q], project)
     if inputs_blq.shape[-1] > q:
       of_last = self.param(
         'project_last', logical(fan_in_normal(q), 'bits', 'embed'), (q, d)
       )
-      x = x + jnp.einsum('blq,qd->bld', inputs_blq[..., q:], of_last)
+      x = x + product('blq,qd->bld', inputs_blq[..., q:], of_last)
     x = jnp.where(jnp.asarray(tokens.starts_l)[:, None], start, x)
     x = x + jnp.take(scales, jnp.asarray(tokens.scale_l), axis=0)
     if self.config.positions == Positions.LEARNED:
@@ -332,7 +335,7 @@ class VideoAR(nn.Module):
       logical(fan_in_normal(d, gain=0.1), 'embed', 'bits', None),
       (d, q, 2),
     )
-    return jnp.einsum('bld,dqr->blqr', x, head)
+    return jnp.einsum('bld,dqr->blqr', x, head, precision=HIGHEST)
 
 
 def layer_name(i: int) -> str:

@@ -1,0 +1,73 @@
+"""How programs are compiled, platform by platform: the one place that says it.
+
+On CPU two of XLA's choices cost time. Its YNNPACK convolutions take half again
+to twice as long as the others; its products of matrices stay with YNNPACK,
+which is faster for them. And operations that do not wait for one another run
+at once, each on all cores: one after the other they are done sooner.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from videoar_jax.core.mesh import platform
+
+_OPTIONS = {
+  'cpu': {
+    'xla_cpu_experimental_ynn_fusion_type': (
+      'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'
+    ),
+    'xla_cpu_enable_concurrency_optimized_scheduler': False,
+  }
+}
+
+
+class Jit:
+  """`jax.jit` with the options of where it first runs.
+
+  Has what a jitted function has: `lower`, `trace`, and so on. Called within
+  another program it is a part of that.
+  """
+
+  def __init__(self, function: Callable, **options: Any):
+    functools.update_wrapper(self, function)
+    self._function, self._options = function, options
+
+  def __call__(self, *arguments: Any, **named: Any) -> Any:
+    leaves = jax.tree.leaves((arguments, named))
+    if any(isinstance(x, jax.core.Tracer) for x in leaves):
+      return self._function(*arguments, **named)
+    return self._jitted(*arguments, **named)
+
+  def __getattr__(self, name: str) -> Any:
+    if name.startswith('__'):
+      raise AttributeError(name)
+    return getattr(self._jitted, name)
+
+  @functools.cached_property
+  def _jitted(self) -> Any:
+    options = compiler_options(platform())
+    return jax.jit(self._function, compiler_options=options, **self._options)
+
+
+def jit(function: Callable | None = None, **options: Any) -> Any:
+  """As `jax.jit`, also as a decorator with options; see `Jit`."""
+  if function is None:
+    return functools.partial(jit, **options)
+  return Jit(function, **options)
+
+
+@functools.cache
+def compiler_options(where: str) -> dict[str, Any]:
+  """XLA's options for a platform, of those that this version of it knows."""
+  known = {}
+  for name, value in _OPTIONS.get(where, {}).items():
+    try:
+      probe = jax.jit(lambda x: x, compiler_options={name: value})
+      probe.lower(0.0).compile()
+    except (jax.errors.JaxRuntimeError, ValueError):
+      continue
+    known[name] = value
+  return known
