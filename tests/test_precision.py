@@ -14,6 +14,8 @@ from test_platform import there
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core import resize
 from videoar_jax.evaluate import i3d, reconstruction
+from videoar_jax.plan.next_scale import next_scale_plan
+from videoar_jax.rollout.bits import sample_keys
 from videoar_jax.tokenizer import perceptual
 from videoar_jax.tokenizer.autoencoder import make_tokenizer, param_shapes
 from videoar_jax.tokenizer.quantizer import decode_scales, encode_scales
@@ -201,3 +203,31 @@ def _step(recipe, params, video):
     rule = net_optimizer(update, num_steps=10)
     changes.append(rule.update(jax.grad(loss_of)(own), rule.init(own), own))
   return changes
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_the_transformer(dtype):
+  family = tiny.family(dtype=dtype)
+  plan = next_scale_plan(2, tiny.SCALES)
+  params = family.shapes()
+  inputs = _shape(2, plan.num_tokens, tiny.NUM_BITS)
+  condition = jnp.zeros(2, jnp.int32)
+
+  def forward(params, inputs):
+    return family.forward(params, inputs, condition, plan=plan)
+
+  def roll(params):
+    return family.roll(
+      family.inference_params(params),
+      plan=plan,
+      condition_bx=condition,
+      gamma_ts=jnp.ones((2, len(tiny.SCALES))),
+      guided=True,
+      key_b=sample_keys(0, jnp.arange(2)),
+      temperature=1.0,
+    ).bits
+
+  for function, *shapes in ((forward, params, inputs), (roll, params)):
+    check_exact(function, *shapes)
+    half = [x for x in products(function, *shapes) if 'bf16' in x]
+    assert bool(half) == (dtype == 'bfloat16')

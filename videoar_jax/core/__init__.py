@@ -28,5 +28,7 @@ resize      area and bilinear resizing as explicit matrices
 layers      norms, SwiGLU, initialisers with logical axes
 rope        rotary positions over several axes from one frequency table
 mask        which units of tokens see which, in the forms kernels want
-attention   the one place that picks an attention kernel; the KV cache
+kv_cache    keys and values of a rollout, in one order of axes
+attention   the one place that picks an attention kernel
+splash      attention in blocks that skip what is not seen, on TPU
 """

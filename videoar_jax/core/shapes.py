@@ -11,7 +11,8 @@ In models, their losses and the rollout:
     W  pixel width                p  pairs of a head that rotary angles turn
     s  scale                      q  bits of a token
     u  units of a plan
-    a  axes of a position         x  axes left open, or none; a cache's layers
+    a  axes of a position         g  groups of tokens, such as frames
+    x  axes left open, or none
 
 Where there are no tokens (data, evaluation), some stand for something else:
 
