@@ -53,13 +53,19 @@ class Origins:
     return self._kinds[key]
 
   def _find_kind(self, computation: Computation, one: Instruction) -> str:
-    if any(math.prod(x.shape) in self._cache for x in arrays(one.shape)[:1]):
-      return CACHE
+    cached = any(
+      math.prod(x.shape) in self._cache for x in arrays(one.shape)[:1]
+    )
     computation, one = self._source(computation, one)
-    if one.opcode == 'parameter':
-      is_weight = self._weights and one.name.startswith(self._weights)
-      is_entry = computation.name == self._program.entry
-      return WEIGHTS if is_weight and is_entry else ACTIVATIONS
+    is_input = one.opcode == 'parameter'
+    if is_input and computation.name == self._program.entry:
+      # Of a weight the name tells more than the size.
+      if self._weights and one.name.startswith(self._weights):
+        return WEIGHTS
+    if cached:
+      return CACHE
+    if is_input:
+      return ACTIVATIONS
     operands = computation.operands(one)
     if one.opcode in _MOVES:
       return self.kind(computation, operands[0])
