@@ -168,7 +168,7 @@ def test_a_rollout_moves_at_least_what_its_units_read(generator, measured):
   kinds = dict(row['kinds'])
   assert sum(kinds.values()) == pytest.approx(row['traffic_bytes'])
   assert kinds['weights'] > 0.8 * row['floor_bytes'] and kinds['cache'] > 0
-  assert 0.5 < sum(part['share'] for part in row['parts']) <= 1
+  assert 0.2 < sum(part['share'] for part in row['parts']) <= 1
   assert row['traffic_s'] is None and row['compile_cpu_s'] > 0
   assert not row['unknown_loops']
 

@@ -58,10 +58,10 @@ class Origins:
     )
     computation, one = self._source(computation, one)
     is_input = one.opcode == 'parameter'
-    if is_input and computation.name == self._program.entry:
-      # Of a weight the name tells more than the size.
-      if self._weights and one.name.startswith(self._weights):
-        return WEIGHTS
+    is_entry = computation.name == self._program.entry
+    is_weight = self._weights and one.name.startswith(self._weights)
+    if is_input and is_entry and is_weight:
+      return WEIGHTS  # of which the name tells more than the size
     if cached:
       return CACHE
     if is_input:
