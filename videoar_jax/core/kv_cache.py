@@ -9,6 +9,7 @@ from typing import Any
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 
 from videoar_jax.core.mesh import platform
@@ -43,17 +44,19 @@ class KVCache:
       for x in (self.k, self.v)
     ]
 
-  def room(self, tokens: int) -> 'KVCache':
+  def room(self, tokens: int, *, zeros: bool) -> 'KVCache':
     """These tokens in a cache with room for so many.
 
-    The rest is zeros on CPU, where it may be read under a mask, and anything
-    on accelerators, where it is not read.
+    Args:
+      tokens: how many.
+      zeros: whether the rest may be read, under a mask, before it is written;
+        else it is zeros on CPU and anything on accelerators.
     """
+    fill = jnp.zeros if zeros else jax.lax.empty
 
     def widen(x: jax.Array) -> jax.Array:
       shape = (*x.shape[:-2], tokens, x.shape[-1])
-      room = _pinned(jax.lax.empty(shape, x.dtype))
-      return _put(room, x, 0)
+      return _put(_pinned(fill(shape, x.dtype)), x, 0)
 
     return jax.tree.map(widen, self)
 

@@ -16,6 +16,8 @@ from videoar_jax.plan.unit import Unit, UnitPlan
 
 Index = jax.Array | int
 
+_MOST_REACHES = 8
+
 
 @dataclasses.dataclass(frozen=True)
 class Place:
@@ -27,7 +29,7 @@ class Place:
     starts: whether it sees no other unit.
     offset: of its first token in the cache, behind the prefix.
     reaches: up to where in the cache, behind the prefix, units of this shape
-      see at most; one for each block as long as the plan fills, ascending.
+      see; for each block while the plan fills, or for a few blocks together.
     reach: which of these is the unit's own.
     seen_m: which tokens of the cache it sees, behind the prefix, which all see.
       Its own are not there yet.
@@ -105,6 +107,8 @@ def place(
   offsets = np.asarray(plan.offsets[:-1]).reshape(count, -1)[:, number]
   last = loop.first + loop.count
   reaches = offsets[loop.first : min(last, stop or last)].tolist()
+  together = _together(loop)
+  reaches = [*reaches[together - 1 : -1 : together], reaches[-1]]
   if rolls(plan) and (stop is None or stop > count):
     reaches.append(plan.num_tokens)
   return Place(
@@ -113,9 +117,27 @@ def place(
     starts=_starts(plan, block, number),
     offset=jnp.asarray(offsets)[slot],
     reaches=tuple(reaches),
-    reach=jnp.minimum(block - loop.first, len(reaches) - 1),
+    reach=_reach(plan, loop, block, len(reaches)),
     seen_m=_seen(plan, slot, block, number)[plan.unit_l],
   )
+
+
+def reads_unwritten(plan: UnitPlan) -> bool:
+  """Whether a unit's reach may hold tokens that are not written yet."""
+  return any(_together(loop) > 1 for loop in loops(plan))
+
+
+def _together(loop: Loop) -> int:
+  """Blocks that share a reach, so that programs have few of them."""
+  return -(-loop.count // _MOST_REACHES)
+
+
+def _reach(plan: UnitPlan, loop: Loop, block: Index, number: int) -> Index:
+  """Which of so many reaches a block has."""
+  found = jnp.asarray(block - loop.first) // _together(loop)
+  # Past the plan's end all is read.
+  found = jnp.where(block < num_blocks(plan), found, number)
+  return jnp.minimum(found, number - 1)
 
 
 @functools.lru_cache(maxsize=64)

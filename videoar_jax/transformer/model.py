@@ -21,7 +21,7 @@ from videoar_jax.core.layers import RMSNorm, fan_in_normal, logical
 from videoar_jax.core.mask import GroupMask
 from videoar_jax.core.mesh import constrain
 from videoar_jax.core.precision import HIGHEST
-from videoar_jax.plan.place import Place
+from videoar_jax.plan.place import Place, reads_unwritten
 from videoar_jax.plan.unit import UnitPlan
 from videoar_jax.transformer.block import Attend, Block
 from videoar_jax.transformer.config import (
@@ -176,7 +176,9 @@ class VideoAR(nn.Module):
       return attend_to(q, [own._replace(allowed_blm=seen)]), own[:2]
 
     own = self(condition_bx, None, attend=attend)[1]
-    return own.room(self.config.prefix_length + plan.num_tokens)
+    return own.room(
+      self.config.prefix_length + plan.num_tokens, zeros=reads_unwritten(plan)
+    )
 
   def decode(
     self,
