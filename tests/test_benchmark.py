@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_config import write_config
 
 from videoar_jax.benchmark import (
   ahead,
@@ -28,46 +29,20 @@ from videoar_jax.plan.next_scale import next_scale_plan
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.transformer.config import TransformerConfig
 
-_CONFIG = """
-'''Tiny networks.'''
-
-import ml_collections
-
-from videoar_jax.train import defaults
-
-
-def get_config(variant=''):
-  if variant == 'bare':
-    return ml_collections.ConfigDict({'recipe': 'tokenizer'})
-  if variant == 'half':
-    return ml_collections.ConfigDict({'recipe': 'generator', 'data': {}})
-  config = getattr(defaults, f'{variant}_config')()
-  config.data.update(num_frames=9, height=8, width=8)
-  if variant == 'tokenizer':
-    config.tokenizer.update(
-      base_width=4,
-      multipliers=(1, 1, 1),
-      num_time_levels=2,
-      encoder_blocks=1,
-      decoder_blocks=1,
-      latent_width=4,
-      scales=((1, 1), (2, 2)),
-      norm_groups=1,
-      dtype='float32',
-    )
-  else:
-    config.transformer.update(
-      num_layers=2, width=16, num_heads=2, num_classes=3, dtype='float32'
-    )
-  return config.lock()
-"""
-
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory):
-  path = tmp_path_factory.mktemp('benchmark') / 'tiny.py'
-  path.write_text(_CONFIG)
-  return path
+  return write_config(
+    tmp_path_factory.mktemp('benchmark') / 'tiny.py',
+    data={'num_frames': 9, 'height': 8, 'width': 8},
+    tokenizer={
+      'multipliers': (1, 1, 1),
+      'num_time_levels': 2,
+      'encoder_blocks': 1,
+      'decoder_blocks': 1,
+    },
+    transformer={'num_layers': 2, 'width': 16},
+  )
 
 
 @pytest.fixture

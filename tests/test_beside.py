@@ -8,38 +8,11 @@ import jax
 import numpy as np
 import pytest
 from shell import ROOT
+from tiny_config import write_config
 
 from videoar_jax.benchmark import beside, worker
 from videoar_jax.commands import benchmark
 from videoar_jax.core import command, mesh
-
-_CONFIG = """
-'''Tiny networks.'''
-
-from videoar_jax.train import defaults
-
-
-def get_config(variant=''):
-  config = getattr(defaults, f'{variant}_config')()
-  config.data.update(num_frames=3, height=4, width=4)
-  if variant == 'tokenizer':
-    config.tokenizer.update(
-      base_width=4,
-      multipliers=(1, 1),
-      num_time_levels=1,
-      encoder_blocks=0,
-      decoder_blocks=0,
-      latent_width=4,
-      scales=((1, 1), (2, 2)),
-      norm_groups=1,
-      dtype='float32',
-    )
-  else:
-    config.transformer.update(
-      num_layers=1, width=8, num_heads=2, num_classes=3, dtype='float32'
-    )
-  return config.lock()
-"""
 
 
 class InProcess:
@@ -65,9 +38,17 @@ class InProcess:
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory):
-  path = tmp_path_factory.mktemp('beside') / 'tiny.py'
-  path.write_text(_CONFIG)
-  return path
+  return write_config(
+    tmp_path_factory.mktemp('beside') / 'tiny.py',
+    data={'num_frames': 3, 'height': 4, 'width': 4},
+    tokenizer={
+      'multipliers': (1, 1),
+      'num_time_levels': 1,
+      'encoder_blocks': 0,
+      'decoder_blocks': 0,
+    },
+    transformer={'num_layers': 1, 'width': 8},
+  )
 
 
 @pytest.fixture

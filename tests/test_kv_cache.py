@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import test_transformer as whole_lib
 import tiny
-from test_transformer import FEW, KINDS, inputs_of, params_of
+from test_transformer import FEW, KINDS, inputs_of
 
 from videoar_jax.core import attention
 from videoar_jax.plan.next_scale import next_scale_plan
 from videoar_jax.plan.place import loops, place, reads_unwritten
-
-__all__ = ['params_of']  # a fixture
 
 SMALL = ((1, 1), (1, 2))
 
@@ -38,12 +36,11 @@ def elsewhere(monkeypatch):
     (12, 9, SMALL, 'class'),
   ],
 )
-def test_what_is_read_is_written_or_zero(
-  params_of, elsewhere, frames, kept, scales, kind
-):
+def test_what_is_read_is_written_or_zero(elsewhere, frames, kept, scales, kind):
   changes, condition = KINDS[kind]
   plan = next_scale_plan(frames, scales)
-  params, inputs = params_of(changes), inputs_of(plan)
+  params = tiny.transformer_params(**dict(changes))
+  inputs = inputs_of(plan)
   same = {'plan': plan, 'changes': changes}
   window = 0 if kept == frames else kept - 1
   wanted = whole_lib.whole(

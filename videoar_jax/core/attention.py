@@ -63,7 +63,7 @@ def attend(q_blnk: jax.Array, parts: Sequence[Keys]) -> jax.Array:
   """
   q_bnlk = (q_blnk * q_blnk.shape[-1] ** -0.5).swapaxes(1, 2)
   scores = [_scores(q_bnlk, part) for part in parts]
-  weights = jax.nn.softmax(_joined(scores), axis=-1)
+  weights = jax.nn.softmax(jnp.concatenate(scores, axis=-1), axis=-1)
   weights = weights.astype(parts[0].v_bnmk.dtype)
   total, start = None, 0
   for part in parts:
@@ -132,10 +132,6 @@ def _scores(q_bnlk: jax.Array, part: Keys) -> jax.Array:
   )
 
 
-def _joined(parts: list) -> jax.Array:
-  return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
-
-
 def self_attention(
   q_blnk: jax.Array,
   k_blnk: jax.Array,
@@ -189,7 +185,7 @@ def self_attention(
     )
     for run in runs
   ]
-  return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1)
+  return jnp.concatenate(parts, axis=1)
 
 
 def choose_kernel(

@@ -38,6 +38,8 @@ class Run:
   @property
   def stops(self) -> np.ndarray | None:
     """How many of the keys each unit sees, if these are always the first."""
+    if self.sees is None:
+      return np.full(len(self.lengths_q), self.lengths_k.sum(), np.int32)
     counts = self.sees.sum(axis=1)
     first = np.arange(self.sees.shape[1]) < counts[:, None]
     if (first != self.sees).any():
@@ -48,8 +50,9 @@ class Run:
     """Which query sees which key: (queries, keys) bool; None: all see all."""
     if self.sees is None:
       return None
-    if self.stops is not None:
-      stops_l = _computed(np.repeat(self.stops, self.lengths_q))
+    stops = self.stops
+    if stops is not None:
+      stops_l = _computed(np.repeat(stops, self.lengths_q))
       return jnp.arange(self.lengths_k.sum()) < stops_l[:, None]
     units_q, units_k = (
       np.repeat(np.arange(len(x)), x) for x in (self.lengths_q, self.lengths_k)
@@ -79,6 +82,11 @@ class UnitMask:
     return tuple(np.cumsum([0, *self.lengths]).tolist())
 
   @functools.cached_property
+  def unit_l(self) -> np.ndarray:
+    """The unit of each token."""
+    return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+  @functools.cached_property
   def runs(self) -> tuple[Run, ...]:
     """The products PREFIX makes; each leaves out keys that none of it sees."""
     return tuple(map(self._run, self.cuts[:-1], self.cuts[1:]))
@@ -100,7 +108,7 @@ class UnitMask:
 
   def part(self, queries: slice, keys: slice) -> np.ndarray:
     """The mask of some queries and keys: bool (queries, keys)."""
-    unit_l = np.repeat(np.arange(len(self.lengths)), self.lengths)
+    unit_l = self.unit_l
     return np.asarray(self.sees)[unit_l[queries][:, None], unit_l[keys]]
 
   def blocks(self, block_q: int, block_k: int) -> np.ndarray:
@@ -197,8 +205,6 @@ def take(x, ranges: Ranges, *, axis: int):
     x[(slice(None),) * (axis % x.ndim) + (slice(start, stop),)]
     for start, stop in ranges
   ]
-  if len(parts) == 1:
-    return parts[0]
   xp = np if isinstance(x, np.ndarray) else jnp
   return xp.concatenate(parts, axis=axis)
 

@@ -234,7 +234,7 @@ def over_shards(
   function: Callable[..., jax.Array],
   arrays: Sequence[jax.Array | None],
   *,
-  axes: Sequence[Any],
+  axes: Sequence[Sequence[str | None]],
   out_axes: Sequence[str | None],
 ) -> jax.Array:
   """Calls a function on each device's own part of some arrays.
@@ -245,7 +245,7 @@ def over_shards(
   Args:
     function: of the arrays' parts; gives an array.
     arrays: its arguments; None is passed on.
-    axes: logical axes of each array.
+    axes: logical axes of each array, given or not.
     out_axes: of what it gives, whose shape is that of the first array.
   """
   mesh = jax.sharding.get_abstract_mesh()

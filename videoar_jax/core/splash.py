@@ -5,8 +5,6 @@ every query sees the first keys up to its own; only for other masks the blocks
 that are seen in part are arrays. A sequence is padded to whole blocks.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,28 +31,14 @@ def splash_attention(
   mask: UnitMask,
   groups: GroupMask | None = None,
   seen_bl: jax.Array | None = None,
-  block: int | None = None,
 ) -> jax.Array:
-  """Attention of a whole sequence to itself; see `attention.self_attention`.
+  """One of the kernels of `attention.self_attention`; see there.
 
-  Off TPU the kernel is interpreted, which serves tests alone.
-
-  Args:
-    q_blnk: queries.
-    k_blnk: keys.
-    v_blnk: values.
-    mask: which keys each query sees.
-    groups: what of that each example hides.
-    seen_bl: keys of each example that are seen at all; None: all.
-    block: queries and keys of a block, a multiple of 128; None: the one that
-      wants the least padding.
-
-  Returns:
-    (b, l, n, k).
+  Off TPU it is interpreted, which serves tests alone.
   """
   batch, length, _, width = q_blnk.shape
-  block = block or best_block(length)
-  padded = -(-length // block) * block
+  block = best_block(length)
+  padded = _rounded_up(length, block)
   tokens = [(0, 0), (0, padded - length), (0, 0), (0, 0)]
   q, k, v = (
     jnp.pad(x, tokens).swapaxes(1, 2)
@@ -63,8 +47,9 @@ def splash_attention(
   hidden_bm = None
   if seen_bl is not None:
     hidden_bm = jnp.pad(~seen_bl, tokens[:2])
-  lazy: Any = _first_keys(mask, padded)
-  if groups is not None:
+  if groups is None:
+    lazy = _first_keys(mask, padded)
+  else:
     # Keys twice: as later groups see them, and as their own group does.
     k, v = (jnp.concatenate([x, x], axis=2) for x in (k, v))
     none = jnp.zeros((batch, padded), bool) if hidden_bm is None else hidden_bm
@@ -88,7 +73,7 @@ def splash_attention(
     return jax.vmap(kernel)(q, k, v, segments)
 
   heads = ('batch', 'heads', None, None)
-  axes = (heads, heads, heads, hidden_bm is not None and ('batch', None))
+  axes = (heads, heads, heads, ('batch', None))
   out = over_shards(attend, (q, k, v, hidden_bm), axes=axes, out_axes=heads)
   return out.swapaxes(1, 2)[:, :length].astype(v_blnk.dtype)
 
@@ -96,7 +81,11 @@ def splash_attention(
 def best_block(length: int) -> int:
   """The block of 128 to 512 with the least padding, the largest of such."""
   blocks = range(_LANES, _BLOCK + 1, _LANES)
-  return min(blocks, key=lambda x: (-(-length // x) * x, -x))
+  return min(blocks, key=lambda x: (_rounded_up(length, x), -x))
+
+
+def _rounded_up(length: int, block: int) -> int:
+  return -(-length // block) * block
 
 
 def _blocks(block: int) -> kernels.BlockSizes:
@@ -181,12 +170,9 @@ def _keys_twice(mask: UnitMask, groups: GroupMask, padded: int) -> _Lazy:
 def _stops(mask: UnitMask, padded: int) -> np.ndarray | None:
   """How many keys each query sees, if these are the first; padding sees one."""
   whole = mask.whole
-  if whole.sees is None:
-    stops = np.full(len(mask.lengths), whole.stop)
-  elif whole.stops is None:
+  stops = whole.stops
+  if stops is None or whole.keys != ((0, whole.stop),):
     return None
-  else:
-    stops = whole.stops
   stops_l = np.ones(padded, np.int32)
   stops_l[: whole.stop] = np.repeat(stops, mask.lengths)
   return stops_l

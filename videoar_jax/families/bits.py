@@ -140,7 +140,7 @@ class BitsFamily:
     return _shapes(self)
 
   def inference_params(self, params: Any) -> Any:
-    """Parameters in the dtype that they are used in, see `params`."""
+    """Parameters as a rollout reads them fastest, see `params`."""
     return inference_params(params, self.transformer)
 
   def step_flops(self, plan: Pyramid, params: Any) -> float:

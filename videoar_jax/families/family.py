@@ -58,7 +58,7 @@ class Family(walk.Family, Protocol):
     """Shapes and dtypes of the parameters; nothing is computed."""
 
   def inference_params(self, params: Any) -> Any:
-    """Parameters in the dtype that they are used in; changes no prediction."""
+    """Parameters as a rollout reads them fastest; changes no prediction."""
 
   def step_flops(self, plan: UnitPlan, params: Any) -> float:
     """Operations of a clip's forward and backward pass."""

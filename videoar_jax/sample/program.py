@@ -68,11 +68,7 @@ class Drawing:
   @property
   def arguments(self) -> dict[str, jax.Array | np.ndarray]:
     """By name."""
-    return {
-      'gamma_ts': self.gamma_ts,
-      'temperature': self.temperature,
-      'top_p': self.top_p,
-    }
+    return dict(vars(self))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from videoar_jax.core import mesh as mesh_lib
-from videoar_jax.core.compiler import jit
+from videoar_jax.core.compiler import compiler_options
 from videoar_jax.objectives.context import Context, Stage
 from videoar_jax.train import optimizer as optimizer_lib
 from videoar_jax.train.state import (
@@ -116,8 +116,9 @@ def _make_jit(
     # The state keeps the sharding it was born with, whatever the compiler
     # would prefer, so that one compiled step serves the whole run.
     places = jax.tree.map(lambda x: x.sharding, state)
-    return jit(
+    return jax.jit(
       step,
+      compiler_options=compiler_options(mesh_lib.platform()),
       donate_argnums=0,
       out_shardings=(places, mesh_lib.replicated(mesh)),
     )
