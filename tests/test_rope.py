@@ -27,7 +27,7 @@ def test_products_depend_on_the_offset_alone():
 
   def score(first, second):
     turned = [
-      rope.rotate(x, rope.angles(jnp.asarray([p]), 12))
+      rope.rotate(x, rope.turn(rope.angles(jnp.asarray([p]), 12)))
       for x, p in ((q, first), (k, second))
     ]
     return jnp.einsum('blnk,blnk->n', *turned)

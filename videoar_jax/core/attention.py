@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from videoar_jax.core.kv_cache import KVCache
 from videoar_jax.core.mask import GroupMask, Run, UnitMask, take
@@ -63,19 +64,14 @@ def attend(q_blnk: jax.Array, parts: Sequence[Keys]) -> jax.Array:
   """
   q_bnlk = (q_blnk * q_blnk.shape[-1] ** -0.5).swapaxes(1, 2)
   scores = [_scores(q_bnlk, part) for part in parts]
-  weights = jax.nn.softmax(jnp.concatenate(scores, axis=-1), axis=-1)
-  weights = weights.astype(parts[0].v_bnmk.dtype)
-  total, start = None, 0
-  for part in parts:
-    stop = start + part.k_bnmk.shape[2]
-    out = jnp.einsum(
-      'bnlm,bnmk->bnlk',
-      weights[..., start:stop],
-      part.v_bnmk,
-      precision=precision_of(part.v_bnmk.dtype),
-    )
-    total, start = out if total is None else total + out, stop
-  return total.swapaxes(1, 2)
+  highest = functools.reduce(
+    jnp.maximum, [jnp.max(x, axis=-1, keepdims=True) for x in scores]
+  )
+  weights = [jnp.exp(x - jax.lax.stop_gradient(highest)) for x in scores]
+  # Divided at last: there are fewer outputs than weights.
+  total = sum(jnp.sum(x, axis=-1, keepdims=True) for x in weights)
+  out = sum(map(_weighted, weights, parts)) / total
+  return out.swapaxes(1, 2).astype(parts[0].v_bnmk.dtype)
 
 
 def cached_attention(
@@ -118,17 +114,34 @@ def cached_attention(
 
 
 def _scores(q_bnlk: jax.Array, part: Keys) -> jax.Array:
-  scores = jnp.einsum(
-    'bnlk,bnmk->bnlm',
-    q_bnlk,
-    part.k_bnmk,
+  product = functools.partial(
+    jnp.einsum,
     precision=precision_of(q_bnlk.dtype),
     preferred_element_type=jnp.float32,
   )
-  if part.allowed_blm is None:
+  lowest = jnp.finfo(jnp.float32).min
+  allowed_blm = part.allowed_blm
+  if platform() == 'cpu' and allowed_blm is not None:
+    # Many keys on the right would be packed for each product, which takes
+    # longer than the product. The layout keeps them on the left.
+    scores = product('bnmk,bnlk->bnml', part.k_bnmk, q_bnlk)
+    allowed_bml = allowed_blm.swapaxes(1, 2)
+    scores = jnp.where(allowed_bml[:, None], scores, lowest)
+    return with_layout_constraint(scores.swapaxes(2, 3), Layout((0, 1, 2, 3)))
+  scores = product('bnlk,bnmk->bnlm', q_bnlk, part.k_bnmk)
+  if allowed_blm is None:
     return scores
-  return jnp.where(
-    part.allowed_blm[:, None], scores, jnp.finfo(jnp.float32).min
+  return jnp.where(allowed_blm[:, None], scores, lowest)
+
+
+def _weighted(weights_bnlm: jax.Array, part: Keys) -> jax.Array:
+  dtype = part.v_bnmk.dtype
+  return jnp.einsum(
+    'bnlm,bnmk->bnlk',
+    weights_bnlm.astype(dtype),
+    part.v_bnmk,
+    precision=precision_of(dtype),
+    preferred_element_type=jnp.float32,
   )
 
 

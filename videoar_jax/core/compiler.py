@@ -1,9 +1,11 @@
 """How programs are compiled, platform by platform: the one place that says it.
 
-On CPU two of XLA's choices cost time. Its YNNPACK convolutions take half again
-to twice as long as the others; its products of matrices stay with YNNPACK,
-which is faster for them. And operations that do not wait for one another run
-at once, each on all cores: one after the other they are done sooner.
+On CPU three of XLA's choices cost time. Its YNNPACK convolutions take half
+again to twice as long as the others; its products of matrices stay with it,
+which is faster for them. Operations that do not wait for one another run at
+once, each on all cores: one after the other they are done sooner. And barriers
+are dropped early on, which lets cosines be worked out in every layer and copies
+the whole cache before each write: they are kept.
 """
 
 import functools
@@ -20,6 +22,7 @@ _OPTIONS = {
       'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'
     ),
     'xla_cpu_enable_concurrency_optimized_scheduler': False,
+    'xla_disable_hlo_passes': 'cse_barrier_expander',
   }
 }
 
@@ -65,7 +68,9 @@ def compiler_options(where: str) -> dict[str, Any]:
   known = {}
   for name, value in _OPTIONS.get(where, {}).items():
     try:
-      probe = jax.jit(lambda x: x, compiler_options={name: value})
+      probe = jax.jit(
+        jax.lax.optimization_barrier, compiler_options={name: value}
+      )
       probe.lower(0.0).compile()
     except (jax.errors.JaxRuntimeError, ValueError):
       continue

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from videoar_jax.core.mesh import platform
 from videoar_jax.core.precision import precision_of
 
 
@@ -60,6 +61,35 @@ def weights_apart(
   return list(module.param(name, init, shape).astype(dtype))
 
 
+def project(x: jax.Array, kernel: jax.Array, *, axes: int = 1) -> jax.Array:
+  """The product of an array's last axes and a kernel's first ones.
+
+  On CPU the array's other axes become one for it: over several of them the
+  kernel's gradient would be a product of arrays turned round, which takes
+  longer than the product.
+
+  Args:
+    x: of the kernel's dtype.
+    kernel: its first axes are x's last.
+    axes: how many.
+
+  Returns:
+    x's other axes, then the kernel's.
+  """
+  others, outputs = x.shape[:-axes], kernel.shape[axes:]
+  product = functools.partial(
+    jnp.tensordot, precision=precision_of(kernel.dtype)
+  )
+  if platform() != 'cpu':
+    return product(x, kernel, axes=axes)
+  out = product(
+    x.reshape(math.prod(others), -1),
+    kernel.reshape(-1, math.prod(outputs)),
+    axes=1,
+  )
+  return out.reshape(*others, *outputs)
+
+
 class SwiGLU(nn.Module):
   """silu(x·gate) * (x·up) · down.
 
@@ -88,5 +118,5 @@ class SwiGLU(nn.Module):
       logical(fan_in_normal(self.hidden, gain=self.out_gain), 'mlp', 'embed'),
       (self.hidden, d),
     ).astype(self.dtype)
-    product = functools.partial(jnp.matmul, precision=precision_of(self.dtype))
-    return product(nn.silu(product(x_bld, gate)) * product(x_bld, up), down)
+    hidden = nn.silu(project(x_bld, gate)) * project(x_bld, up)
+    return project(hidden, down)

@@ -1,5 +1,7 @@
 """Rotary position embedding over several axes from one frequency table."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,18 +40,38 @@ def angles(
   return position_xa.astype(jnp.float32)[..., axis] * table
 
 
-def rotate(x_blnk: jax.Array, angles_lp: jax.Array) -> jax.Array:
+class Turn(NamedTuple):
+  """Cosines and sines of rotary angles, float32, worked out once.
+
+  Attributes:
+    cos_lp: (l, k/2), or (b, l, k/2).
+    sin_lp: likewise.
+  """
+
+  cos_lp: jax.Array
+  sin_lp: jax.Array
+
+
+def turn(angles_lp: jax.Array) -> Turn:
+  """What `rotate` needs of angles; all layers share it."""
+  # Held, or the compiler works it out anew for each array that it turns.
+  cos, sin = jax.lax.optimization_barrier(
+    (jnp.cos(angles_lp), jnp.sin(angles_lp))
+  )
+  return Turn(cos, sin)
+
+
+def rotate(x_blnk: jax.Array, turn: Turn) -> jax.Array:
   """Turns pair p (elements p and p + k/2) of each head by its angle.
 
   Args:
     x_blnk: queries or keys.
-    angles_lp: angles, float32: (l, k/2), or (b, l, k/2).
+    turn: of their places.
 
   Returns:
     The rotated array in the dtype of x_blnk; computed in float32.
   """
-  angle = angles_lp[..., None, :]
-  cos, sin = jnp.cos(angle), jnp.sin(angle)
+  cos, sin = (x[..., None, :] for x in turn)
   first, second = jnp.split(x_blnk.astype(jnp.float32), 2, axis=-1)
   turned = jnp.concatenate(
     [first * cos - second * sin, first * sin + second * cos], axis=-1

@@ -191,6 +191,8 @@ def advance(
         given=None if given_u is None else given_u[number],
         **drawing,
       )
+      # Read before it is written, or the compiler keeps a copy for readers.
+      one, own, canvas = jax.lax.optimization_barrier((one, own, canvas))
       # Behind the prefix, which is what the cache holds besides the plan.
       offset = state.cache.tokens - plan.num_tokens + at.offset
       state = state.replace(cache=state.cache.write(own, offset), canvas=canvas)

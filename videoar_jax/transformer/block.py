@@ -4,7 +4,6 @@ Pre-RMSNorm, per-head RMS norm of queries and keys, rotary positions, SwiGLU of
 hidden width 4D: 16·D² parameters (docs/paper.md, Transformer).
 """
 
-import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -17,10 +16,10 @@ from videoar_jax.core.layers import (
   SwiGLU,
   fan_in_normal,
   logical,
+  project,
   weights_apart,
 )
 from videoar_jax.core.mesh import constrain
-from videoar_jax.core.precision import precision_of
 from videoar_jax.transformer.config import TransformerConfig
 
 # (q, k, v, number of the layer) -> (attended, the tokens' own keys and values,
@@ -35,12 +34,12 @@ class Block(nn.Module):
   attend: Attend
 
   @nn.compact
-  def __call__(self, x_bld: jax.Array, angles_lp: jax.Array, layer):
+  def __call__(self, x_bld: jax.Array, turn: rope.Turn, layer):
     """Applies the layer.
 
     Args:
       x_bld: tokens.
-      angles_lp: rotary angles of the tokens, (l, k/2) or (b, l, k/2).
+      turn: of the tokens.
       layer: its number; may be traced.
 
     Returns:
@@ -50,13 +49,13 @@ class Block(nn.Module):
     # Residual branches start small, so that depth does not add up.
     out_gain = (2 * config.num_layers) ** -0.5
     h = RMSNorm(name='attention_norm')(x_bld)
-    attended, own = self._attention(h, angles_lp, layer, out_gain)
+    attended, own = self._attention(h, turn, layer, out_gain)
     x_bld = constrain(x_bld + attended, 'batch', None, None)
     h = RMSNorm(name='mlp_norm')(x_bld)
     h = SwiGLU(config.hidden, out_gain=out_gain, dtype=dtype, name='mlp')(h)
     return constrain(x_bld + h, 'batch', None, None), own
 
-  def _attention(self, x_bld, angles_lp, layer, out_gain):
+  def _attention(self, x_bld, turn, layer, out_gain):
     config, dtype = self.config, jnp.dtype(self.config.dtype)
     d, n, k = config.width, config.num_heads, config.head_width
     weights = weights_apart(
@@ -71,9 +70,8 @@ class Block(nn.Module):
       logical(fan_in_normal(d, gain=out_gain), 'heads', None, 'embed'),
       (n, k, d),
     )
-    product = functools.partial(jnp.einsum, precision=precision_of(dtype))
-    q, k_, v = (product('bld,dnk->blnk', x_bld, w) for w in weights)
-    q = rope.rotate(RMSNorm(name='query_norm')(q), angles_lp)
-    k_ = rope.rotate(RMSNorm(name='key_norm')(k_), angles_lp)
+    q, k_, v = (project(x_bld, kernel) for kernel in weights)
+    q = rope.rotate(RMSNorm(name='query_norm')(q), turn)
+    k_ = rope.rotate(RMSNorm(name='key_norm')(k_), turn)
     attended, own = self.attend(q, k_, v, layer)
-    return product('blnk,nkd->bld', attended, out.astype(dtype)), own
+    return project(attended, out.astype(dtype), axes=2), own

@@ -96,7 +96,7 @@ class VideoAR(nn.Module):
     angles_lp = jnp.concatenate(
       [jnp.broadcast_to(x, (*batch, *x.shape[-2:])) for _, x in parts], axis=-2
     )
-    x_bld, own = self._layers(x_bld, angles_lp, attend)
+    x_bld, own = self._layers(x_bld, rope.turn(angles_lp), attend)
     own = own and KVCache(*own)
     if tokens is None:
       return None, own
@@ -228,7 +228,7 @@ class VideoAR(nn.Module):
     )
     return self(None, tokens, attend=attend, length_b=length_b)
 
-  def _layers(self, x_bld, angles_lp, attend: Attend):
+  def _layers(self, x_bld, turn: rope.Turn, attend: Attend):
     """All layers: as they lie apart, or in a scan of stacked ones."""
     config = self.config
     x_bld = constrain(x_bld.astype(config.dtype), 'batch', None, None)
@@ -236,7 +236,7 @@ class VideoAR(nn.Module):
       owns = []
       for i in range(config.num_layers):
         layer = Block(config, attend, name=layer_name(i))
-        x_bld, own = layer(x_bld, angles_lp, i)
+        x_bld, own = layer(x_bld, turn, i)
         owns.append(own)
       return x_bld, None if owns[0] is None else tuple(zip(*owns))
     block = Block
@@ -254,7 +254,7 @@ class VideoAR(nn.Module):
       length=config.num_layers,
       metadata_params={nn.PARTITION_NAME: 'layers'},
     )(config, attend, name='layers')
-    return layers(x_bld, angles_lp, jnp.arange(config.num_layers))
+    return layers(x_bld, turn, jnp.arange(config.num_layers))
 
   def _prefix_mask(self, length_b) -> jax.Array:
     """Which prefix tokens are seen: (prefix,), or (b, prefix) of prompts."""
