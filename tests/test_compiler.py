@@ -34,9 +34,14 @@ def test_an_option_that_xla_does_not_know_is_left_out(monkeypatch):
   monkeypatch.setitem(compiler._OPTIONS, 'cpu', options)
   known = compiler.compiler_options('cpu')
   assert known == {'xla_cpu_enable_fast_math': False}
-  assert compiler.compiler_options('tpu') == {}
+  assert compiler.compiler_options('gpu') == {}
   double = compiler.jit(lambda x: 2 * x)
   assert double(3.0) == 6.0
+
+
+def test_ahead_of_time_all_options_are_taken(monkeypatch):
+  monkeypatch.setitem(compiler._OPTIONS, 'tpu', {'xla_no_such_thing': 1})
+  assert compiler.compiler_options('tpu') == {'xla_no_such_thing': 1}
 
 
 def test_convolutions_are_not_ynnpacks_where_it_can_be_told():

@@ -6,6 +6,10 @@ which is faster for them. Operations that do not wait for one another run at
 once, each on all cores: one after the other they are done sooner. And barriers
 are dropped early on, which lets cosines be worked out in every layer and copies
 the whole cache before each write: they are kept.
+
+On TPU weights that are sharded over many chips would be brought together by
+adding up arrays padded with zeros, which moves twice the bytes and waits:
+gathers stay gathers.
 """
 
 import functools
@@ -23,7 +27,8 @@ _OPTIONS = {
     ),
     'xla_cpu_enable_concurrency_optimized_scheduler': False,
     'xla_disable_hlo_passes': 'cse_barrier_expander',
-  }
+  },
+  'tpu': {'xla_tpu_prefer_async_allgather_to_allreduce': True},
 }
 
 
@@ -64,9 +69,15 @@ def jit(function: Callable | None = None, **options: Any) -> Any:
 
 @functools.cache
 def compiler_options(where: str) -> dict[str, Any]:
-  """XLA's options for a platform, of those that this version of it knows."""
+  """XLA's options for a platform, of those that this version of it knows.
+
+  For a platform that is not here, ahead of time, they are taken as known.
+  """
+  options = _OPTIONS.get(where, {})
+  if where != jax.default_backend():
+    return dict(options)
   known = {}
-  for name, value in _OPTIONS.get(where, {}).items():
+  for name, value in options.items():
     try:
       probe = jax.jit(
         jax.lax.optimization_barrier, compiler_options={name: value}
