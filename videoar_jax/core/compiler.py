@@ -8,8 +8,8 @@ are dropped early on, which lets cosines be worked out in every layer and copies
 the whole cache before each write: they are kept.
 
 On TPU weights that are sharded over many chips would be brought together by
-adding up arrays padded with zeros, which moves twice the bytes and waits:
-gathers stay gathers.
+adding up arrays padded with zeros, which moves twice the bytes and waits. So
+gathers stay gathers, and run beside the products before them.
 """
 
 import functools
@@ -28,7 +28,14 @@ _OPTIONS = {
     'xla_cpu_enable_concurrency_optimized_scheduler': False,
     'xla_disable_hlo_passes': 'cse_barrier_expander',
   },
-  'tpu': {'xla_tpu_prefer_async_allgather_to_allreduce': True},
+  'tpu': {
+    'xla_enable_async_all_gather': True,
+    'xla_tpu_enable_async_collective_fusion': True,
+    'xla_tpu_enable_async_collective_fusion_fuse_all_gather': True,
+    'xla_tpu_enable_async_collective_fusion_multiple_steps': True,
+    'xla_tpu_overlap_compute_collective_tc': True,
+    'xla_tpu_prefer_async_allgather_to_allreduce': True,
+  },
 }
 
 
