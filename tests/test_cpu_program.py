@@ -38,11 +38,15 @@ def rollout():
     ).bits
 
   params = tiny.transformer_params()
-  return program.lower(
-    inference_params(params, family.transformer),
-    blank_condition(family.transformer, _BATCH),
-    np.full((_FRAMES, len(tiny.SCALES)), 2.0, np.float32),
-  ).compile()
+  return (
+    program.lower(
+      inference_params(params, family.transformer),
+      blank_condition(family.transformer, _BATCH),
+      np.full((_FRAMES, len(tiny.SCALES)), 2.0, np.float32),
+    )
+    .compile()
+    .as_text()
+  )
 
 
 def test_the_cache_is_written_in_place(rollout):
@@ -50,13 +54,12 @@ def test_the_cache_is_written_in_place(rollout):
   tokens = config.prefix_length + _FRAMES * sum(h * w for h, w in tiny.SCALES)
   head = config.width // config.num_heads
   shape = f'f32[{2 * _BATCH},{config.num_heads},{tokens},{head}]'
-  text = rollout.as_text()
-  assert f' {shape}' in text
-  assert not re.findall(rf' {re.escape(shape)}\S* copy\(', text)
+  assert f' {shape}' in rollout
+  assert not re.findall(rf' {re.escape(shape)}\S* copy\(', rollout)
 
 
 def test_angles_are_worked_out_once_for_all_layers(rollout):
-  cosines = rollout.as_text().count(' cosine(')
+  cosines = rollout.count(' cosine(')
   # Of the prefix, and of the units of a frame.
   assert 0 < cosines <= 1 + len(tiny.SCALES)
 
@@ -65,11 +68,9 @@ def test_a_kernels_gradient_turns_no_tokens_round():
   x = jnp.ones((5, 7, 11))
   kernel = jnp.ones((11, 13))
 
-  def loss(project):
-    return jit(jax.grad(lambda k, x: jnp.sum(jnp.sin(project(x, k))), (0, 1)))
-
   def turned(project):
-    text = loss(project).lower(kernel, x).compile().as_text()
+    gradient = jax.grad(lambda k, x: jnp.sum(jnp.sin(project(x, k))), (0, 1))
+    text = jit(gradient).lower(kernel, x).compile().as_text()
     return re.findall(r'f32\[13,(?:35|5,7)\]', text)
 
   assert turned(jnp.dot)

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.layout import Layout, with_layout_constraint
 
-from videoar_jax.core.kv_cache import KVCache
+from videoar_jax.core.kv_cache import KVCache, in_order
 from videoar_jax.core.mask import GroupMask, Run, UnitMask, take
 from videoar_jax.core.mesh import platform
 from videoar_jax.core.precision import precision_of
@@ -123,11 +122,12 @@ def _scores(q_bnlk: jax.Array, part: Keys) -> jax.Array:
   allowed_blm = part.allowed_blm
   if platform() == 'cpu' and allowed_blm is not None:
     # Many keys on the right would be packed for each product, which takes
-    # longer than the product. The layout keeps them on the left.
+    # longer than the product. Masked before it is turned back, and held in that
+    # order, or the compiler would turn the product, and each reader its copy.
     scores = product('bnmk,bnlk->bnml', part.k_bnmk, q_bnlk)
     allowed_bml = allowed_blm.swapaxes(1, 2)
     scores = jnp.where(allowed_bml[:, None], scores, lowest)
-    return with_layout_constraint(scores.swapaxes(2, 3), Layout((0, 1, 2, 3)))
+    return in_order(scores.swapaxes(2, 3))
   scores = product('bnlk,bnmk->bnlm', q_bnlk, part.k_bnmk)
   if allowed_blm is None:
     return scores

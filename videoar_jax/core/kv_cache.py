@@ -75,12 +75,15 @@ def _put(old: jax.Array, new: jax.Array, offset: jax.Array | int) -> jax.Array:
   )
 
 
+def in_order(x: jax.Array) -> jax.Array:
+  """An array whose axes lie in memory in their order."""
+  return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
+
+
 def _pinned(x: jax.Array) -> jax.Array:
-  """An array whose axes lie in memory in their order, on TPU.
+  """An array that is `in_order` on TPU.
 
   Left to itself, the compiler has an order for writing and others for reading,
   and turns the whole cache round between them.
   """
-  if platform() != 'tpu':
-    return x
-  return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
+  return in_order(x) if platform() == 'tpu' else x
