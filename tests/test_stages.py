@@ -9,6 +9,7 @@ from etils import epath
 from PIL import Image
 from toy import compile_cache  # noqa: F401
 
+from videoar_jax.core import processes
 from videoar_jax.core.config import from_section, section
 from videoar_jax.core.export import load_weights, tree_digest, write_export
 from videoar_jax.core.mesh import MeshConfig, make_mesh, unbox
@@ -140,8 +141,9 @@ def test_other_processes_get_the_prompts_tokenizer_of_the_first(
       sent.append(x)
       return next(got) if process else x
 
+    monkeypatch.setattr(processes, 'agree', lambda *flags: flags)
     monkeypatch.setattr(
-      condition.multihost_utils, 'broadcast_one_to_all', broadcast
+      processes.multihost_utils, 'broadcast_one_to_all', broadcast
     )
     config = _config(folder, frames=3, height=4, width=4)
     config.update_from_flattened_dict(changes)

@@ -6,15 +6,14 @@
     [--dtype=bfloat16]
 """
 
-import jax
 from etils import epath
 
-from videoar_jax.core import cache, command, files, lock
+from videoar_jax.core import cache, command, files, lock, processes
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
 from videoar_jax.core.export import check_target, load_weights, write_loaded
 from videoar_jax.core.weight_file import DTYPES
-from videoar_jax.train import preemption, sections
+from videoar_jax.train import sections
 from videoar_jax.train.generator_recipe import make_generator_recipe
 from videoar_jax.train.recipe import run_recipe
 from videoar_jax.train.tokenizer_recipe import make_tokenizer_recipe
@@ -65,13 +64,14 @@ def train() -> None:
   files.output_folder(workdir)
   mesh = mesh_lib.make_mesh(from_section(mesh_lib.MeshConfig, config, 'mesh'))
   sections.check_batches(config, mesh)
-  is_first = jax.process_index() == 0
-  with lock.hold(workdir, what='train', first=is_first, agree=_agree):
+  with lock.hold(
+    workdir, what='train', first=processes.is_first(), agree=_agree
+  ):
     recipe = _RECIPES[config.recipe](config, workdir=workdir, mesh=mesh)
     run_recipe(recipe, workdir=workdir, mesh=mesh)
 
 
 def _agree(reason: str) -> str:
   """Lets all processes know whether the first one could not begin."""
-  (refused,) = preemption.agree(int(bool(reason)))
+  (refused,) = processes.agree(int(bool(reason)))
   return reason or 'refused by the first process' * refused

@@ -11,6 +11,7 @@ lock        one job at a time in a folder
 config_files  a user's config file, or one that comes with the package
 config      dataclass configs <-> ml_collections <-> JSON
 mesh        the device mesh, logical axis rules, sharding (the only such file)
+processes   what the processes of one job agree on
 compiler    how programs are compiled, platform by platform
 topology    TPUs by name, to compile for where there are none
 digest      per-array checksums that no mesh and no file format changes

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
@@ -21,6 +20,7 @@ from jax.experimental import multihost_utils
 
 from videoar_jax.core import digest as digest_lib
 from videoar_jax.core import manifest as manifest_lib
+from videoar_jax.core import processes
 from videoar_jax.core.event_loop import let_fail_in_peace
 from videoar_jax.core.manifest import CheckpointError, Restored
 
@@ -137,17 +137,19 @@ class Checkpoints:
     unread: Callable[[str], bool],
   ) -> tuple[Restored | None, str]:
     """One step's checkpoint, or the reason why it cannot be trusted."""
-    manifest, reason = _agree(lambda: manifest_lib.read_manifest(path))
+    manifest, reason = _attempt(lambda: manifest_lib.read_manifest(path))
     if reason:
       return None, reason
     manifest_lib.check_structure(
       manifest, digest_lib.flatten(abstract_tree), path, unread=unread
     )
-    tree, reason = _agree(lambda: manifest_lib.read_arrays(path, abstract_tree))
+    tree, reason = _attempt(
+      lambda: manifest_lib.read_arrays(path, abstract_tree)
+    )
     if not reason:
       # On its own: for a digest, all processes must have their parts.
       arrays = digest_lib.flatten(tree)
-      _, reason = _agree(lambda: manifest_lib.check_arrays(manifest, arrays))
+      _, reason = _attempt(lambda: manifest_lib.check_arrays(manifest, arrays))
     if reason:
       return None, reason
     return manifest_lib.restored(manifest, tree), ''
@@ -289,14 +291,6 @@ def _check_space(directory: epath.Path, arrays: dict[str, Any]) -> None:
     )
 
 
-def _agree(read: Callable[[], Any]) -> tuple[Any, str]:
-  """Reads on all processes: the value, or the reason why one could not."""
-  try:
-    value, reason = read(), ''
-  except Exception as error:  # whatever damage may cause
-    value, reason = None, manifest_lib.brief(error)
-  if jax.process_count() > 1:
-    good = multihost_utils.process_allgather(np.array(not reason))
-    if not good.all():
-      return None, reason or 'another process could not read it'
-  return value, reason
+def _attempt(work: Callable[[], Any]) -> tuple[Any, str]:
+  """What a process reads: on all of them, or the reason why one could not."""
+  return processes.attempt(work, manifest_lib.brief)

@@ -1,16 +1,12 @@
 """What a generator's data sets and its last stage say of its conditions."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
-import jax
 import ml_collections
-import numpy as np
 from etils import epath
-from jax.experimental import multihost_utils
 
-from videoar_jax.core import manifest
+from videoar_jax.core import manifest, processes
 from videoar_jax.core.config import from_section
 from videoar_jax.core.export import (
   CHECKPOINTS,
@@ -63,7 +59,7 @@ def resolve_condition(
     resolved.classes = classes
     resolved.transformer.num_classes = transformer.num_classes
     if is_text:
-      resolved.prompts.tokenizer = _from_first_process(
+      resolved.prompts.tokenizer = processes.from_first(
         lambda: _tokenizer(
           resolved, streams, transformer.vocabulary, workdir=workdir
         )
@@ -113,26 +109,6 @@ def _tokenizer(
     for captions in read_captions(path).values():
       texts += captions
   return train_bpe(texts, vocabulary=vocabulary)
-
-
-def _from_first_process(make: Callable[[], str]) -> str:
-  """A text that the first process makes, on all of them."""
-  if jax.process_count() == 1:
-    return make()
-  text, failure = '', None
-  if jax.process_index() == 0:
-    try:
-      text = make()
-    except Exception as error:  # the others must not wait for ever
-      failure = error
-  data = np.frombuffer(text.encode(), np.uint8)
-  size = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))
-  if failure is not None:
-    raise failure
-  if not size:
-    raise ValueError('prompts: the first process has no tokenizer; it says why')
-  data = np.resize(data, size)
-  return bytes(multihost_utils.broadcast_one_to_all(data)).decode()
 
 
 def _check_prompts(config: Any, transformer: TransformerConfig) -> None:

@@ -4,10 +4,7 @@ import signal
 from types import FrameType, TracebackType
 from typing import Self
 
-import jax
-import numpy as np
 from absl import logging
-from jax.experimental import multihost_utils
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -61,12 +58,3 @@ class StopRequest:
       '%s: finishing this step, then saving; once more stops at once',
       signal.Signals(number).name,
     )
-
-
-def agree(*flags: int) -> tuple[int, ...]:
-  """The largest of each flag over all processes; all must call it."""
-  if jax.process_count() == 1:
-    return flags
-  with jax.transfer_guard('allow'):  # the flags pass through devices
-    gathered = multihost_utils.process_allgather(np.array(flags, np.int32))
-  return tuple(int(x) for x in gathered.max(0))

@@ -18,11 +18,11 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from videoar_jax.core import console, fields
+from videoar_jax.core import console, fields, processes
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.train import metrics as metrics_lib
-from videoar_jax.train.preemption import Stopped, StopRequest, agree
+from videoar_jax.train.preemption import Stopped, StopRequest
 from videoar_jax.train.state import TrainState, Update
 from videoar_jax.train.step import due_metrics, make_step, metric_prefix
 
@@ -317,7 +317,7 @@ class Runner:
       return 0, False
     age = time.monotonic() - self._saved_at
     old = 0 < self.loop.checkpoint_every_s <= age
-    stop, old = agree(request.number or 0, int(old))
+    stop, old = processes.agree(request.number or 0, int(old))
     return stop, bool(old)
 
 
