@@ -137,14 +137,12 @@ def test_other_processes_get_the_prompts_tokenizer_of_the_first(
     monkeypatch.setattr(jax, 'process_index', lambda: process)
     got = iter(list(sent))
 
-    def broadcast(x):
+    def send(x):
       sent.append(x)
       return next(got) if process else x
 
-    monkeypatch.setattr(processes, 'agree', lambda *flags: flags)
-    monkeypatch.setattr(
-      processes.multihost_utils, 'broadcast_one_to_all', broadcast
-    )
+    monkeypatch.setattr(processes, 'agree', lambda *flags: send(flags))
+    monkeypatch.setattr(processes.multihost_utils, 'broadcast_one_to_all', send)
     config = _config(folder, frames=3, height=4, width=4)
     config.update_from_flattened_dict(changes)
     streams = (DataConfig(num_frames=3, height=4, width=4),)
@@ -160,7 +158,7 @@ def test_other_processes_get_the_prompts_tokenizer_of_the_first(
   sent.clear()
   with pytest.raises(ValueError, match='vocabulary=100'):
     resolve(0, **{'transformer.vocabulary': 100})
-  with pytest.raises(ValueError, match='first process has no tokenizer'):
+  with pytest.raises(ValueError, match='the first process failed'):
     resolve(1, **{'transformer.vocabulary': 100})
 
 
