@@ -41,7 +41,7 @@ while (($#)) && [[ $1 != -- ]]; do
   esac
   shift
 done
-read_flags ${own[@]+"${own[@]}"} "$@"
+read_flags "${own[@]}" "$@"
 for name in max_restarts max_failures healthy_s backoff_s; do
   needs "$name" '[0-9]+' 'a whole number'
 done
@@ -51,7 +51,7 @@ needs poll_s '[0-9]+(\.[0-9]+)?' 'seconds'
 
 # Its flags come first, for those of an action to be the last word.
 tpu_vm() {
-  bash "$HERE/tpu_vm.sh" "$1" ${slice[@]+"${slice[@]}"} "${@:2}"
+  bash "$HERE/tpu_vm.sh" "$1" "${slice[@]}" "${@:2}"
 }
 
 log() {
@@ -122,16 +122,21 @@ on_failed_job() {
       end "$code" "the job ended with $code, which no restart mends"
     fi
   done
-  if [[ $1 =~ $SAVED ]]; then
-    restart "the job was stopped by a signal ($1)"
-  else
+  if [[ ! $1 =~ $SAVED ]]; then
     fault "the job ended with $1"
+  elif ! $stopped; then
+    stopped=true # the slice may be on its way out: the next look tells
+    sleep "$flag_backoff_s"
+    return
+  else
+    restart "the job was stopped by a signal ($1)"
   fi
   again || log 'it could not be started'
 }
 
 on_job() {
   [[ $job == silent ]] || silent=0
+  [[ $job == failed* ]] || stopped=false
   case $job in
     none) begin || fault 'the job could not be started' ;;
     running) ((SECONDS - began < flag_healthy_s)) || failures=0 ;;
@@ -168,19 +173,23 @@ act() {
   esac
 }
 
-# A bad flag of tpu_vm.sh is told before anything is done.
-plan=$(tpu_vm create --nowait --dry_run)
+# All commands, shown; a bad flag of tpu_vm.sh is told before anything is done.
+plan() {
+  tpu_vm create --nowait --dry_run &&
+    tpu_vm status --dry_run &&
+    tpu_vm copy --dry_run &&
+    tpu_vm run --dry_run -- "${WORDS[@]}" &&
+    tpu_vm delete --dry_run
+}
+planned=$(plan)
 if $flag_dry_run; then
-  echo "$plan"
-  tpu_vm status --dry_run
-  tpu_vm copy --dry_run
-  tpu_vm run --dry_run -- "${WORDS[@]}"
-  tpu_vm delete --dry_run
+  echo "$planned"
   exit 0
 fi
 trap 'log "ended; slice and job go on, and the same command takes them up"
 exit 130' INT TERM
 state='' job='' last='' began=0 restarts=0 failures=0 silent=0
+stopped=false
 while true; do
   look
   act || true

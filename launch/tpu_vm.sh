@@ -69,6 +69,7 @@ create() {
     FAILED | SUSPENDING | SUSPENDED)
       fail "slice $flag_name has been taken away or refused; delete it first"
       ;;
+    UNKNOWN) fail "gcloud says nothing of slice $flag_name, see above" ;;
     *)
       echo "slice $flag_name is there already"
       await_slice
@@ -190,9 +191,8 @@ tracked_files() {
   done
 }
 
+# After `check_job`.
 run_job() {
-  ((${#WORDS[@]})) || refuse 'run: give the command after --'
-  write_secrets
   { printf exec && printf ' %q' "${WORDS[@]}" && echo; } >"$scratch/command"
   ask prepared "$WORKER prepare $flag_job"
   send "$scratch/command" "$scratch/secrets" "videoar/jobs/$flag_job/"
@@ -200,8 +200,9 @@ run_job() {
 }
 
 # Values go through files of mode 600 alone, never on a command line.
-write_secrets() {
+check_job() {
   local name
+  ((${#WORDS[@]})) || refuse "$action: give the command after --"
   : >"$scratch/secrets"
   for name in ${flag_secrets//,/ }; do
     [[ $name =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]] ||
@@ -285,9 +286,12 @@ scratch=$(mktemp -d)
 trap 'rm -rf -- "$scratch"' EXIT
 
 case $action in
-  run) run_job ;;
+  run)
+    check_job
+    run_job
+    ;;
   up)
-    ((${#WORDS[@]})) || refuse 'up: give the command after --'
+    check_job
     flag_wait=true
     create
     copy

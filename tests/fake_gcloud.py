@@ -6,6 +6,7 @@ worker is a folder, its home; ssh runs commands there. `FakeCloud` is the view
 of the tests, which put the command first on the path.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -65,10 +66,8 @@ class Slice:
 
 
 def _kill(kill, number: int, with_signal: int) -> None:
-  try:
+  with contextlib.suppress(ProcessLookupError):
     kill(number, with_signal)
-  except ProcessLookupError:
-    pass
 
 
 class FakeCloud:
@@ -124,9 +123,7 @@ def main(words: list[str]) -> int:
   given = [x.removeprefix('--') for x in rest if x.startswith('--')]
   flags = dict(x.partition('=')[::2] for x in given)
   names = [x for x in rest if not x.startswith('--')]
-  if (
-    unknown := flags.keys() - FLAGS[verb] or 'zone' not in flags and {'zone'}
-  ):
+  if unknown := flags.keys() - FLAGS[verb] or 'zone' not in flags and {'zone'}:
     return say(f'ERROR: unrecognized or missing: {unknown}', 2)
   if group == 'tpu-vm':
     return describe_node(root, names[0])
