@@ -40,6 +40,7 @@ flag_name='' flag_zone='' flag_project='' flag_accelerator='' flag_runtime=''
 flag_slices=1 flag_spot=true flag_create_flags='' flag_ssh_flags=''
 flag_extras=tpu,gcs flag_secrets='' flag_job=train flag_worker=0 flag_lines=50
 flag_follow=true flag_wait=true flag_poll_s=30 flag_dry_run=false
+wanted='' # how many workers there are, once they were counted
 WORKER='bash videoar/code/launch/worker.sh'
 
 # One call of gcloud on the slice: cloud VERB [words …].
@@ -160,8 +161,8 @@ count_workers() {
 
 # ask ANSWER COMMAND: fails unless each worker runs it and answers so.
 ask() {
-  local wanted came
-  wanted=$(count_workers)
+  local came
+  [[ -n $wanted ]] || wanted=$(count_workers)
   remote "$2" | tee "$scratch/answers"
   came=$(grep -cE "^worker [^ ]+ ($1)" "$scratch/answers" || true)
   ((came == wanted)) || fail "$came of $wanted workers of $flag_name answered"
@@ -175,12 +176,12 @@ copy() {
   else
     tracked_files | tar --null -T - -czf "$archive"
   fi
-  remote 'mkdir -p -m 700 videoar'
-  send "$archive" videoar/
+  send "$archive" videoar.tgz
   # Not under a job that runs.
-  ask ready "{ test ! -e videoar/code || $WORKER prepare $flag_job; } && \
-rm -rf videoar/code && mkdir videoar/code && tar -xzf videoar/code.tgz -C \
-videoar/code && $WORKER setup $flag_extras"
+  ask ready "mkdir -p -m 700 videoar && \
+{ test ! -e videoar/code || $WORKER prepare $flag_job; } && \
+rm -rf videoar/code && mkdir videoar/code && \
+tar -xzf videoar.tgz -C videoar/code && $WORKER setup $flag_extras"
 }
 
 # As they are in the working tree, committed or not.
@@ -213,7 +214,7 @@ check_job() {
 }
 
 status() {
-  local state wanted
+  local state
   state=$(slice_state)
   $dry || echo "state $state"
   [[ $state == ACTIVE ]] || $dry || return 0

@@ -25,7 +25,7 @@ done
 echo "done at $count"
 """
 PLACE = ('--name=pod', '--zone=us-east5-b')
-SLICE = (*PLACE, '--accelerator=v5p-16', '--poll_s=0.3')
+SLICE = (*PLACE, '--accelerator=v5p-16', '--poll_s=0.5')
 
 
 @pytest.fixture
@@ -189,7 +189,9 @@ def test_a_failed_job_is_started_again_where_it_is(cloud, checkout, bucket):
   [
     (2, 1, 2, 'the job ended with 2, which no restart mends'),
     (9, 2, 1, 'gave up after --max_failures=2'),
-    (143, 1, 1, 'gave up after --max_restarts=0'),
+    pytest.param(
+      *(143, 1, 1, 'gave up after --max_restarts=0'), marks=pytest.mark.slow
+    ),
   ],
 )
 def test_a_job_that_restarts_do_not_mend_ends_and_nothing_is_left(
@@ -261,7 +263,7 @@ def test_a_dry_run_does_nothing_and_names_flags_that_gcloud_has(
     )
     assert cloud.calls() == [] and 'sesame' not in said
     commands = [x for x in said.splitlines() if x.startswith('gcloud ')]
-    assert len(commands) > 8 and all('--project=mine' in x for x in commands)
+    assert len(commands) > 6 and all('--project=mine' in x for x in commands)
     assert '--runtime-version=v2-alpha-tpuv6e --spot' in commands[0]
     assert '--tunnel-through-iap' in commands[-2] + commands[-1]
   # Pasted, the first one is a command that the cloud understands.
