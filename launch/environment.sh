@@ -43,7 +43,7 @@ make_environment() {
 find_python() {
   local python found
   for python in "python3.$1" \
-    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"3.$1".*/bin/python; do
+    "${PYENV_ROOT:-$HOME/.pyenv}/versions/3.$1".*/bin/python; do
     # A name on the path may be a shim that runs nothing.
     found=$("$python" -c 'import sys; print(sys.version_info[1])' \
       2>/dev/null) || continue

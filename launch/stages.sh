@@ -19,7 +19,7 @@ trap 'echo; echo "stopped; the same command goes on from here" >&2; exit 130' \
 start_run() {
   local runs=${VIDEOAR_RUNS:-runs}
   [[ $runs == /* || -z ${VIDEOAR_RUNS:-} ]] || runs=$PWD/$runs
-  cd "$VIDEOAR_ROOT"
+  cd "$VIDEOAR_ROOT" || exit
   run=$runs/$1
   mkdir -p "$run"
   # A second run, and the stages among themselves, share compiled programs.

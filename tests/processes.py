@@ -4,9 +4,9 @@ import pathlib
 import time
 
 
-def wait_for(condition, what):
-  """Returns once the condition holds, within half a minute."""
-  end = time.monotonic() + 30
+def wait_for(condition, what, limit_s=30):
+  """Returns once the condition holds, within the limit."""
+  end = time.monotonic() + limit_s
   while not condition():
     assert time.monotonic() < end, f'{what} took too long'
     time.sleep(0.05)

@@ -10,7 +10,11 @@ from shell import ROOT
 
 from videoar_jax.core import command
 
-PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+PAGES = [
+  ROOT / 'README.md',
+  *sorted((ROOT / 'docs').glob('*.md')),
+  ROOT / 'launch' / 'README.md',
+]
 _LINK = re.compile(r'\]\((?!https?://)([^)#\s]+)')
 _COMMAND = re.compile(r'python -m videoar_jax\.([\w.]+)( .*)')
 # What stands for a value, or for more words, and cannot be parsed.
