@@ -58,8 +58,9 @@ def test_heads_that_do_not_divide_name_the_fix():
 def test_tokens_are_split_unevenly_where_there_is_one_for_each_part():
   mesh = make_mesh(MeshConfig(data=2, sequence=4))
   axes = ('batch', 'length', 'channels')
-  assert mesh_lib.partition_spec(axes, (2, 5, 3), mesh) == P('data', 'sequence')
-  assert mesh_lib.partition_spec(axes, (2, 3, 3), mesh) == P('data')
+  batch = ('data', 'fsdp')
+  assert mesh_lib.partition_spec(axes, (2, 5, 3), mesh) == P(batch, 'sequence')
+  assert mesh_lib.partition_spec(axes, (2, 3, 3), mesh) == P(batch)
   x = np.arange(30.0).reshape(2, 5, 3)
   with jax.set_mesh(mesh):
     y = jax.jit(lambda x: mesh_lib.constrain(x, *axes).sum(1))(x)
