@@ -8,12 +8,18 @@ from flax import linen as nn
 from jax.sharding import PartitionSpec as P
 
 from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.core import placement
 from videoar_jax.core.mesh import MeshConfig, make_mesh
 
 
 def test_one_size_may_be_the_rest():
   mesh = make_mesh(MeshConfig(data=-1, fsdp=2, tensor=2))
-  assert dict(mesh.shape) == {'data': 2, 'fsdp': 2, 'tensor': 2}
+  assert tuple(mesh.shape.items()) == (
+    ('data', 2),
+    ('fsdp', 2),
+    ('tensor', 2),
+    ('sequence', 1),
+  )
   assert make_mesh(devices=jax.devices()[:1]).size == 1
   assert make_mesh(MeshConfig(data=1, fsdp=-1)).shape['fsdp'] == 8
 
@@ -31,9 +37,34 @@ def test_dimension_that_does_not_divide_is_replicated():
   spec = mesh_lib.partition_spec
   assert spec(('embed', 'mlp'), (4, 6), mesh) == P('fsdp', 'tensor')
   assert spec(('embed', 'mlp'), (3, 6), mesh) == P(None, 'tensor')
-  assert spec(('embed', 'mlp'), (4, 7), mesh) == P('fsdp')
   assert spec(('batch', None), (4, 5), mesh) == P(('data', 'fsdp'))
   assert spec(('batch', None), (2, 5), mesh) == P('data')
+
+
+def test_heads_that_do_not_divide_name_the_fix():
+  mesh = make_mesh(MeshConfig(data=1, fsdp=1, tensor=4, sequence=2))
+  spec = mesh_lib.partition_spec
+  assert spec(('heads',), (12,), mesh) == P('tensor')
+  with pytest.raises(
+    ValueError, match='tensor=4 does not divide 6 heads; .*3, 6'
+  ):
+    spec(('embed', 'heads'), (4, 6), mesh)
+  with pytest.raises(ValueError, match='tensor=4 × sequence=2 .* 12 heads'):
+    spec(('attention_heads',), (12,), mesh)
+  with pytest.raises(ValueError, match='6 hidden channels'):
+    spec(('mlp',), (6,), mesh)
+
+
+def test_tokens_are_split_unevenly_where_there_is_one_for_each_part():
+  mesh = make_mesh(MeshConfig(data=2, sequence=4))
+  axes = ('batch', 'length', 'channels')
+  batch = ('data', 'fsdp')
+  assert mesh_lib.partition_spec(axes, (2, 5, 3), mesh) == P(batch, 'sequence')
+  assert mesh_lib.partition_spec(axes, (2, 3, 3), mesh) == P(batch)
+  x = np.arange(30.0).reshape(2, 5, 3)
+  with jax.set_mesh(mesh):
+    y = jax.jit(lambda x: mesh_lib.constrain(x, *axes).sum(1))(x)
+  np.testing.assert_array_equal(y, x.sum(1))
 
 
 def test_mesh_axis_serves_one_dimension():
@@ -95,19 +126,22 @@ def test_constrain_pins_within_a_mesh_and_is_free_without():
 def test_batch_is_split_over_data_and_fsdp():
   mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
   x = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
-  placed = mesh_lib.shard_batch({'x': x}, mesh)['x']
+  placed = placement.shard_batch({'x': x}, mesh)['x']
   assert placed.addressable_shards[0].data.shape == (2, 3)
   np.testing.assert_array_equal(placed, x)
   with pytest.raises(ValueError, match='batch_size=6: .* multiple of 4'):
-    mesh_lib.shard_batch({'x': x[:6]}, mesh)
+    placement.shard_batch({'x': x[:6]}, mesh)
+  np.testing.assert_array_equal(placement.batch_rows(mesh, 8), np.arange(8))
+  with pytest.raises(ValueError, match='batch_size=6'):
+    placement.batch_rows(mesh, 6)
   with pytest.raises(ValueError, match='multiple of 8'):
-    mesh_lib.check_batch_size(4, mesh, accumulate=2)
+    placement.check_batch_size(4, mesh, accumulate=2)
 
 
 def test_replicated_arrays_are_whole_on_each_device():
   mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
   x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
-  placed = mesh_lib.replicate({'x': x, 's': np.float32(3)}, mesh)
+  placed = placement.replicate({'x': x, 's': np.float32(3)}, mesh)
   assert len(placed['x'].addressable_shards) == 8
   np.testing.assert_array_equal(placed['x'].addressable_shards[7].data, x)
   assert float(placed['s']) == 3

@@ -25,7 +25,7 @@ def there(kind: str, platform: str):
   values = {'device_kind': kind, 'num_cores': 1, 'platform': platform}
   known = {field.name for field in dataclasses.fields(AbstractDevice)}
   device = AbstractDevice(**{k: v for k, v in values.items() if k in known})
-  mesh = AbstractMesh((1, 1, 1), mesh_lib.AXES, abstract_device=device)
+  mesh = AbstractMesh((1, 1, 1, 1), mesh_lib.AXES, abstract_device=device)
   return jax.sharding.use_abstract_mesh(mesh)
 
 

@@ -10,7 +10,8 @@ import toy
 from toy import compile_cache  # noqa: F401
 
 from videoar_jax.core import manifest
-from videoar_jax.core.mesh import MeshConfig, make_mesh, replicate
+from videoar_jax.core.mesh import MeshConfig, make_mesh
+from videoar_jax.core.placement import replicate
 from videoar_jax.train import runner
 from videoar_jax.train.heldout import make_heldout
 from videoar_jax.train.metrics import read_metrics

@@ -1,6 +1,8 @@
 """One step of each model on eight devices equals the step on one."""
 
 import dataclasses
+import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import pytest
 import tiny
 
 from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.core import placement
 from videoar_jax.objectives.adversarial import (
   AdversarialConfig,
   Opponent,
@@ -109,10 +112,8 @@ def transformer_case():
 
 
 def one_step(updates, batch, shape):
-  data, fsdp, tensor = shape
   mesh = mesh_lib.make_mesh(
-    mesh_lib.MeshConfig(data=data, fsdp=fsdp, tensor=tensor),
-    jax.devices()[: data * fsdp * tensor],
+    mesh_lib.MeshConfig(*shape), jax.devices()[: math.prod(shape)]
   )
   state = create_state(updates, seed=0, num_steps=10, mesh=mesh)
   before = jax.device_get({k: net.params for k, net in state.nets.items()})
@@ -124,7 +125,7 @@ def one_step(updates, batch, shape):
     for name, net in state.nets.items()
   }
   step = make_step(updates, num_steps=10, mesh=mesh)
-  state, metrics = step(state, mesh_lib.shard_batch(batch, mesh), {})
+  state, metrics = step(state, placement.shard_batch(batch, mesh), {})
   nets, metrics = jax.device_get((state.nets, metrics))
   return before, nets, metrics, all(sharded.values())
 
@@ -140,16 +141,19 @@ def one_step(updates, batch, shape):
 @pytest.mark.parametrize(
   'shape',
   [
-    pytest.param((8, 1, 1), marks=pytest.mark.slow),
-    pytest.param((2, 4, 1), marks=pytest.mark.slow),
-    (2, 2, 2),
+    (1, 2, 2, 2),
+    *(
+      pytest.param(shape, marks=pytest.mark.slow)
+      for shape in itertools.product((1, 2, 4, 8), repeat=4)
+      if math.prod(shape) == 8 and shape != (1, 2, 2, 2)
+    ),
   ],
 )
 def test_eight_devices_equal_one(case, shape):
   updates, batch = case()
-  before, one, metrics_one, _ = one_step(updates, batch, (1, 1, 1))
+  before, one, metrics_one, _ = one_step(updates, batch, (1, 1, 1, 1))
   same, many, metrics_many, is_sharded = one_step(updates, batch, shape)
-  assert is_sharded == (shape != (8, 1, 1))
+  assert is_sharded == (shape[1:3] != (1, 1))
   jax.tree.map(np.testing.assert_array_equal, before, same)
   for name in metrics_one:
     if name.endswith(('loss', 'grad_norm')):
@@ -185,8 +189,8 @@ def test_muon_on_eight_devices_equals_muon_on_one(case):
   updates, batch = case()
   muon = dataclasses.replace(OPTIMIZER, kind='muon')
   updates = [dataclasses.replace(x, optimizer=muon) for x in updates]
-  before, one, _, _ = one_step(updates, batch, (1, 1, 1))
-  same, many, _, is_sharded = one_step(updates, batch, (2, 2, 2))
+  before, one, _, _ = one_step(updates, batch, (1, 1, 1, 1))
+  same, many, _, is_sharded = one_step(updates, batch, (2, 2, 2, 1))
   assert is_sharded
   jax.tree.map(np.testing.assert_array_equal, before, same)
 

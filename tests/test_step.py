@@ -10,6 +10,7 @@ import toy
 from toy import compile_cache  # noqa: F401
 
 from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.core import placement
 from videoar_jax.objectives.context import Stage
 from videoar_jax.train.state import create_state
 from videoar_jax.train.step import due_metrics, make_step
@@ -30,7 +31,7 @@ def _train(updates, *, mesh, steps=3, accumulate=1, frozen=None, batch_of=None):
   )
   history = []
   for i in range(steps):
-    batch = mesh_lib.shard_batch(batch_of(i), mesh)
+    batch = placement.shard_batch(batch_of(i), mesh)
     state, metrics = step(state, batch, frozen or {})
     history.append(jax.device_get(metrics))  # waits: see JAX on CPU
   return state, history
@@ -143,7 +144,7 @@ def test_frozen_networks_are_seen_and_not_changed():
   frozen = mesh_lib.unbox(frozen)
   mesh = _mesh(2, 2, 2)
   with_it, _ = _train(
-    [update], mesh=mesh, frozen={'f': mesh_lib.replicate(frozen, mesh)}
+    [update], mesh=mesh, frozen={'f': placement.replicate(frozen, mesh)}
   )
   without, _ = _train([update], mesh=mesh)
   assert _differs(with_it.nets['toy'].params, without.nets['toy'].params)

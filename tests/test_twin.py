@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tiny
 
-from videoar_jax.core.mesh import make_mesh, shard_batch
+from videoar_jax.core.mesh import make_mesh
+from videoar_jax.core.placement import shard_batch
 from videoar_jax.objectives import corruption
 from videoar_jax.objectives.frame_mask import FrameMaskConfig
 from videoar_jax.plan.next_scale import next_scale_plan

@@ -11,7 +11,7 @@ from jax.extend.mlir import ir
 from videoar_jax.benchmark import ahead, training
 from videoar_jax.benchmark.program import parse
 from videoar_jax.core import mesh as mesh_lib
-from videoar_jax.core import topology
+from videoar_jax.core import placement, topology
 from videoar_jax.core.config import from_section
 from videoar_jax.train.state import abstract_state
 from videoar_jax.train.step import lower_step
@@ -44,7 +44,7 @@ def measure_compile(
   config_of_mesh = from_section(mesh_lib.MeshConfig, config, 'mesh')
   mesh = mesh_lib.make_mesh(config_of_mesh, ahead.devices(name))
   size, accumulate = config.data.batch_size, config.train.accumulate
-  mesh_lib.check_batch_size(size, mesh, accumulate)
+  placement.check_batch_size(size, mesh, accumulate)
   spread = mesh_lib.batch_sharding(mesh)
   batch = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=spread),

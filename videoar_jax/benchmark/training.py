@@ -10,7 +10,8 @@ import numpy as np
 from videoar_jax.benchmark import ceilings, process
 from videoar_jax.benchmark.sampling import CLASSES
 from videoar_jax.core.config import from_section
-from videoar_jax.core.mesh import MeshConfig, make_mesh, shard_batch
+from videoar_jax.core.mesh import MeshConfig, make_mesh
+from videoar_jax.core.placement import shard_batch
 from videoar_jax.families.family import Family
 from videoar_jax.families.kinds import make_family
 from videoar_jax.objectives.corruption import CorruptionConfig

@@ -23,7 +23,7 @@ import numpy as np
 from videoar_jax.benchmark.sampling import made_up
 from videoar_jax.core import command
 from videoar_jax.core.config import from_dict, from_section
-from videoar_jax.core.mesh import MeshConfig, make_mesh, shard_batch, unbox
+from videoar_jax.core.mesh import MeshConfig, make_mesh, unbox
 from videoar_jax.objectives.corruption import CorruptionConfig
 from videoar_jax.objectives.frame_mask import FrameMaskConfig
 from videoar_jax.sample.program import make_sample_program
@@ -37,6 +37,10 @@ try:
   from videoar_jax.core.compiler import jit
 except ImportError:  # an older checkout
   jit = jax.jit
+try:
+  from videoar_jax.core.placement import shard_batch
+except ImportError:  # an older checkout
+  from videoar_jax.core.mesh import shard_batch
 
 _TURN_S = 0.5  # a shorter part is called again until so much time has passed
 _MOVED = 0.02  # of each initial weight, so that none is zero

@@ -10,7 +10,8 @@ lazy        packages that are imported on first use
 lock        one job at a time in a folder
 config_files  a user's config file, or one that comes with the package
 config      dataclass configs <-> ml_collections <-> JSON
-mesh        the device mesh, logical axis rules, sharding (the only such file)
+mesh        the device mesh and logical axis rules (the only such file)
+placement   arrays of the host on the devices of a mesh, and back
 processes   what the processes of one job agree on
 compiler    how programs are compiled, platform by platform
 topology    TPUs by name, to compile for where there are none

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 
-from videoar_jax.core.mesh import platform
+from videoar_jax.core.mesh import constrain, platform
 
 
 @flax.struct.dataclass
@@ -70,9 +70,10 @@ class KVCache:
 def _put(old: jax.Array, new: jax.Array, offset: jax.Array | int) -> jax.Array:
   new = new.astype(old.dtype)
   axis = old.ndim - 2
-  return _pinned(
-    jax.lax.dynamic_update_slice_in_dim(old, new, offset, axis=axis)
-  )
+  out = jax.lax.dynamic_update_slice_in_dim(old, new, offset, axis=axis)
+  layers = ('layers',) * (old.ndim - 4)
+  axes = (*layers, 'batch', 'attention_heads', None, 'head_dim')
+  return _pinned(constrain(out, *axes))
 
 
 def in_order(x: jax.Array) -> jax.Array:

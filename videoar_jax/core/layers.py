@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from videoar_jax.core.mesh import platform
+from videoar_jax.core.mesh import constrain, platform
 from videoar_jax.core.precision import precision_of
 
 
@@ -119,4 +119,5 @@ class SwiGLU(nn.Module):
       (self.hidden, d),
     ).astype(self.dtype)
     hidden = nn.silu(project(x_bld, gate)) * project(x_bld, up)
+    hidden = constrain(hidden, 'batch', 'length', 'mlp')
     return project(hidden, down)

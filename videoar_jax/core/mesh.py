@@ -3,30 +3,40 @@
 No other file knows mesh axes. Parameters name their dimensions beside the
 initialiser (`nn.with_logical_partitioning(init, ('embed', 'mlp'))`),
 activations through `constrain(x_bld, 'batch', 'length', 'channels')`.
+
+- data: each part computes a share of the batch;
+- fsdp: so it does, and holds a share of each weight and of its optimiser;
+- tensor: each part computes a share of the heads and of the hidden width;
+- sequence: each part computes a share of the tokens, and in attention, which
+  needs all of them, a share of the heads (DeepSpeed-Ulysses, arXiv:2309.14509).
+
+Convolutions go over data and fsdp alone: the parts of the others compute the
+same.
 """
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import jax
-import numpy as np
 from flax import linen as nn
-from jax.experimental import mesh_utils, multihost_utils
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from videoar_jax.core import console, fields
 
-AXES = ('data', 'fsdp', 'tensor')
+AXES = ('data', 'fsdp', 'tensor', 'sequence')
 
 # logical axis -> mesh axes that its dimension is split over, in order.
 RULES: dict[str, tuple[str, ...]] = {
   'batch': ('data', 'fsdp'),
-  # Activations: all but the batch, and what tensor parallelism splits.
-  'length': (),
+  # Activations, besides 'heads' and 'mlp'.
+  'length': ('sequence',),
+  'attention_heads': ('tensor', 'sequence'),
   'time': (),
+  # Rows are not split: where another mesh axis has copies of them, XLA adds a
+  # convolution's gradient up once for each copy (jax 0.10.2).
   'height': (),
   'width': (),
   'channels': (),
@@ -36,7 +46,6 @@ RULES: dict[str, tuple[str, ...]] = {
   'heads': ('tensor',),
   'head_dim': (),
   'mlp': ('tensor',),
-  'vocab': ('tensor',),
   'scales': (),
   'bits': (),
   'norm': (),
@@ -46,6 +55,10 @@ RULES: dict[str, tuple[str, ...]] = {
   'conv_in': (),
   'conv_out': ('fsdp',),
 }
+# Where these do not divide, all would compute what was to be shared out.
+_MUST_DIVIDE = ('heads', 'attention_heads', 'mlp')
+# A compiler pads the last part: tokens come in any number.
+_MAY_PAD = ('length',)
 
 
 _Axis = Annotated[int, fields.Range(least=-1, most=2**20)]
@@ -58,6 +71,7 @@ class MeshConfig:
   data: _Axis = -1
   fsdp: _Axis = 1
   tensor: _Axis = 1
+  sequence: _Axis = 1
 
   def __post_init__(self):
     fields.check(self)
@@ -66,7 +80,7 @@ class MeshConfig:
 def make_mesh(
   config: MeshConfig | None = None, devices: Sequence[Any] | None = None
 ) -> Mesh:
-  """Arranges devices in a mesh with axes data, fsdp and tensor.
+  """Arranges devices in a mesh with the axes `AXES`.
 
   With several slices (multislice TPU) the data axis runs over the slices, so
   that only gradients cross the slower network between them.
@@ -93,7 +107,7 @@ def make_mesh(
   else:
     within = (shape[0] // slices, *shape[1:])
     grid = mesh_utils.create_hybrid_device_mesh(
-      within, (slices, 1, 1), devices, allow_split_physical_axes=True
+      within, (slices, 1, 1, 1), devices, allow_split_physical_axes=True
     )
   return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
@@ -123,16 +137,17 @@ def partition_spec(
 
   A dimension that its mesh axes do not divide is split over fewer of them
   (the last dropped first), in the end over none: such a dimension is
-  replicated, which costs memory and changes no result. A mesh axis serves
-  one dimension, the first that names it.
+  replicated, which costs memory and changes no result. Tokens are split
+  unevenly, if there is one for each part. A mesh axis serves one dimension,
+  the first that names it.
 
   Args:
     names: one logical axis for each dimension, or None for replication.
     shape: the array's shape.
     mesh: a Mesh or AbstractMesh with the axes of this file.
   Raises:
-    ValueError: a name that RULES does not list, or another number of names
-      than dimensions.
+    ValueError: a name that RULES does not list, another number of names than
+      dimensions, or heads or a hidden width that the mesh does not divide.
   """
   if len(names) != len(shape):
     raise ValueError(
@@ -143,13 +158,30 @@ def partition_spec(
   spec = []
   for name, size in zip(names, shape):
     axes = tuple(axis for axis in _rule(name) if axis not in used)
-    while axes and size % math.prod(mesh.shape[axis] for axis in axes):
-      axes = axes[:-1]
+    axes = _dividing(name, size, axes, mesh)
     used.update(axes)
     spec.append(axes[0] if len(axes) == 1 else axes or None)
   while spec and spec[-1] is None:
     spec.pop()
   return PartitionSpec(*spec)
+
+
+def _dividing(
+  name: str | None, size: int, axes: tuple[str, ...], mesh: Any
+) -> tuple[str, ...]:
+  """Those of some mesh axes, from the first on, that a dimension goes over."""
+  parts = math.prod(mesh.shape[axis] for axis in axes)
+  if size % parts == 0 or (name in _MAY_PAD and size >= parts):
+    return axes
+  if name in _MUST_DIVIDE:
+    given = ' × '.join(f'{axis}={mesh.shape[axis]}' for axis in axes)
+    sizes = ', '.join(str(x) for x in range(1, size + 1) if size % x == 0)
+    what = 'hidden channels' if name == 'mlp' else 'heads'
+    raise ValueError(
+      f'mesh {given} does not divide {size} {what}; use sizes whose product '
+      f'is one of {sizes}'
+    )
+  return _dividing(name, size, axes[:-1], mesh)
 
 
 def _rule(name: str | None) -> tuple[str, ...]:
@@ -294,88 +326,6 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def batch_ways(mesh: Mesh) -> int:
   """Over how many parts the batch is split."""
   return math.prod(mesh.shape[axis] for axis in RULES['batch'])
-
-
-def check_batch_size(batch_size: int, mesh: Mesh, accumulate: int = 1) -> None:
-  """Raises a ValueError if a global batch does not split over the mesh."""
-  parts = batch_ways(mesh) * accumulate
-  if batch_size % parts:
-    raise ValueError(
-      f'batch_size={batch_size}: does not divide into {batch_ways(mesh)} '
-      f'device groups (mesh data x fsdp) x {accumulate} accumulated parts; '
-      f'use a multiple of {parts}'
-    )
-
-
-def shard_batch(batch: Any, mesh: Mesh) -> Any:
-  """Puts this process's rows of a batch on its devices.
-
-  Args:
-    batch: tree of NumPy arrays, first dimension the local share of the batch.
-    mesh: the mesh.
-  Returns:
-    The tree of global arrays, first dimension the global batch.
-  """
-  sharding = batch_sharding(mesh)
-
-  def place(x: np.ndarray) -> jax.Array:
-    check_batch_size(x.shape[0] * jax.process_count(), mesh)
-    return jax.make_array_from_process_local_data(sharding, x)
-
-  with _asked_for():
-    return jax.tree.map(place, batch)
-
-
-def replicate(tree: Any, mesh: Mesh) -> Any:
-  """Puts a tree of host arrays whole on every device."""
-  return place(tree, jax.tree.map(lambda _: replicated(mesh), tree))
-
-
-def place_net(params: Any, boxed_shapes: Any, mesh: Mesh) -> Any:
-  """Puts a network's host arrays where their logical axes say.
-
-  Args:
-    params: the arrays.
-    boxed_shapes: their shapes and axes, as for `shardings`.
-    mesh: the mesh.
-  """
-  return place(params, shardings(boxed_shapes, mesh))
-
-
-def place(tree: Any, shardings: Any) -> Any:
-  """Puts a tree of host arrays, whole on every process, where each belongs."""
-
-  def put(x: np.ndarray, sharding: NamedSharding) -> jax.Array:
-    return jax.make_array_from_callback(
-      np.shape(x), sharding, lambda index: np.asarray(x)[index]
-    )
-
-  with _asked_for():
-    return jax.tree.map(put, tree, shardings)
-
-
-def to_host(tree: Any) -> Any:
-  """Fetches arrays whole as NumPy, also those spread over processes.
-
-  Every process must call it.
-  """
-
-  def fetch(x: jax.Array) -> np.ndarray:
-    if getattr(x, 'is_fully_addressable', True):
-      return np.asarray(x)
-    return multihost_utils.process_allgather(x, tiled=True)
-
-  with _asked_for():
-    return jax.tree.map(fetch, tree)
-
-
-def _asked_for() -> contextlib.AbstractContextManager:
-  """Lets the arrays pass that a caller moves by name.
-
-  A guard against transfers takes some of JAX's ways of moving them for
-  transfers that nobody wanted.
-  """
-  return jax.transfer_guard('allow')
 
 
 def count_parameters(tree: Any) -> str:

@@ -72,7 +72,7 @@ def splash_attention(
     )
     return jax.vmap(kernel)(q, k, v, segments)
 
-  heads = ('batch', 'heads', None, None)
+  heads = ('batch', 'attention_heads', None, None)
   axes = (heads, heads, heads, ('batch', None))
   out = over_shards(attend, (q, k, v, hidden_bm), axes=axes, out_axes=heads)
   return out.swapaxes(1, 2)[:, :length].astype(v_blnk.dtype)

@@ -8,7 +8,7 @@ stream have one shape; the compiler makes a program for each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -23,8 +23,7 @@ def make_mixture(
   *,
   seed: int,
   start_step: int = 0,
-  process_index: int = 0,
-  process_count: int = 1,
+  rows_of: Callable[[int], Sequence[int]] | None = None,
   prompts: PromptEncoder | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
   """Iterates over the training batches of all streams, turn by turn.
@@ -35,8 +34,7 @@ def make_mixture(
     streams: at least one; see `DataConfig.weight`.
     seed: as for `make_batches`; of every stream.
     start_step: the first batch to return.
-    process_index: which of the processes this is.
-    process_count: over how many processes a batch is spread.
+    rows_of: of a batch's size, which of its rows to return; None: all.
     prompts: as for `make_batches`.
   Yields:
     The batches of `make_batches`.
@@ -55,8 +53,7 @@ def make_mixture(
         train=True,
         seed=seed,
         start_step=batches_before(turns, index, start_step),
-        process_index=process_index,
-        process_count=process_count,
+        rows=rows_of and rows_of(stream.batch_size),
         prompts=prompts,
       )
     )

@@ -8,7 +8,7 @@ neither the number of workers nor of processes changes what is seen.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grain.python as grain
@@ -54,8 +54,7 @@ def make_batches(
   train: bool,
   seed: int,
   start_step: int = 0,
-  process_index: int = 0,
-  process_count: int = 1,
+  rows: Sequence[int] | None = None,
   prompts: PromptEncoder | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
   """Iterates over batches; batch n is a function of (seed, n) alone.
@@ -70,9 +69,8 @@ def make_batches(
     train: which split.
     seed: 0 <= seed < 2**32.
     start_step: the first batch to return.
-    process_index: which of the processes this is.
-    process_count: over how many processes a batch is spread; their rows in
-      process order are the rows of the batch of one process.
+    rows: which rows of each batch to return; None: all. A process of several
+      needs those that its devices hold (`core.placement.batch_rows`).
     prompts: of the batches' prompts, if they are to have any.
   Yields:
     `video` uint8 (b, T, H, W, 3), RGB, or `features` bfloat16 (b, t, h, w, d);
@@ -80,12 +78,10 @@ def make_batches(
     (b,), the index of a record that could not be read and was replaced (see
     `FailureLog`), else -1.
   Raises:
-    ValueError: the config does not fit the source, or the processes the batch.
+    ValueError: the config does not fit the source, or a row is not of a batch.
   """
   source = make_source(config, train=train, prompts=prompts)
-  rows = _rows_per_process(
-    config.batch_size, process_index=process_index, process_count=process_count
-  )
+  rows = _check_rows(rows, config.batch_size)
   if start_step < 0:
     raise ValueError(f'start_step={start_step}: must be 0 or more')
   load = _LoadClip(source, flip=config.flip and train)
@@ -93,8 +89,8 @@ def make_batches(
   steps = _ENDLESS
   if not train:
     steps = -(-len(source) // config.batch_size)
-  share = _ProcessRows(clips, config.batch_size, rows, process_index, steps)
-  batches = grain.MapDataset.source(share).batch(rows)[start_step:]
+  share = _Rows(clips, config.batch_size, rows, steps)
+  batches = grain.MapDataset.source(share).batch(len(rows))[start_step:]
   if not config.num_workers:
     return iter(batches.to_iter_dataset(grain.ReadOptions(2, 4)))
   if not flags.FLAGS.is_parsed():
@@ -110,19 +106,13 @@ def clip_order(length: int, *, seed: int) -> grain.MapDataset:
   return grain.MapDataset.range(length).seed(seed).shuffle().repeat(None)
 
 
-def _rows_per_process(
-  batch_size: int, *, process_index: int, process_count: int
-) -> int:
-  if not 0 <= process_index < process_count:
+def _check_rows(rows: Sequence[int] | None, batch_size: int) -> tuple[int, ...]:
+  rows = tuple(map(int, range(batch_size) if rows is None else rows))
+  if not rows or not all(0 <= row < batch_size for row in rows):
     raise ValueError(
-      f'process_index={process_index}: wanted 0..{process_count - 1}'
+      f'rows={rows}: wanted some of 0..{batch_size - 1}, the rows of a batch'
     )
-  if batch_size % process_count:
-    raise ValueError(
-      f'batch_size={batch_size}: must be a multiple of the {process_count} '
-      'processes'
-    )
-  return batch_size // process_count
+  return rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,19 +149,17 @@ class _LoadClip(grain.RandomMapTransform):
 
 
 @dataclasses.dataclass(frozen=True)
-class _ProcessRows:
-  """The rows of each batch that fall to one process, contiguous."""
+class _Rows:
+  """Some rows of each batch, one after another."""
 
   clips: Any
   batch_size: int
-  rows: int
-  process_index: int
+  rows: tuple[int, ...]
   steps: int
 
   def __len__(self) -> int:
-    return self.steps * self.rows
+    return self.steps * len(self.rows)
 
   def __getitem__(self, index: int) -> dict:
-    step, row = divmod(index, self.rows)
-    first = step * self.batch_size + self.process_index * self.rows
-    return self.clips[first + row]
+    step, place = divmod(index, len(self.rows))
+    return self.clips[step * self.batch_size + self.rows[place]]

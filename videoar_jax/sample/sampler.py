@@ -11,7 +11,7 @@ import numpy as np
 from videoar_jax.core import fields, structure
 from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import Loaded
-from videoar_jax.core.mesh import to_host
+from videoar_jax.core.placement import to_host
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.prompts import PromptConfig, PromptEncoder, shortened
 from videoar_jax.families.bits import Bits

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from videoar_jax.core.layers import fan_in_normal, logical
-from videoar_jax.core.mesh import platform
+from videoar_jax.core.mesh import constrain, platform
 from videoar_jax.core.precision import precision_of
 
 StreamState = dict[str, jax.Array]
@@ -251,7 +251,7 @@ class CausalConv3d(nn.Module):
         space_padding=tuple(padding),
         conv=self.conv,
       )
-    return out + bias.astype(self.dtype)
+    return named(out + bias.astype(self.dtype))
 
   def _with_past(self, x_bthwc, stream):
     """Prepends the stream's frames; at a clip's start counts zeros instead."""
@@ -269,6 +269,11 @@ class CausalConv3d(nn.Module):
       padded = jnp.pad(x, ((0, 0), (zeros, 0), (0, 0), (0, 0), (0, 0)))
       stream.new[name] = padded[:, padded.shape[1] - past :]
     return x, zeros
+
+
+def named(x_bthwc: jax.Array) -> jax.Array:
+  """Activations on a grid, with the names of their axes for the mesh."""
+  return constrain(x_bthwc, 'batch', 'time', 'height', 'width', 'channels')
 
 
 class FrameNorm(nn.Module):

@@ -21,7 +21,7 @@ from videoar_jax.core import fields
 from videoar_jax.core.layers import fan_in_normal, logical
 from videoar_jax.core.precision import HIGHEST
 from videoar_jax.tokenizer.config import Conv
-from videoar_jax.tokenizer.conv import FrameNorm, conv3d
+from videoar_jax.tokenizer.conv import FrameNorm, conv3d, named
 
 _SLOPE = 0.2  # of the leaky ReLU
 
@@ -120,7 +120,7 @@ class Conv3d(nn.Module):
       space_padding=((half, half), (half, half)),
       conv=self.config.conv,
     )
-    return out + bias.astype(dtype)
+    return named(out + bias.astype(dtype))
 
 
 class PatchDiscriminator(nn.Module):

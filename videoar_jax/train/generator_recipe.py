@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.core import placement
 from videoar_jax.core.config import from_section, of_section
 from videoar_jax.core.export import Loaded, tree_digest
 from videoar_jax.data.config import DataConfig
@@ -76,7 +76,7 @@ def make_generator_recipe(
   family = make_family(config, tokenizer_config(loaded))
   prompts = make_prompt_encoder(config, family.transformer)
   shapes = boxed_shapes(family.tokenizer)
-  frozen = {'autoencoder': mesh_lib.place_net(autoencoder, shapes, mesh)}
+  frozen = {'autoencoder': placement.place_net(autoencoder, shapes, mesh)}
   objective = _objectives(config, family)
   update = Update(
     net=family.net,
@@ -88,7 +88,7 @@ def make_generator_recipe(
   # Held out, the history is clean: losses of different settings compare.
   clean = objective(CorruptionConfig(flip_max=0.0), dropout=0.0)
   batches = held_out_batches(
-    streams[0], config.train.eval_batches, prompts=prompts
+    streams[0], config.train.eval_batches, mesh=mesh, prompts=prompts
   )
   return Recipe(
     updates=(update,),

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.core import placement
 from videoar_jax.core.compiler import jit
 from videoar_jax.train.state import TrainState, Update, make_context
 from videoar_jax.train.step import metric_prefix
@@ -70,8 +70,8 @@ def make_heldout(
     seen = []
     for index, batch in enumerate(batches()):
       batch = {k: v for k, v in batch.items() if k != 'failed'}
-      batch = mesh_lib.shard_batch(batch, mesh)
-      number = mesh_lib.replicate(np.int32(index), mesh)
+      batch = placement.shard_batch(batch, mesh)
+      number = placement.replicate(np.int32(index), mesh)
       with jax.set_mesh(mesh):
         values = measure(state, batch, number, frozen or {})
       seen.append(jax.device_get(values))

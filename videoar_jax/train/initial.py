@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.core import placement
 from videoar_jax.core.console import note
 from videoar_jax.core.digest import flatten
 from videoar_jax.core.export import load_weights
@@ -83,7 +83,7 @@ def start_from(
     )
     if inflation == 'random' and origin.net == _TOKENIZER:
       given = fill_past(given, seed=seed)
-    params = mesh_lib.place(
+    params = placement.place(
       # Copies, as on a CPU JAX keeps the array that it is given.
       jax.tree.map(lambda x, old: np.array(x, old.dtype), given, initial),
       jax.tree.map(lambda x: x.sharding, initial),

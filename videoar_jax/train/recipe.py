@@ -1,6 +1,7 @@
 """What a recipe is, and what all of them share."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from videoar_jax import media
-from videoar_jax.core import files
+from videoar_jax.core import files, placement
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
 from videoar_jax.data.config import DataConfig
@@ -64,8 +65,7 @@ def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
       recipe.streams,
       seed=config.seed,
       start_step=step,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
+      rows_of=functools.partial(placement.batch_rows, mesh),
       prompts=recipe.prompts,
     )
 
@@ -106,7 +106,11 @@ def origin_of(
 
 
 def held_out_batches(
-  data: DataConfig, num_batches: int, *, prompts: PromptEncoder | None = None
+  data: DataConfig,
+  num_batches: int,
+  *,
+  mesh: Mesh,
+  prompts: PromptEncoder | None = None,
 ) -> Callable[[], Iterator[dict[str, np.ndarray]]]:
   """The same few held-out batches at every call, for this process."""
 
@@ -115,8 +119,7 @@ def held_out_batches(
       data,
       train=False,
       seed=_HELD_OUT_SEED,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
+      rows=placement.batch_rows(mesh, data.batch_size),
       prompts=prompts,
     )
     for _, batch in zip(range(num_batches), stream):

@@ -18,8 +18,7 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from videoar_jax.core import console, fields, processes
-from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.core import console, fields, placement, processes
 from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.train import metrics as metrics_lib
 from videoar_jax.train.preemption import Stopped, StopRequest
@@ -191,10 +190,10 @@ class Runner:
       raise
     batch = {name: x for name, x in batch.items() if name != 'failed'}
     self._data_wait_s += time.monotonic() - before
-    rows = len(next(iter(batch.values())))
-    self._rows = rows * jax.process_count()
-    mesh_lib.check_batch_size(self._rows, self.mesh, self.loop.accumulate)
-    return mesh_lib.shard_batch(batch, self.mesh)
+    placed = placement.shard_batch(batch, self.mesh)
+    self._rows = len(next(iter(placed.values())))
+    placement.check_batch_size(self._rows, self.mesh, self.loop.accumulate)
+    return placed
 
   def _rescue(self) -> None:
     if self.done > self._start:

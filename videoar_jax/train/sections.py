@@ -8,7 +8,8 @@ from jax.sharding import Mesh
 
 from videoar_jax.core import fields
 from videoar_jax.core.config import check_keys, from_section, of_section
-from videoar_jax.core.mesh import MeshConfig, check_batch_size
+from videoar_jax.core.mesh import MeshConfig
+from videoar_jax.core.placement import check_batch_size
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.prompts import PromptConfig
 from videoar_jax.objectives.adversarial import AdversarialConfig

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from etils import epath
 from jax.sharding import Mesh
 
-from videoar_jax.core import mesh as mesh_lib
+from videoar_jax.core import placement
 from videoar_jax.core.config import from_section, of_section
 from videoar_jax.data.config import DataConfig
 from videoar_jax.objectives.adversarial import (
@@ -74,7 +74,7 @@ def make_tokenizer_recipe(
   judge = _discriminator_update(config, streams, model, forward)
   frozen = {}
   if losses.perceptual:
-    frozen['lpips'] = mesh_lib.replicate(load_lpips(Network.VGG16), mesh)
+    frozen['lpips'] = placement.replicate(load_lpips(Network.VGG16), mesh)
 
   def init(key):
     shape = (1, 1, data.height, data.width, 3)
@@ -96,14 +96,14 @@ def make_tokenizer_recipe(
     stage=Stage(NET, make_forward(model, whole)),
     objective=make_tokenizer_objective(model, whole),
   )
-  batches = held_out_batches(data, config.train.eval_batches)
+  batches = held_out_batches(data, config.train.eval_batches, mesh=mesh)
   reconstruct = make_reconstructor(tokenizer)
 
   def visualise(state: TrainState, step: int) -> None:
-    clips = mesh_lib.shard_batch(next(batches()), mesh)['video']
+    clips = placement.shard_batch(next(batches()), mesh)['video']
     with jax.set_mesh(mesh):
       decoded, _ = reconstruct(state.nets[NET].averaged, clips)
-    clips, decoded = mesh_lib.to_host((clips, decoded))
+    clips, decoded = placement.to_host((clips, decoded))
     name = f'reconstructions_{step:07d}'
     write_work(workdir, name, **_side_by_side(clips, decoded))
 

@@ -50,10 +50,10 @@ class Block(nn.Module):
     out_gain = (2 * config.num_layers) ** -0.5
     h = RMSNorm(name='attention_norm')(x_bld)
     attended, own = self._attention(h, turn, layer, out_gain)
-    x_bld = constrain(x_bld + attended, 'batch', None, None)
+    x_bld = constrain(x_bld + attended, 'batch', 'length', 'channels')
     h = RMSNorm(name='mlp_norm')(x_bld)
     h = SwiGLU(config.hidden, out_gain=out_gain, dtype=dtype, name='mlp')(h)
-    return constrain(x_bld + h, 'batch', None, None), own
+    return constrain(x_bld + h, 'batch', 'length', 'channels'), own
 
   def _attention(self, x_bld, turn, layer, out_gain):
     config, dtype = self.config, jnp.dtype(self.config.dtype)
@@ -73,5 +73,9 @@ class Block(nn.Module):
     q, k_, v = (project(x_bld, kernel) for kernel in weights)
     q = rope.rotate(RMSNorm(name='query_norm')(q), turn)
     k_ = rope.rotate(RMSNorm(name='key_norm')(k_), turn)
+    # A head attends to all tokens: from here on shards are of heads.
+    whole = ('batch', None, 'attention_heads', 'head_dim')
+    q, k_, v = (constrain(x, *whole) for x in (q, k_, v))
     attended, own = self.attend(q, k_, v, layer)
+    attended = constrain(attended, *whole)
     return project(attended, out.astype(dtype), axes=2), own

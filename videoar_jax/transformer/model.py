@@ -231,7 +231,7 @@ class VideoAR(nn.Module):
   def _layers(self, x_bld, turn: rope.Turn, attend: Attend):
     """All layers: as they lie apart, or in a scan of stacked ones."""
     config = self.config
-    x_bld = constrain(x_bld.astype(config.dtype), 'batch', None, None)
+    x_bld = constrain(x_bld.astype(config.dtype), 'batch', 'length', 'channels')
     if self.has_variable('params', layer_name(0)):
       owns = []
       for i in range(config.num_layers):
