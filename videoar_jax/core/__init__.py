@@ -13,6 +13,7 @@ config      dataclass configs <-> ml_collections <-> JSON
 mesh        the device mesh, logical axis rules, sharding (the only such file)
 processes   what the processes of one job agree on
 compiler    how programs are compiled, platform by platform
+flops       operations of a program's products, counted as it is traced
 topology    TPUs by name, to compile for where there are none
 digest      per-array checksums that no mesh and no file format changes
 event_loop  makes Orbax report an error once, without tracebacks

@@ -3,6 +3,7 @@
 - `optimizer`: AdamW or Muon, the schedule, and which parameters decay.
 - `muon`: the momentum of every inner matrix, made orthogonal.
 - `state`: `Update`, `TrainState`, and the birth of a sharded state.
+- `gradients`: losses and gradients, averaged over the parts of a batch.
 - `step`: one jitted step over a list of updates.
 - `tracking`: Weights & Biases, where a run names a project.
 - `metrics`: metrics.jsonl, TensorBoard, the console line.
