@@ -15,9 +15,9 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from videoar_jax.core.config import from_dict, section
 from videoar_jax.core.mesh import MeshConfig, make_mesh
+from videoar_jax.train.cadence import LoopConfig
 from videoar_jax.train.loop import run
 from videoar_jax.train.optimizer import OptimizerConfig
-from videoar_jax.train.runner import LoopConfig
 from videoar_jax.train.state import Update
 
 CACHE = {

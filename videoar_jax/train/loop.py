@@ -11,20 +11,25 @@ from etils import epath
 from jax.sharding import Mesh
 
 from videoar_jax.core import config as config_lib
-from videoar_jax.core import console, export, manifest
+from videoar_jax.core import console, export, manifest, processes
 from videoar_jax.core.archive import check_memory
 from videoar_jax.core.checkpoint import Checkpoints
+from videoar_jax.train import goodput, starts, tracking
 from videoar_jax.train import metrics as metrics_lib
-from videoar_jax.train import starts, tracking
+from videoar_jax.train.cadence import LoopConfig
+from videoar_jax.train.clock import Clock
 from videoar_jax.train.initial import start_from
+from videoar_jax.train.observed import Observed
 from videoar_jax.train.preemption import StopRequest
-from videoar_jax.train.runner import Batch, LoopConfig, Runner, say
+from videoar_jax.train.profile import Profile, parse_steps
+from videoar_jax.train.runner import Batch, Runner, say
 from videoar_jax.train.state import (
   TrainState,
   Update,
   abstract_state,
   create_state,
 )
+from videoar_jax.train.watch import Watch
 
 # What a resumed run may change (* is any name): how long, how often it reports,
 # and where it runs; not what it computes.
@@ -39,6 +44,8 @@ MAY_CHANGE = (
   'train.keep',
   'train.wandb',
   'train.max_bad_updates',
+  'train.spike_factor',
+  'train.hang_after_s',
   'data.num_workers',
   'data.max_bad_share',
   'more_data.*.num_workers',
@@ -68,13 +75,16 @@ def run(
   telling: metrics_lib.Telling | None = None,
   best_metric: str = 'loss',
   begin: Callable[[], None] = lambda: None,
+  clips_of: Callable[[int], Sequence[str]] | None = None,
+  profile_steps: str = '',
 ) -> TrainState:
   """Trains to `loop.num_steps`; the same call again resumes or returns.
 
   A SIGTERM or Ctrl-C finishes the step, saves and raises `Stopped`.
 
   Args:
-    workdir: gets config.json, metrics.jsonl, tensorboard/ and checkpoints/.
+    workdir: gets config.json, metrics.jsonl, times.jsonl, tensorboard/ and
+      checkpoints/.
     config: the resolved config, stored beside and inside the checkpoints.
     loop: the section `train` of it.
     updates: what is trained.
@@ -89,6 +99,9 @@ def run(
     telling: the figure that lines of progress show beside the loss.
     best_metric: of `evaluate`; the checkpoint where it is lowest is kept.
     begin: called before the first step, once nothing stands against it.
+    clips_of: names of the clips in the batch of a step, counted from 0, for
+      what is told of a bad one.
+    profile_steps: a range of steps to trace, see `profile`; '': none.
   Raises:
     ValueError: workdir is of another config, the batch does not fit the mesh,
       or Weights & Biases is asked for and cannot begin.
@@ -97,6 +110,8 @@ def run(
     TrainingError: too many updates in a row were not finite.
     Stopped: a signal came; everything is saved.
   """
+  clock = Clock()
+  traced = parse_steps(profile_steps, num_steps=loop.num_steps)
   tracking.check_installed(loop.wandb)
   workdir = epath.Path(workdir)
   checkpoints = Checkpoints(workdir / export.CHECKPOINTS, keep=loop.keep)
@@ -133,13 +148,28 @@ def run(
     state=state,
     done=start,
     best=best,
+    clock=clock,
+    times=goodput.Times(workdir, clock, step=start),
+    profile=Profile(workdir, traced, done=start),
+    observed=Observed(
+      updates,
+      workdir,
+      max_bad_updates=loop.max_bad_updates,
+      spike_factor=loop.spike_factor,
+      clips_of=clips_of,
+    ),
   )
+  watch = Watch(clock, workdir, after_s=loop.hang_after_s)
   try:
-    with StopRequest() as request:
+    with StopRequest() as request, watch:
       runner.train(batches_from(start), request)
   finally:
+    runner.profile.close()
     runner.writer.close()
     checkpoints.close()
+    runner.times.write(runner.done)
+  if told := processes.is_first() and goodput.tell(workdir):
+    say(told)
   return runner.state
 
 

@@ -18,60 +18,23 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from videoar_jax.core import console, fields, processes
+from videoar_jax.core import console, processes
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.train import metrics as metrics_lib
+from videoar_jax.train.cadence import LoopConfig
+from videoar_jax.train.clock import COMPILE, EVALUATE, SAVE, STEPS, Clock, Pace
+from videoar_jax.train.goodput import Times
+from videoar_jax.train.observed import Observed, TrainingError
 from videoar_jax.train.preemption import Stopped, StopRequest
+from videoar_jax.train.profile import Profile
 from videoar_jax.train.state import TrainState, Update
-from videoar_jax.train.step import due_metrics, make_step, metric_prefix
+from videoar_jax.train.step import make_step, metric_prefix, step_flops
 
 Batch = dict[str, np.ndarray]
 
 # Steps whose metrics may lie on the devices, a few scalars each, unread.
 _MOST_UNREAD = 1000
-
-
-class TrainingError(ValueError):
-  """Training cannot go on."""
-
-
-@dataclasses.dataclass(frozen=True)
-class LoopConfig:
-  """How long to train, and how often to do what; intervals are in steps.
-
-  Attributes:
-    num_steps: of the whole run, also the length of the learning-rate schedule.
-    log_every: between two lines of metrics.
-    checkpoint_every: between two checkpoints; 0: by time alone.
-    checkpoint_every_s: seconds between two checkpoints; 0: by steps alone.
-    eval_every: between two evaluations of held-out data; 0: never.
-    eval_batches: held-out batches in one evaluation.
-    sample_every: between two visualisations; 0: never, not even at the end.
-    keep: latest checkpoints that are kept, besides the best one.
-    wandb: project of Weights & Biases that gets the metrics, too; '': none.
-    accumulate: parts that a batch is cut into to save memory.
-    max_bad_updates: consecutive steps with a loss or gradient that is not
-      finite after which training stops. They are counted where metrics are
-      fetched (at a log, an evaluation, a preview, a save, after 1000 steps),
-      so that a run ends up to `log_every - 1` steps after the last of them;
-      none of its updates is applied, wherever it ends.
-  """
-
-  num_steps: fields.Count = 1000
-  log_every: fields.Count = 10
-  checkpoint_every: fields.Natural = 0
-  checkpoint_every_s: fields.NonNegative = 300.0
-  eval_every: fields.Natural = 0
-  eval_batches: fields.Count = 4
-  sample_every: fields.Natural = 0
-  keep: fields.Count = 2
-  wandb: str = ''
-  accumulate: fields.Count = 1
-  max_bad_updates: fields.Count = 20
-
-  def __post_init__(self):
-    fields.check(self)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -98,6 +61,10 @@ class Runner:
   state: TrainState
   done: int
   best: float | None
+  clock: Clock
+  times: Times
+  profile: Profile
+  observed: Observed
 
   def __post_init__(self):
     self._step = make_step(
@@ -113,14 +80,12 @@ class Runner:
       self.mesh.size > 1 and self.mesh.devices.flat[0].platform == 'cpu'
     )
     self._ahead = 0 if several_cpus else 1
-    self._unread: list[dict[str, jax.Array]] = []  # of the last steps
-    self._averages = metrics_lib.Averages()
     self._prefix = metric_prefix(self.updates, self.updates[0])
     self._start = self.done
-    self._bad = 0
     self._rows = 0  # clips of the batch that was fetched last
+    self._flops: dict[Any, float] = {}
     self._saved_at = time.monotonic()
-    self._restart_clock()
+    self._pace = Pace(self.clock, self.mesh)
 
   def train(self, batches: Iterator[Batch], request: StopRequest) -> None:
     """Steps to the end, or until a signal, which raises `Stopped`."""
@@ -136,32 +101,38 @@ class Runner:
   def _train(self, batches: Iterator[Batch], request: StopRequest) -> None:
     batch = self._next(batches)
     first = self.done + 1
+    self.clock.begin(COMPILE)
     while self.done < self.loop.num_steps:
-      with self._compiling(self.done + 1 == first):
+      number = self.done + 1
+      with self._compiling(number == first), self.profile.step(number):
         self.state, metrics = self._step(self.state, batch, self.frozen)
+      self.observed.add(metrics, batch)
+      self._pace.add(clips=self._rows, flops=self._count_flops(batch))
       self.done += 1
-      self._unread.append(metrics)
       self._progress.add()
-      self._clips += self._rows
       if self.done < self.loop.num_steps:
         # The host makes the next batch while the device computes.
         batch = self._next(batches)
-      self._hold_back()
+      self.observed.hold_back(self._ahead)
+      self.profile.end(self.done, metrics)
       if self.done == first or self._pauses():
         self._read()
       if self.done == first:
-        seconds = time.monotonic() - self._clock
+        seconds = self.clock.seconds()[COMPILE]
         say(f'first step, with compilation: {seconds:.1f} s')
       if self._due(self.loop.log_every):
         self._log()
       if self.done == first:
-        self._restart_clock()
+        self.clock.begin(STEPS)
+        self._pace.restart()
+      self.clock.step()
       self._evaluate_and_save(request)
 
   def save(self, *, wait: bool = False, value: float | None = None) -> None:
     """Writes a checkpoint of the state as it is."""
     meta = {'config': self.config.to_dict(), 'best': self.best}
-    with jax.transfer_guard('allow'):  # all of the state goes to the host
+    with jax.transfer_guard('allow'), self.clock.spending(SAVE):
+      # All of the state goes to the host.
       self.checkpoints.save(
         self.done, self.state, meta, best_value=value, wait=wait
       )
@@ -190,7 +161,8 @@ class Runner:
       self._rescue()
       raise
     batch = {name: x for name, x in batch.items() if name != 'failed'}
-    self._data_wait_s += time.monotonic() - before
+    idle = self.observed.is_idle()
+    self._pace.wait(time.monotonic() - before, idle=idle)
     rows = len(next(iter(batch.values())))
     self._rows = rows * jax.process_count()
     mesh_lib.check_batch_size(self._rows, self.mesh, self.loop.accumulate)
@@ -200,26 +172,32 @@ class Runner:
     if self.done > self._start:
       self.save(wait=True)
 
-  def _hold_back(self) -> None:
-    """Waits until no more steps are under way than may be."""
-    if len(self._unread) > self._ahead:
-      jax.block_until_ready(self._unread[-1 - self._ahead])
+  def _count_flops(self, batch: Any) -> float:
+    """Operations of the step that was handed out last; 0: not known.
+
+    Each kind of step is counted once, while the devices compute the first one.
+    """
+    due = tuple(update.is_due(self.done) for update in self.updates)
+    shapes = jax.tree.map(lambda x: (x.shape, str(x.dtype)), batch)
+    kind = due, tuple(sorted(shapes.items()))
+    if kind not in self._flops:
+      try:
+        self._flops[kind] = step_flops(
+          self.updates,
+          self.state,
+          batch,
+          self.frozen,
+          step=self.done,
+          accumulate=self.loop.accumulate,
+        )
+      except ValueError as error:  # a kernel that is of one platform alone
+        say(f'operations are not counted: {error}')
+        self._flops[kind] = 0.0
+    return self._flops[kind]
 
   def _read(self) -> None:
-    """Waits for all steps, fetches what they tell and counts bad ones."""
-    first = self.done - len(self._unread) + 1
-    unread, self._unread = jax.device_get(self._unread), []
-    for done, metrics in enumerate(unread, first):
-      values = {name: float(value) for name, value in metrics.items()}
-      self._averages.add(due_metrics(self.updates, values, step=done - 1))
-      self._bad = self._bad + 1 if values['skipped_updates'] else 0
-      if self._bad >= self.loop.max_bad_updates:
-        raise TrainingError(
-          f'loss or gradient was not finite in {self._bad} steps in a row, the '
-          f'last of them {done}; none of these updates was applied. Look at '
-          'the data and lower optimizer.learning_rate; the same command '
-          'resumes from the newest checkpoint'
-        )
+    """Waits for all steps, fetches what they tell and judges it."""
+    self.observed.read(self.done, self.state)
 
   def _due(self, every: int) -> bool:
     last = self.done == self.loop.num_steps
@@ -228,7 +206,7 @@ class Runner:
   def _pauses(self) -> bool:
     """Whether something after this step wants its metrics or its state."""
     loop = self.loop
-    return len(self._unread) >= _MOST_UNREAD or any(
+    return len(self.observed) >= _MOST_UNREAD or any(
       self._due(every)
       for every in (
         loop.log_every,
@@ -238,55 +216,50 @@ class Runner:
       )
     )
 
-  def _restart_clock(self) -> None:
-    self._clock, self._clock_step = time.monotonic(), self.done
-    self._data_wait_s, self._clips = 0.0, 0
-
   def _log(self) -> None:
     """Writes the means since the last line, and the speed."""
-    steps = self.done - self._clock_step
-    seconds = (time.monotonic() - self._clock) / max(steps, 1)
-    values = self._averages.take()
-    speed = {
-      'clips_per_s': self._clips / max(steps, 1) / seconds,
-      'step_s': seconds,
-      'data_wait_s': self._data_wait_s / max(steps, 1),
-    }
+    told, speed = self.observed.take(), self._pace.figures()
+    values = told.values
     self.writer.write(self.done, 'train', {**values, **speed})
+    self.times.write(self.done)
     left = self.loop.num_steps - self.done
     quality = metrics_lib.quality(values, self.telling, prefix=self._prefix)
     self._progress.show(
       self._where(), f'{quality} {metrics_lib.speed(speed, steps_left=left)}'
     )
+    steps = self._pace.steps
     if skipped := values['skipped_updates']:
       say(
         f'{self._where()} {skipped:.0f} updates of the last {steps} steps were '
-        'left out: loss or gradient was not finite'
+        f'left out: loss or gradient was not finite; {told.bad}'
       )
-    self._restart_clock()
+    if spikes := values.get('spikes'):
+      say(
+        f'{self._where()} {spikes:.0f} spikes in the last {steps} steps; '
+        f'{told.spike}'
+      )
+    self._pace.restart()
 
   def _evaluate_and_save(self, request: StopRequest) -> None:
     """What comes between two steps; ends training if a signal came."""
-    paused = time.monotonic()
-    value = self._evaluate() if self._due(self.loop.eval_every) else None
-    if self.visualise is not None and self._due(self.loop.sample_every):
-      with jax.transfer_guard('allow'):  # samplers place what they are given
-        self.visualise(self.state, self.done)
+    value = None
+    with self.clock.spending(EVALUATE):
+      if self._due(self.loop.eval_every):
+        value = self._evaluate()
+      if self.visualise is not None and self._due(self.loop.sample_every):
+        with jax.transfer_guard('allow'):  # samplers place what they are given
+          self.visualise(self.state, self.done)
     last = self.done == self.loop.num_steps
     stop, old = self._agreed(request)
     if stop or old:
-      # Steps under way are training's time; and of bad ones nothing is saved.
-      waited = time.monotonic()
+      # Of bad steps nothing is saved.
       self._read()
-      paused += time.monotonic() - waited
     better = value is not None and (self.best is None or value < self.best)
     if better:
       self.best = value
     every = self.loop.checkpoint_every
     if last or stop or old or better or self._due(every):
       self.save(wait=bool(last or stop), value=value)
-    # Evaluating and saving is not the training step's time.
-    self._clock += time.monotonic() - paused
     if stop:
       say(f'stopped at step {self.done}, saved; the same command resumes')
       raise Stopped(stop, self.done)

@@ -35,6 +35,11 @@ StepFunction = Callable[
 ]
 
 
+# Metrics that number the first array that is not finite, -1 if all are: among
+# the gradients of a network, and among a batch's arrays; see `leaf_names`.
+BAD_GRADIENT = 'bad_gradient'
+BAD_INPUT = 'bad_input'
+
 # An update's optimiser and its learning rate.
 _Optimizer = tuple[optax.GradientTransformation, optax.Schedule]
 
@@ -65,8 +70,9 @@ def make_step(
     dimension the global batch; `frozen` maps names to parameters that are
     not trained. Metrics are float32 scalars: `loss`, `grad_norm`,
     `learning_rate` and the objective's own, under `net/` if there are
-    several updates, and `skipped_updates`. Those of an update whose turn it
-    is not (`every`, `start`) are NaN; `due_metrics` drops them.
+    several updates, `bad_gradient` among them, and `skipped_updates` and
+    `bad_input`. Those of an update whose turn it is not (`every`, `start`) are
+    NaN; `due_metrics` drops them.
   Raises:
     ValueError: updates that cannot run together, or accumulate below 1.
   """
@@ -196,6 +202,33 @@ def due_metrics(
   return {k: v for k, v in metrics.items() if not (idle and k.startswith(idle))}
 
 
+def leaf_names(tree: Any) -> list[str]:
+  """What the arrays of a tree are called, in order: 'layers/mlp/w_in'."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return [
+    jax.tree_util.keystr(x, simple=True, separator='/') for x, _ in leaves
+  ]
+
+
+def finite_leaves(tree: Any) -> jax.Array:
+  """Of each array of a tree, whether all its numbers are finite: bool (n,)."""
+
+  def finite(x: jax.Array) -> jax.Array:
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+      return jnp.array(True)
+    # As the norm of gradients has it: numbers whose squares are too large to be
+    # added up are not.
+    return jnp.isfinite(jnp.sum(jnp.square(x.astype(jnp.float32))))
+
+  return jnp.stack([finite(x) for x in jax.tree.leaves(tree)])
+
+
+def _first(is_bad: jax.Array) -> jax.Array:
+  """The index of the first that is true, float32; -1 if none is."""
+  index = jnp.where(is_bad.any(), jnp.argmax(is_bad), -1)
+  return index.astype(jnp.float32)
+
+
 def _run_updates(
   updates: Sequence[Update],
   optimizers: Mapping[str, _Optimizer],
@@ -234,7 +267,9 @@ def _run_updates(
     skipped += own.pop('skipped')
     prefix = metric_prefix(updates, update)
     metrics.update({f'{prefix}{name}': own[name] for name in own})
-  return nets, {**metrics, 'skipped_updates': skipped}
+  inputs = finite_leaves(parts)
+  metrics |= {'skipped_updates': skipped, BAD_INPUT: _first(~inputs)}
+  return nets, metrics
 
 
 def _apply_update(
@@ -287,6 +322,7 @@ def _apply_update(
       'grad_norm': norm,
       'learning_rate': schedule(count + 1),
       'skipped': 1.0 - good,
+      BAD_GRADIENT: _first(~finite_leaves(grads)),
     }
     own = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), own)
     return new, own, results
