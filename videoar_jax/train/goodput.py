@@ -111,9 +111,8 @@ def spent(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
   return total
 
 
-def tell(workdir: Any) -> str:
-  """A run's share, and where the rest went: 'goodput 83% of 3h05: …'; or ''."""
-  lines = read_times(workdir)
+def describe(lines: Sequence[Mapping[str, Any]]) -> str:
+  """A run's share, and where the rest went: '83% of 3h05: steps …'; or ''."""
   seconds = spent(lines)
   whole = sum(seconds.values())
   if not whole:
@@ -126,4 +125,4 @@ def tell(workdir: Any) -> str:
   starts = len({line['start'] for line in lines})
   when = f' in {starts} starts' if starts > 1 else ''
   share = seconds[STEPS] / whole
-  return f'goodput {share:.0%} of {duration(whole)}{when}: {", ".join(parts)}'
+  return f'{share:.0%} of {duration(whole)}{when}: {", ".join(parts)}'

@@ -168,8 +168,8 @@ def run(
     runner.writer.close()
     checkpoints.close()
     runner.times.write(runner.done)
-  if told := processes.is_first() and goodput.tell(workdir):
-    say(told)
+  if processes.is_first():
+    say(f'goodput {goodput.describe(goodput.read_times(workdir))}')
   return runner.state
 
 

@@ -155,8 +155,8 @@ class Observed:
       index = int(values.get(f'{prefix}{BAD_GRADIENT}', -1))
       if index >= 0:
         name = leaf_names(state.nets[update.net].params)[index]
-        return f'the gradient of {update.net}/{name} is not finite'
-    return 'the norm of a gradient is not finite'
+        return f'the gradient of {update.net}/{name} is not finite, or its norm'
+    return 'the norm of all gradients is not finite'
 
   def _clips(self, step: int, tensor: str) -> str:
     """The clips of a step's batch, in words; all of them go to the file."""

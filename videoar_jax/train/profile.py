@@ -1,6 +1,7 @@
 """Traces of some steps of a run, for XProf."""
 
 import contextlib
+import pathlib
 import re
 import tempfile
 from typing import Any
@@ -73,14 +74,14 @@ class Profile:
     """Writes the trace, if one was begun."""
     if self._local is None:
       return
-    jax.profiler.stop_trace()
-    self._steps = None
-    with self._local as local:
-      for path in filter(lambda x: x.is_file(), epath.Path(local).rglob('*')):
-        target = self._folder / path.relative_to(local)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(path.read_bytes())
-    self._local = None
+    folder, self._local, self._steps = self._local, None, None
+    with folder as local:
+      jax.profiler.stop_trace()
+      for path in pathlib.Path(local).rglob('*'):
+        if path.is_file():
+          target = self._folder / path.relative_to(local)
+          target.parent.mkdir(parents=True, exist_ok=True)
+          target.write_bytes(path.read_bytes())
     console.say(
       f'trace in {self._folder}; pip install xprof, then xprof '
       f'--logdir={self._folder}'

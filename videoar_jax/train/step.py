@@ -36,7 +36,7 @@ StepFunction = Callable[
 
 
 # Metrics that number the first array that is not finite, -1 if all are: among
-# the gradients of a network, and among a batch's arrays; see `leaf_names`.
+# a network's gradients (or its squares), and a batch's; see `leaf_names`.
 BAD_GRADIENT = 'bad_gradient'
 BAD_INPUT = 'bad_input'
 
@@ -212,15 +212,14 @@ def leaf_names(tree: Any) -> list[str]:
 
 def finite_leaves(tree: Any) -> jax.Array:
   """Of each array of a tree, whether all its numbers are finite: bool (n,)."""
+  leaves = jax.tree.leaves(tree)
+  return jnp.stack([jnp.isfinite(x).all() for x in leaves])
 
-  def finite(x: jax.Array) -> jax.Array:
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-      return jnp.array(True)
-    # As the norm of gradients has it: numbers whose squares are too large to be
-    # added up are not.
-    return jnp.isfinite(jnp.sum(jnp.square(x.astype(jnp.float32))))
 
-  return jnp.stack([finite(x) for x in jax.tree.leaves(tree)])
+def _finite_squares(tree: Any) -> jax.Array:
+  """Of each array, whether the sum of squares is finite, as in a norm."""
+  leaves = jax.tree.leaves(tree)
+  return jnp.stack([jnp.isfinite(jnp.sum(jnp.square(x))) for x in leaves])
 
 
 def _first(is_bad: jax.Array) -> jax.Array:
@@ -322,7 +321,7 @@ def _apply_update(
       'grad_norm': norm,
       'learning_rate': schedule(count + 1),
       'skipped': 1.0 - good,
-      BAD_GRADIENT: _first(~finite_leaves(grads)),
+      BAD_GRADIENT: _first(~_finite_squares(grads)),
     }
     own = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), own)
     return new, own, results
