@@ -11,17 +11,16 @@ from etils import epath
 from jax.sharding import Mesh
 
 from videoar_jax.core import config as config_lib
-from videoar_jax.core import console, export, manifest, processes
+from videoar_jax.core import console, export, manifest
 from videoar_jax.core.archive import check_memory
 from videoar_jax.core.checkpoint import Checkpoints
-from videoar_jax.train import goodput, starts, tracking
+from videoar_jax.train import starts, tracking
 from videoar_jax.train import metrics as metrics_lib
 from videoar_jax.train.cadence import LoopConfig
 from videoar_jax.train.clock import Clock
 from videoar_jax.train.initial import start_from
-from videoar_jax.train.observed import Observed
 from videoar_jax.train.preemption import StopRequest
-from videoar_jax.train.profile import Profile, parse_steps
+from videoar_jax.train.profile import parse_steps
 from videoar_jax.train.runner import Batch, Runner, say
 from videoar_jax.train.state import (
   TrainState,
@@ -29,7 +28,6 @@ from videoar_jax.train.state import (
   abstract_state,
   create_state,
 )
-from videoar_jax.train.watch import Watch
 
 # What a resumed run may change (* is any name): how long, how often it reports,
 # and where it runs; not what it computes.
@@ -116,15 +114,9 @@ def run(
   workdir = epath.Path(workdir)
   checkpoints = Checkpoints(workdir / export.CHECKPOINTS, keep=loop.keep)
   _check_config(workdir, config)
-  shape = {'seed': seed, 'num_steps': loop.num_steps, 'mesh': mesh}
-  abstract = abstract_state(updates, **shape)
-  _check_memory(abstract, mesh)
-  restored = checkpoints.restore(abstract, unread=_is_average)
-  if restored is None:
-    start, best = 0, None
-    state = _first_state(updates, config, create_state(updates, **shape), seed)
-  else:
-    start, state, best = restored.step, restored.tree, restored.meta['best']
+  start, state, best = _restore(
+    checkpoints, updates, config, seed=seed, num_steps=loop.num_steps, mesh=mesh
+  )
   _save_config(workdir, config)
   if start >= loop.num_steps:
     say(f'{workdir} is trained already: {start} of {loop.num_steps} steps')
@@ -132,45 +124,50 @@ def run(
   begin()
   _tell_start(workdir, state, step=start)
   runner = Runner(
+    workdir=workdir,
     config=config,
     loop=loop,
     updates=updates,
     mesh=mesh,
     frozen=dict(frozen or {}),
     checkpoints=checkpoints,
-    writer=metrics_lib.MetricWriter(
-      workdir, start_step=start, project=loop.wandb, config=config.to_dict()
-    ),
     evaluate=evaluate,
     visualise=visualise,
     telling=telling,
     best_metric=best_metric,
+    clips_of=clips_of,
+    traced=traced,
     state=state,
     done=start,
     best=best,
     clock=clock,
-    times=goodput.Times(workdir, clock, step=start),
-    profile=Profile(workdir, traced, done=start),
-    observed=Observed(
-      updates,
-      workdir,
-      max_bad_updates=loop.max_bad_updates,
-      spike_factor=loop.spike_factor,
-      clips_of=clips_of,
-    ),
   )
-  watch = Watch(clock, workdir, after_s=loop.hang_after_s)
   try:
-    with StopRequest() as request, watch:
+    with StopRequest() as request:
       runner.train(batches_from(start), request)
   finally:
-    runner.profile.close()
-    runner.writer.close()
-    checkpoints.close()
-    runner.times.write(runner.done)
-  if processes.is_first():
-    say(f'goodput {goodput.describe(goodput.read_times(workdir))}')
+    runner.close()
   return runner.state
+
+
+def _restore(
+  checkpoints: Checkpoints,
+  updates: Sequence[Update],
+  config: ml_collections.ConfigDict,
+  *,
+  seed: int,
+  num_steps: int,
+  mesh: Mesh,
+) -> tuple[int, TrainState, float | None]:
+  """Steps done, the state after them and the best metric so far."""
+  shape = {'seed': seed, 'num_steps': num_steps, 'mesh': mesh}
+  abstract = abstract_state(updates, **shape)
+  _check_memory(abstract, mesh)
+  restored = checkpoints.restore(abstract, unread=_is_average)
+  if restored is not None:
+    return restored.step, restored.tree, restored.meta['best']
+  state = create_state(updates, **shape)
+  return 0, _first_state(updates, config, state, seed), None
 
 
 def _tell_start(workdir: epath.Path, state: TrainState, *, step: int) -> None:

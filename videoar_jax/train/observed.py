@@ -12,6 +12,7 @@ from absl import logging
 from etils import epath
 
 from videoar_jax.core import processes
+from videoar_jax.train.cadence import LoopConfig
 from videoar_jax.train.metrics import Averages
 from videoar_jax.train.spikes import Spikes
 from videoar_jax.train.state import TrainState, Update
@@ -56,20 +57,18 @@ class Observed:
     updates: Sequence[Update],
     workdir: Any,
     *,
-    max_bad_updates: int,
-    spike_factor: float,
+    loop: LoopConfig,
     clips_of: Callable[[int], Sequence[str]] | None,
   ):
     """Args:
     updates: what is trained.
     workdir: gets bad_updates.jsonl, once there is one.
-    max_bad_updates: in a row, after which training stops.
-    spike_factor: see `Spikes`.
+    loop: says after how many bad updates training stops, and what a spike is.
     clips_of: names of the clips in the batch of a step, counted from 0.
     """
     self._updates, self._path = updates, epath.Path(workdir) / FILE
-    self._most_bad, self._clips_of = max_bad_updates, clips_of
-    self._spikes, self._counts_spikes = Spikes(spike_factor), spike_factor > 0
+    self._loop, self._clips_of = loop, clips_of
+    self._spikes = Spikes(loop.spike_factor)
     self._unread: list[dict[str, jax.Array]] = []  # of the last steps
     self._inputs: list[Any] = []  # shapes of their batches
     self._averages = Averages()
@@ -116,12 +115,12 @@ class Observed:
           self._bad = f'step {step}: {tensor}{self._clips(step, tensor)}'
       else:
         self._bad_in_a_row = 0
-      if self._counts_spikes:
+      if self._loop.spike_factor:
         values['spikes'] = self._see_spikes(step, values)
       self._averages.add(
         {k: v for k, v in values.items() if not k.endswith(_INDICES)}
       )
-      if self._bad_in_a_row >= self._most_bad:
+      if self._bad_in_a_row >= self._loop.max_bad_updates:
         raise TrainingError(
           f'loss or gradient was not finite in {self._bad_in_a_row} steps in a '
           f'row, the last of them {step}; none of these updates was applied. '

@@ -16,20 +16,22 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
+from etils import epath
 from jax.sharding import Mesh
 
 from videoar_jax.core import console, processes
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.checkpoint import Checkpoints
+from videoar_jax.train import goodput
 from videoar_jax.train import metrics as metrics_lib
 from videoar_jax.train.cadence import LoopConfig
 from videoar_jax.train.clock import COMPILE, EVALUATE, SAVE, STEPS, Clock, Pace
-from videoar_jax.train.goodput import Times
 from videoar_jax.train.observed import Observed, TrainingError
 from videoar_jax.train.preemption import Stopped, StopRequest
 from videoar_jax.train.profile import Profile
 from videoar_jax.train.state import TrainState, Update
 from videoar_jax.train.step import make_step, metric_prefix, step_flops
+from videoar_jax.train.watch import Watch
 
 Batch = dict[str, np.ndarray]
 
@@ -42,29 +44,30 @@ class Runner:
   """A run in progress; the arguments are those of `loop.run`.
 
   Attributes:
+    traced: the first and the last step to trace; None: none.
+    clock: that has run since the start.
     state: of training, after `done` steps.
     done: steps done.
     best: lowest value of the best metric so far.
   """
 
+  workdir: epath.Path
   config: ml_collections.ConfigDict
   loop: LoopConfig
   updates: Sequence[Update]
   mesh: Mesh
   frozen: dict[str, Any]
   checkpoints: Checkpoints
-  writer: metrics_lib.MetricWriter
   evaluate: Callable[[TrainState], Mapping[str, float] | None] | None
   visualise: Callable[[TrainState, int], None] | None
   telling: metrics_lib.Telling | None
   best_metric: str
+  clips_of: Callable[[int], Sequence[str]] | None
+  traced: tuple[int, int] | None
   state: TrainState
   done: int
   best: float | None
   clock: Clock
-  times: Times
-  profile: Profile
-  observed: Observed
 
   def __post_init__(self):
     self._step = make_step(
@@ -86,6 +89,17 @@ class Runner:
     self._flops: dict[Any, float] = {}
     self._saved_at = time.monotonic()
     self._pace = Pace(self.clock, self.mesh)
+    self._times = goodput.Times(self.workdir, self.clock, step=self.done)
+    self._profile = Profile(self.workdir, self.traced, done=self.done)
+    self._observed = Observed(
+      self.updates, self.workdir, loop=self.loop, clips_of=self.clips_of
+    )
+    self._writer = metrics_lib.MetricWriter(
+      self.workdir,
+      start_step=self.done,
+      project=self.loop.wandb,
+      config=self.config.to_dict(),
+    )
 
   def train(self, batches: Iterator[Batch], request: StopRequest) -> None:
     """Steps to the end, or until a signal, which raises `Stopped`."""
@@ -94,6 +108,7 @@ class Runner:
       console.Progress(
         self.loop.num_steps, done=self.done, quiet=quiet
       ) as self._progress,
+      Watch(self.clock, self.workdir, after_s=self.loop.hang_after_s),
       jax.transfer_guard('disallow'),
     ):
       self._train(batches, request)
@@ -104,17 +119,17 @@ class Runner:
     self.clock.begin(COMPILE)
     while self.done < self.loop.num_steps:
       number = self.done + 1
-      with self._compiling(number == first), self.profile.step(number):
+      with self._compiling(number == first), self._profile.step(number):
         self.state, metrics = self._step(self.state, batch, self.frozen)
-      self.observed.add(metrics, batch)
+      self._observed.add(metrics, batch)
       self._pace.add(clips=self._rows, flops=self._count_flops(batch))
       self.done += 1
       self._progress.add()
       if self.done < self.loop.num_steps:
         # The host makes the next batch while the device computes.
         batch = self._next(batches)
-      self.observed.hold_back(self._ahead)
-      self.profile.end(self.done, metrics)
+      self._observed.hold_back(self._ahead)
+      self._profile.end(self.done, metrics)
       if self.done == first or self._pauses():
         self._read()
       if self.done == first:
@@ -137,6 +152,15 @@ class Runner:
         self.done, self.state, meta, best_value=value, wait=wait
       )
     self._saved_at = time.monotonic()
+
+  def close(self) -> None:
+    """Writes all that is left; of a whole run, tells where its time went."""
+    self._profile.close()
+    self._writer.close()
+    self._times.write(self.done)
+    self.checkpoints.close()
+    if self.done == self.loop.num_steps and processes.is_first():
+      say(f'goodput {goodput.describe(goodput.read_times(self.workdir))}')
 
   def _compiling(self, is_first: bool) -> contextlib.AbstractContextManager:
     """Tells that the first step is compiled, which takes long."""
@@ -161,7 +185,7 @@ class Runner:
       self._rescue()
       raise
     batch = {name: x for name, x in batch.items() if name != 'failed'}
-    idle = self.observed.is_idle()
+    idle = self._observed.is_idle()
     self._pace.wait(time.monotonic() - before, idle=idle)
     rows = len(next(iter(batch.values())))
     self._rows = rows * jax.process_count()
@@ -197,7 +221,7 @@ class Runner:
 
   def _read(self) -> None:
     """Waits for all steps, fetches what they tell and judges it."""
-    self.observed.read(self.done, self.state)
+    self._observed.read(self.done, self.state)
 
   def _due(self, every: int) -> bool:
     last = self.done == self.loop.num_steps
@@ -206,7 +230,7 @@ class Runner:
   def _pauses(self) -> bool:
     """Whether something after this step wants its metrics or its state."""
     loop = self.loop
-    return len(self.observed) >= _MOST_UNREAD or any(
+    return len(self._observed) >= _MOST_UNREAD or any(
       self._due(every)
       for every in (
         loop.log_every,
@@ -218,10 +242,10 @@ class Runner:
 
   def _log(self) -> None:
     """Writes the means since the last line, and the speed."""
-    told, speed = self.observed.take(), self._pace.figures()
+    told, speed = self._observed.take(), self._pace.figures()
     values = told.values
-    self.writer.write(self.done, 'train', {**values, **speed})
-    self.times.write(self.done)
+    self._writer.write(self.done, 'train', {**values, **speed})
+    self._times.write(self.done)
     left = self.loop.num_steps - self.done
     quality = metrics_lib.quality(values, self.telling, prefix=self._prefix)
     self._progress.show(
@@ -274,7 +298,7 @@ class Runner:
         f'best_metric={self.best_metric!r} is not among the held-out metrics '
         f'{", ".join(sorted(values))}'
       )
-    self.writer.write(self.done, 'heldout', values)
+    self._writer.write(self.done, 'heldout', values)
     say(f'{self._where()} held out {metrics_lib.quality(values, self.telling)}')
     value = float(values[self.best_metric])
     return value if np.isfinite(value) else None
