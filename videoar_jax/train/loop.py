@@ -14,8 +14,8 @@ from videoar_jax.core import config as config_lib
 from videoar_jax.core import console, export, manifest
 from videoar_jax.core.archive import check_memory
 from videoar_jax.core.checkpoint import Checkpoints
-from videoar_jax.train import starts, tracking
 from videoar_jax.train import metrics as metrics_lib
+from videoar_jax.train import starts, tracking
 from videoar_jax.train.cadence import LoopConfig
 from videoar_jax.train.clock import Clock
 from videoar_jax.train.initial import start_from
