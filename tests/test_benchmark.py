@@ -24,10 +24,6 @@ from videoar_jax.benchmark import (
 from videoar_jax.commands import benchmark
 from videoar_jax.core import command, mesh
 from videoar_jax.evaluate import i3d
-from videoar_jax.families.bits import BitsFamily
-from videoar_jax.plan.next_scale import next_scale_plan
-from videoar_jax.tokenizer.config import TokenizerConfig
-from videoar_jax.transformer.config import TransformerConfig
 
 
 @pytest.fixture(scope='module')
@@ -219,21 +215,6 @@ def test_updates_are_measured_by_optimiser(config, measured):
   assert [row['kind'] for row in rows] == ['adamw', 'muon', 'optax_muon']
   assert len({row['parameters'] for row in rows}) == 1
   assert all(row['update_s'] > 0 for row in rows)
-
-
-def test_operations_of_a_step_are_counted_by_hand():
-  plan = next_scale_plan(2, ((1, 1), (1, 2)))
-  config = TransformerConfig(num_layers=3, width=4, num_heads=1)
-  params = {
-    'layers': {'a': np.zeros((3, 4, 5)), 'b': np.zeros((3, 4))},
-    'project': np.zeros((7, 4)),
-    'head': np.zeros((4, 7, 2)),
-  }
-  # A prefix token and six others; who sees how many: 1 2 4 4 5 7 7.
-  dense = 6 * ((60 + 12) * 7 + (28 + 56) * 6)
-  pairs = 12 * 3 * 4 * (1 + 2 + 4 + 4 + 5 + 7 + 7)
-  family = BitsFamily(config, TokenizerConfig())
-  assert family.step_flops(plan, params) == dense + pairs
 
 
 def test_batches_are_measured_in_a_process_of_their_own(config, tmp_path):

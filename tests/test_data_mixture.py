@@ -8,7 +8,7 @@ import pytest
 from videoar_jax.data import mixture
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import BadDataError
-from videoar_jax.data.pipeline import make_batches
+from videoar_jax.data.pipeline import make_batches, make_source
 
 VIDEOS = DataConfig(batch_size=4, num_frames=5, height=16, width=16, weight=2)
 IMAGES = DataConfig(batch_size=8, num_frames=1, height=24, width=16)
@@ -76,3 +76,14 @@ def test_failures_are_counted_stream_by_stream(tmp_path):
     next(batches)
   with pytest.raises(ValueError, match='weight=0'):
     next(mixture.make_mixture([DataConfig(weight=0)], seed=0))
+
+
+def test_the_clips_of_a_step_are_named():
+  sources = [make_source(x, train=True) for x in (VIDEOS, IMAGES)]
+  for step, batch in enumerate(_take([VIDEOS, IMAGES], 5)):
+    names = mixture.clips_of_step([VIDEOS, IMAGES], seed=3, step=step)
+    source = sources[batch['video'].shape[1] == 1]
+    known = {source.name(i): i for i in range(len(source))}
+    for name, video in zip(names, batch['video'], strict=True):
+      record = source.load(known[name], np.random.default_rng(0))
+      np.testing.assert_array_equal(video, record['video'])

@@ -25,8 +25,8 @@ from videoar_jax.core.mesh import MeshConfig, make_mesh
 from videoar_jax.objectives.context import Context
 from videoar_jax.train.heldout import make_heldout
 from videoar_jax.train.metrics import read_metrics
+from videoar_jax.train.observed import TrainingError
 from videoar_jax.train.preemption import Stopped
-from videoar_jax.train.runner import TrainingError
 
 # Runs here are held against those of other processes, bit for bit.
 pytestmark = pytest.mark.optimized

@@ -12,7 +12,7 @@ import toy
 from test_loop import ROOT
 
 from videoar_jax.train.metrics import Telling, duration, quality, speed
-from videoar_jax.train.runner import TrainingError
+from videoar_jax.train.observed import TrainingError
 
 MOST = 100  # characters of a line
 

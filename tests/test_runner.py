@@ -15,7 +15,7 @@ from videoar_jax.core.placement import replicate
 from videoar_jax.train import runner
 from videoar_jax.train.heldout import make_heldout
 from videoar_jax.train.metrics import read_metrics
-from videoar_jax.train.runner import TrainingError
+from videoar_jax.train.observed import TrainingError
 
 
 def _mesh(devices=1):

@@ -2,10 +2,12 @@
 
 import importlib.util
 import math
+import types
 
 import pytest
 
 from videoar_jax.core import topology
+from videoar_jax.core.chips import CHIPS, chip_of
 
 
 @pytest.mark.parametrize(
@@ -48,5 +50,15 @@ def test_a_missing_compiler_is_told(monkeypatch):
 
 
 def test_every_kind_states_its_memory():
-  assert topology.chip('v5e:16x16') == topology.CHIPS['v5e']
+  assert topology.chip('v5e:16x16') == CHIPS['v5e']
   assert topology.chip('v5p:1x1x1').hbm_bytes == 95e9
+
+
+def test_a_device_has_its_chip():
+  def of(kind):
+    return chip_of(types.SimpleNamespace(device_kind=kind))
+
+  assert of('TPU v5 lite') == CHIPS['v5e']
+  assert of('NVIDIA H100 80GB HBM3').flops_per_s == 989e12
+  assert of('TPU7x').devices == 2
+  assert of('cpu') is None

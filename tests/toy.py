@@ -15,9 +15,9 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from videoar_jax.core.config import from_dict, section
 from videoar_jax.core.mesh import MeshConfig, make_mesh
+from videoar_jax.train.cadence import LoopConfig
 from videoar_jax.train.loop import run
 from videoar_jax.train.optimizer import OptimizerConfig
-from videoar_jax.train.runner import LoopConfig
 from videoar_jax.train.state import Update
 
 CACHE = {
@@ -130,10 +130,11 @@ def main() -> None:
   pause = options.pop('pause_s', 0.0)
   file_bytes = options.pop('file_bytes', None)
   full_at = options.pop('full_at', None)
+  hang_at = options.pop('hang_at', None)
 
   def batches_from(step):
     for batch in make_batches(step):
-      time.sleep(pause)
+      time.sleep(3600 if step == hang_at else pause)
       if step == full_at:
         # Files can grow no further, as on a full disk.
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))

@@ -20,7 +20,7 @@ from videoar_jax.plan.unit import UnitPlan
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.train.optimizer import OptimizerConfig
 from videoar_jax.train.state import Update, create_state
-from videoar_jax.train.step import make_step
+from videoar_jax.train.step import make_step, step_flops
 from videoar_jax.transformer.prefix import blank_condition
 
 _STEPS = 3  # that are timed, after the first
@@ -40,7 +40,7 @@ def measure_training(
 
   Returns:
     `first_s`, with compilation; `step_s`, the mean of three; `clips_per_s`;
-    `flops` of a step by the family, nothing computed again counted twice;
+    `flops` of a step, nothing computed again counted twice;
     `mfu`, these over the time and the measured rate of all devices' products
     of matrices; peaks of memory.
   """
@@ -61,8 +61,7 @@ def measure_training(
     state, metrics = step(state, batch, {})
   jax.block_until_ready(metrics)
   step_s = (time.perf_counter() - started) / _STEPS
-  params = state.nets[update.net].params
-  flops = batch_size * family.step_flops(plan, params)
+  flops = step_flops([update], state, batch, {}, step=0)
   rate = ceilings.measure_ceilings(family.transformer.dtype)['flops_per_s']
   return {
     'batch_size': batch_size,

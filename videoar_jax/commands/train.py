@@ -15,6 +15,7 @@ from videoar_jax.core.export import check_target, load_weights, write_loaded
 from videoar_jax.core.weight_file import DTYPES
 from videoar_jax.train import sections
 from videoar_jax.train.generator_recipe import make_generator_recipe
+from videoar_jax.train.profile import parse_steps
 from videoar_jax.train.recipe import run_recipe
 from videoar_jax.train.tokenizer_recipe import make_tokenizer_recipe
 
@@ -22,6 +23,9 @@ FLAGS = command.Flags()
 
 _CONFIG = FLAGS.config('config', 'Config file, with a variant after a colon.')
 _WORKDIR = FLAGS.text('workdir', None, 'Where the run lives.')
+_PROFILE = FLAGS.text(
+  'profile_steps', '', 'First and last step to trace, as 101:105, for XProf.'
+)
 _OUT = FLAGS.text('out', None, 'export: the folder to write.')
 _RAW = FLAGS.switch(
   'raw', False, 'export: the last parameters instead of their average.'
@@ -61,6 +65,7 @@ def train() -> None:
   config = _CONFIG.value
   sections.check_config(config)
   workdir = epath.Path(_WORKDIR.value)
+  parse_steps(_PROFILE.value, num_steps=config.train.num_steps)
   files.output_folder(workdir)
   mesh = mesh_lib.make_mesh(from_section(mesh_lib.MeshConfig, config, 'mesh'))
   sections.check_batches(config, mesh)
@@ -68,7 +73,7 @@ def train() -> None:
     workdir, what='train', first=processes.is_first(), agree=_agree
   ):
     recipe = _RECIPES[config.recipe](config, workdir=workdir, mesh=mesh)
-    run_recipe(recipe, workdir=workdir, mesh=mesh)
+    run_recipe(recipe, workdir=workdir, mesh=mesh, profile_steps=_PROFILE.value)
 
 
 def _agree(reason: str) -> str:

@@ -14,6 +14,8 @@ mesh        the device mesh and logical axis rules (the only such file)
 placement   arrays of the host on the devices of a mesh, and back
 processes   what the processes of one job agree on
 compiler    how programs are compiled, platform by platform
+flops       operations of a program's products, counted as it is traced
+chips       what accelerators have, as their makers state it
 topology    TPUs by name, to compile for where there are none
 digest      per-array checksums that no mesh and no file format changes
 event_loop  makes Orbax report an error once, without tracebacks

@@ -3,13 +3,14 @@
 `pip install -e '.[plan]'` brings libtpu, whose compiler works without a TPU.
 """
 
-import dataclasses
 import importlib.util
 import re
 from typing import Any
 
 import jax
 from jax.experimental import topologies
+
+from videoar_jax.core.chips import CHIPS, Chip
 
 FORMS = (
   "'v5e:4x4', 'v6e:4x4' (1x1 to 16x16 chips) or 'v5p:4x4x4' (1x1x1 to 8x8x16)"
@@ -32,28 +33,6 @@ _SHAPES = {
   | {64: '4x4x4', 128: '4x4x8', 256: '4x8x8', 512: '8x8x8'},
   'flat': {1: '1x1', 4: '2x2', 8: '2x4', 16: '4x4', 32: '4x8', 64: '8x8'}
   | {128: '8x16', 256: '16x16'},
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Chip:
-  """What a chip has.
-
-  Attributes:
-    hbm_bytes: of its main memory.
-    copy_bytes_per_s: to and from that memory.
-  """
-
-  hbm_bytes: float
-  copy_bytes_per_s: float
-
-
-# Source: Google Cloud's pages "TPU v5e", "TPU v5p" and "TPU v6e"
-# (cloud.google.com/tpu/docs), November 2026.
-CHIPS = {
-  'v5e': Chip(16e9, 819e9),
-  'v5p': Chip(95e9, 2765e9),
-  'v6e': Chip(32e9, 1640e9),
 }
 
 

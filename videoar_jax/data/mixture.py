@@ -14,7 +14,7 @@ import numpy as np
 
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import FailureLog
-from videoar_jax.data.pipeline import make_batches, make_source
+from videoar_jax.data.pipeline import clip_order, make_batches, make_source
 from videoar_jax.data.prompts import PromptEncoder
 
 
@@ -64,6 +64,32 @@ def make_mixture(
     logs[index].update(batch['failed'])
     yield batch
     step += 1
+
+
+def clips_of_step(
+  streams: Sequence[DataConfig],
+  *,
+  seed: int,
+  step: int,
+  prompts: PromptEncoder | None = None,
+) -> list[str]:
+  """What messages call the clips in the batch of a step, of all processes.
+
+  A record that cannot be read is named, not the one that takes its place.
+
+  Args:
+    streams: as for `make_mixture`.
+    seed: as for `make_mixture`.
+    step: counted from 0.
+    prompts: as for `make_mixture`.
+  """
+  turns = round_of([stream.weight for stream in streams])
+  index = turns[step % len(turns)]
+  rows = streams[index].batch_size
+  source = make_source(streams[index], train=True, prompts=prompts)
+  order = clip_order(len(source), seed=seed)
+  first = rows * batches_before(turns, index, step)
+  return [source.name(int(order[first + row])) for row in range(rows)]
 
 
 def round_of(weights: Sequence[int]) -> tuple[int, ...]:

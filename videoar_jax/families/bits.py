@@ -143,28 +143,6 @@ class BitsFamily:
     """Parameters as a rollout reads them fastest, see `params`."""
     return inference_params(params, self.transformer)
 
-  def step_flops(self, plan: Pyramid, params: Any) -> float:
-    """Operations of a clip's forward and backward pass.
-
-    Six for each weight of a matrix and token (two forward, four backward), and
-    for each layer twelve D for each pair of tokens of which one sees the other.
-
-    Args:
-      plan: of the clip.
-      params: of the network.
-    """
-    config = self.transformer
-    layers = sum(x.size for x in jax.tree.leaves(params['layers']))
-    ends = sum(
-      params[name].size
-      for name in ('project', 'project_last', 'head')
-      if name in params
-    )
-    tokens = config.prefix_length + plan.num_tokens
-    pairs = plan.mask(config.prefix_length).num_pairs
-    dense = 6.0 * (layers * tokens + ends * plan.num_tokens)
-    return dense + 12.0 * config.num_layers * config.width * pairs
-
   def objective(
     self,
     corruption: CorruptionConfig,

@@ -60,9 +60,6 @@ class Family(walk.Family, Protocol):
   def inference_params(self, params: Any) -> Any:
     """Parameters as a rollout reads them fastest; changes no prediction."""
 
-  def step_flops(self, plan: UnitPlan, params: Any) -> float:
-    """Operations of a clip's forward and backward pass."""
-
   def objective(
     self,
     corruption: CorruptionConfig,

@@ -7,7 +7,7 @@ from typing import Any
 
 from videoar_jax.core import console, files
 from videoar_jax.report import markup
-from videoar_jax.train import metrics, starts
+from videoar_jax.train import goodput, metrics, starts
 
 CONFIG = 'config.json'
 TOKENIZER, GENERATOR = HALVES = ('tokenizer', 'generator')
@@ -44,6 +44,7 @@ class Stage:
     config: of the run.
     lines: of its metrics.
     starts: of it, see `train.starts`.
+    times: of it, see `train.goodput`.
   """
 
   name: str
@@ -51,6 +52,7 @@ class Stage:
   config: dict
   lines: list[dict]
   starts: list[dict]
+  times: list[dict]
 
   @property
   def done(self) -> int:
@@ -92,7 +94,12 @@ def read_stage(name: str, path: pathlib.Path) -> Stage:
   """
   config = read_json(path / CONFIG) or {}
   return Stage(
-    name, path, config, metrics.read_metrics(path), starts.read_starts(path)
+    name,
+    path,
+    config,
+    metrics.read_metrics(path),
+    starts.read_starts(path),
+    goodput.read_times(path),
   )
 
 
@@ -152,6 +159,9 @@ def table(stages: list[Stage]) -> str:
     values = [read_key(stage.config, key) for stage in stages]
     if any(value not in (None, '') for value in values):
       rows.append((words, *(_value(value) for value in values)))
+  shares = [goodput.describe(stage.times) for stage in stages]
+  if any(shares):
+    rows.append(('goodput', *(share or '–' for share in shares)))
   machines = [_machines(stage) for stage in stages]
   rows.append(('trained on', *machines))
   rows.append(('code', *(_code(stage) for stage in stages)))

@@ -28,7 +28,7 @@ from videoar_jax.report.facts import (
   TEXT_STAGE,
   TOKENIZER,
 )
-from videoar_jax.train import metrics, recipe, starts
+from videoar_jax.train import goodput, metrics, recipe, starts
 
 REFRESH_S = 10
 _RESULT = {
@@ -156,7 +156,7 @@ def read_files(run: str | pathlib.Path) -> list[pathlib.Path]:
   for folder in (run, *(run / name for name in _PICTURES.values())):
     found += copies.picture_paths(folder)
   for workdir in (run, *(run / name for name in facts.TITLES)):
-    names = (facts.CONFIG, metrics.FILE, starts.FILE, NEWEST)
+    names = (facts.CONFIG, metrics.FILE, starts.FILE, goodput.FILE, NEWEST)
     found += [workdir / name for name in names]
   return found
 

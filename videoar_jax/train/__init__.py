@@ -3,10 +3,18 @@
 - `optimizer`: AdamW or Muon, the schedule, and which parameters decay.
 - `muon`: the momentum of every inner matrix, made orthogonal.
 - `state`: `Update`, `TrainState`, and the birth of a sharded state.
+- `gradients`: losses and gradients, averaged over the parts of a batch.
 - `step`: one jitted step over a list of updates.
 - `tracking`: Weights & Biases, where a run names a project.
 - `metrics`: metrics.jsonl, TensorBoard, the console line.
 - `starts`: on what machine a run was begun, and begun again.
+- `clock`: where the time of a run goes, and how fast its steps go.
+- `goodput`: which share of it went into steps that counted.
+- `profile`: traces of some steps, for XProf.
+- `watch`: notices that a run hangs, and says where.
+- `cadence`: how long a run goes, and how often it does what.
+- `spikes`: notices where a loss or a gradient jumps.
+- `observed`: what steps tell, fetched, averaged and judged.
 - `preemption`: a signal asks the loop to finish its step and save.
 - `runner`: steps, logs, evaluations and saves of a run.
 - `heldout`: held-out metrics from the averaged weights.

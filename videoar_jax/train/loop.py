@@ -16,9 +16,12 @@ from videoar_jax.core.archive import check_memory
 from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.train import metrics as metrics_lib
 from videoar_jax.train import starts, tracking
+from videoar_jax.train.cadence import LoopConfig
+from videoar_jax.train.clock import Clock
 from videoar_jax.train.initial import start_from
 from videoar_jax.train.preemption import StopRequest
-from videoar_jax.train.runner import Batch, LoopConfig, Runner, say
+from videoar_jax.train.profile import parse_steps
+from videoar_jax.train.runner import Batch, Runner, say
 from videoar_jax.train.state import (
   TrainState,
   Update,
@@ -39,6 +42,8 @@ MAY_CHANGE = (
   'train.keep',
   'train.wandb',
   'train.max_bad_updates',
+  'train.spike_factor',
+  'train.hang_after_s',
   'data.num_workers',
   'data.max_bad_share',
   'more_data.*.num_workers',
@@ -68,13 +73,16 @@ def run(
   telling: metrics_lib.Telling | None = None,
   best_metric: str = 'loss',
   begin: Callable[[], None] = lambda: None,
+  clips_of: Callable[[int], Sequence[str]] | None = None,
+  profile_steps: str = '',
 ) -> TrainState:
   """Trains to `loop.num_steps`; the same call again resumes or returns.
 
   A SIGTERM or Ctrl-C finishes the step, saves and raises `Stopped`.
 
   Args:
-    workdir: gets config.json, metrics.jsonl, tensorboard/ and checkpoints/.
+    workdir: gets config.json, metrics.jsonl, times.jsonl, tensorboard/ and
+      checkpoints/.
     config: the resolved config, stored beside and inside the checkpoints.
     loop: the section `train` of it.
     updates: what is trained.
@@ -89,6 +97,9 @@ def run(
     telling: the figure that lines of progress show beside the loss.
     best_metric: of `evaluate`; the checkpoint where it is lowest is kept.
     begin: called before the first step, once nothing stands against it.
+    clips_of: names of the clips in the batch of a step, counted from 0, for
+      what is told of a bad one.
+    profile_steps: a range of steps to trace, see `profile`; '': none.
   Raises:
     ValueError: workdir is of another config, the batch does not fit the mesh,
       or Weights & Biases is asked for and cannot begin.
@@ -97,19 +108,15 @@ def run(
     TrainingError: too many updates in a row were not finite.
     Stopped: a signal came; everything is saved.
   """
+  clock = Clock()
+  traced = parse_steps(profile_steps, num_steps=loop.num_steps)
   tracking.check_installed(loop.wandb)
   workdir = epath.Path(workdir)
   checkpoints = Checkpoints(workdir / export.CHECKPOINTS, keep=loop.keep)
   _check_config(workdir, config)
-  shape = {'seed': seed, 'num_steps': loop.num_steps, 'mesh': mesh}
-  abstract = abstract_state(updates, **shape)
-  _check_memory(abstract, mesh)
-  restored = checkpoints.restore(abstract, unread=_is_average)
-  if restored is None:
-    start, best = 0, None
-    state = _first_state(updates, config, create_state(updates, **shape), seed)
-  else:
-    start, state, best = restored.step, restored.tree, restored.meta['best']
+  start, state, best = _restore(
+    checkpoints, updates, config, seed=seed, num_steps=loop.num_steps, mesh=mesh
+  )
   _save_config(workdir, config)
   if start >= loop.num_steps:
     say(f'{workdir} is trained already: {start} of {loop.num_steps} steps')
@@ -117,30 +124,50 @@ def run(
   begin()
   _tell_start(workdir, state, step=start)
   runner = Runner(
+    workdir=workdir,
     config=config,
     loop=loop,
     updates=updates,
     mesh=mesh,
     frozen=dict(frozen or {}),
     checkpoints=checkpoints,
-    writer=metrics_lib.MetricWriter(
-      workdir, start_step=start, project=loop.wandb, config=config.to_dict()
-    ),
     evaluate=evaluate,
     visualise=visualise,
     telling=telling,
     best_metric=best_metric,
+    clips_of=clips_of,
+    traced=traced,
     state=state,
     done=start,
     best=best,
+    clock=clock,
   )
   try:
     with StopRequest() as request:
       runner.train(batches_from(start), request)
   finally:
-    runner.writer.close()
-    checkpoints.close()
+    runner.close()
   return runner.state
+
+
+def _restore(
+  checkpoints: Checkpoints,
+  updates: Sequence[Update],
+  config: ml_collections.ConfigDict,
+  *,
+  seed: int,
+  num_steps: int,
+  mesh: Mesh,
+) -> tuple[int, TrainState, float | None]:
+  """Steps done, the state after them and the best metric so far."""
+  shape = {'seed': seed, 'num_steps': num_steps, 'mesh': mesh}
+  abstract = abstract_state(updates, **shape)
+  _check_memory(abstract, mesh)
+  restored = checkpoints.restore(abstract, unread=_is_average)
+  if restored is not None:
+    return restored.step, restored.tree, restored.meta['best']
+  state = create_state(updates, **shape)
+  return 0, _first_state(updates, config, state, seed), None
 
 
 def _tell_start(workdir: epath.Path, state: TrainState, *, step: int) -> None:

@@ -15,7 +15,7 @@ from videoar_jax.core import files, structure
 from videoar_jax.train.tracking import Tracker
 
 FILE = 'metrics.jsonl'
-_COUNTS = ('skipped_updates',)
+_COUNTS = ('skipped_updates', 'spikes')
 _LINE = {'step': structure.at_least(0), 'kind': str}
 _VALUES = structure.Each((float, type(None)))
 
@@ -156,8 +156,8 @@ def _cut(path: epath.Path, last_step: int) -> None:
 class Averages:
   """Means of metrics over the steps between two log lines.
 
-  Values that are not finite are left out of a mean; the number of skipped
-  updates, which says that there were some, is a sum.
+  Values that are not finite are left out of a mean; the numbers of skipped
+  updates, which say that there were some, and of spikes are sums.
   """
 
   def __init__(self):
@@ -218,14 +218,16 @@ def speed(values: Mapping[str, float], *, steps_left: int) -> str:
   """Clips and seconds, the share of waiting for data, the time still to go.
 
   Args:
-    values: with `clips_per_s`, `step_s` and `data_wait_s`.
+    values: with `clips_per_s`, `step_s` and `data_wait_s`; the share of the
+      chips' rate is told where it is known (`mfu`).
     steps_left: of the run.
   """
   seconds = values['step_s']
   share = values['data_wait_s'] / seconds if seconds else 0.0
+  used = f'mfu {values["mfu"]:.0%} ' if 'mfu' in values else ''
   return (
     f'{_brief(values["clips_per_s"])} clips/s {_brief(seconds)} s/step '
-    f'data {share:.0%} eta {duration(steps_left * seconds)}'
+    f'data {share:.0%} {used}eta {duration(steps_left * seconds)}'
   )
 
 

@@ -15,7 +15,7 @@ from videoar_jax.core import files, placement
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
 from videoar_jax.data.config import DataConfig
-from videoar_jax.data.mixture import make_mixture
+from videoar_jax.data.mixture import clips_of_step, make_mixture
 from videoar_jax.data.pipeline import make_batches, make_source
 from videoar_jax.data.prompts import PromptEncoder
 from videoar_jax.train import loop
@@ -53,8 +53,10 @@ class Recipe:
   begin: Callable[[], None] = lambda: None
 
 
-def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
-  """Trains a recipe to its end."""
+def run_recipe(
+  recipe: Recipe, *, workdir: epath.Path, mesh: Mesh, profile_steps: str = ''
+) -> None:
+  """Trains a recipe to its end; see `loop.run`."""
   config = recipe.config
   loop.say(f'device: {mesh_lib.describe(mesh)}')
   for stream in recipe.streams:
@@ -67,6 +69,11 @@ def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
       start_step=step,
       rows_of=functools.partial(placement.batch_rows, mesh),
       prompts=recipe.prompts,
+    )
+
+  def clips_of(step: int):
+    return clips_of_step(
+      recipe.streams, seed=config.seed, step=step, prompts=recipe.prompts
     )
 
   loop.run(
@@ -82,6 +89,8 @@ def run_recipe(recipe: Recipe, *, workdir: epath.Path, mesh: Mesh) -> None:
     visualise=recipe.visualise,
     telling=recipe.telling,
     begin=recipe.begin,
+    clips_of=clips_of,
+    profile_steps=profile_steps,
   )
 
 

@@ -16,14 +16,21 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
+from etils import epath
 from jax.sharding import Mesh
 
-from videoar_jax.core import console, fields, placement, processes
+from videoar_jax.core import console, placement, processes
 from videoar_jax.core.checkpoint import Checkpoints
+from videoar_jax.train import goodput
 from videoar_jax.train import metrics as metrics_lib
+from videoar_jax.train.cadence import LoopConfig
+from videoar_jax.train.clock import COMPILE, EVALUATE, SAVE, STEPS, Clock, Pace
+from videoar_jax.train.observed import Observed, TrainingError
 from videoar_jax.train.preemption import Stopped, StopRequest
+from videoar_jax.train.profile import Profile
 from videoar_jax.train.state import TrainState, Update
-from videoar_jax.train.step import due_metrics, make_step, metric_prefix
+from videoar_jax.train.step import make_step, metric_prefix, step_flops
+from videoar_jax.train.watch import Watch
 
 Batch = dict[str, np.ndarray]
 
@@ -31,72 +38,35 @@ Batch = dict[str, np.ndarray]
 _MOST_UNREAD = 1000
 
 
-class TrainingError(ValueError):
-  """Training cannot go on."""
-
-
-@dataclasses.dataclass(frozen=True)
-class LoopConfig:
-  """How long to train, and how often to do what; intervals are in steps.
-
-  Attributes:
-    num_steps: of the whole run, also the length of the learning-rate schedule.
-    log_every: between two lines of metrics.
-    checkpoint_every: between two checkpoints; 0: by time alone.
-    checkpoint_every_s: seconds between two checkpoints; 0: by steps alone.
-    eval_every: between two evaluations of held-out data; 0: never.
-    eval_batches: held-out batches in one evaluation.
-    sample_every: between two visualisations; 0: never, not even at the end.
-    keep: latest checkpoints that are kept, besides the best one.
-    wandb: project of Weights & Biases that gets the metrics, too; '': none.
-    accumulate: parts that a batch is cut into to save memory.
-    max_bad_updates: consecutive steps with a loss or gradient that is not
-      finite after which training stops. They are counted where metrics are
-      fetched (at a log, an evaluation, a preview, a save, after 1000 steps),
-      so that a run ends up to `log_every - 1` steps after the last of them;
-      none of its updates is applied, wherever it ends.
-  """
-
-  num_steps: fields.Count = 1000
-  log_every: fields.Count = 10
-  checkpoint_every: fields.Natural = 0
-  checkpoint_every_s: fields.NonNegative = 300.0
-  eval_every: fields.Natural = 0
-  eval_batches: fields.Count = 4
-  sample_every: fields.Natural = 0
-  keep: fields.Count = 2
-  wandb: str = ''
-  accumulate: fields.Count = 1
-  max_bad_updates: fields.Count = 20
-
-  def __post_init__(self):
-    fields.check(self)
-
-
 @dataclasses.dataclass(kw_only=True)
 class Runner:
   """A run in progress; the arguments are those of `loop.run`.
 
   Attributes:
+    traced: the first and the last step to trace; None: none.
+    clock: that has run since the start.
     state: of training, after `done` steps.
     done: steps done.
     best: lowest value of the best metric so far.
   """
 
+  workdir: epath.Path
   config: ml_collections.ConfigDict
   loop: LoopConfig
   updates: Sequence[Update]
   mesh: Mesh
   frozen: dict[str, Any]
   checkpoints: Checkpoints
-  writer: metrics_lib.MetricWriter
   evaluate: Callable[[TrainState], Mapping[str, float] | None] | None
   visualise: Callable[[TrainState, int], None] | None
   telling: metrics_lib.Telling | None
   best_metric: str
+  clips_of: Callable[[int], Sequence[str]] | None
+  traced: tuple[int, int] | None
   state: TrainState
   done: int
   best: float | None
+  clock: Clock
 
   def __post_init__(self):
     self._step = make_step(
@@ -112,14 +82,23 @@ class Runner:
       self.mesh.size > 1 and self.mesh.devices.flat[0].platform == 'cpu'
     )
     self._ahead = 0 if several_cpus else 1
-    self._unread: list[dict[str, jax.Array]] = []  # of the last steps
-    self._averages = metrics_lib.Averages()
     self._prefix = metric_prefix(self.updates, self.updates[0])
     self._start = self.done
-    self._bad = 0
     self._rows = 0  # clips of the batch that was fetched last
+    self._flops: dict[Any, float] = {}
     self._saved_at = time.monotonic()
-    self._restart_clock()
+    self._pace = Pace(self.clock, self.mesh)
+    self._times = goodput.Times(self.workdir, self.clock, step=self.done)
+    self._profile = Profile(self.workdir, self.traced, done=self.done)
+    self._observed = Observed(
+      self.updates, self.workdir, loop=self.loop, clips_of=self.clips_of
+    )
+    self._writer = metrics_lib.MetricWriter(
+      self.workdir,
+      start_step=self.done,
+      project=self.loop.wandb,
+      config=self.config.to_dict(),
+    )
 
   def train(self, batches: Iterator[Batch], request: StopRequest) -> None:
     """Steps to the end, or until a signal, which raises `Stopped`."""
@@ -128,6 +107,7 @@ class Runner:
       console.Progress(
         self.loop.num_steps, done=self.done, quiet=quiet
       ) as self._progress,
+      Watch(self.clock, self.workdir, after_s=self.loop.hang_after_s),
       jax.transfer_guard('disallow'),
     ):
       self._train(batches, request)
@@ -135,36 +115,51 @@ class Runner:
   def _train(self, batches: Iterator[Batch], request: StopRequest) -> None:
     batch = self._next(batches)
     first = self.done + 1
+    self.clock.begin(COMPILE)
     while self.done < self.loop.num_steps:
-      with self._compiling(self.done + 1 == first):
+      number = self.done + 1
+      with self._compiling(number == first), self._profile.step(number):
         self.state, metrics = self._step(self.state, batch, self.frozen)
+      self._observed.add(metrics, batch)
+      self._pace.add(clips=self._rows, flops=self._count_flops(batch))
       self.done += 1
-      self._unread.append(metrics)
       self._progress.add()
-      self._clips += self._rows
       if self.done < self.loop.num_steps:
         # The host makes the next batch while the device computes.
         batch = self._next(batches)
-      self._hold_back()
+      self._observed.hold_back(self._ahead)
+      self._profile.end(self.done, metrics)
       if self.done == first or self._pauses():
         self._read()
       if self.done == first:
-        seconds = time.monotonic() - self._clock
+        seconds = self.clock.seconds()[COMPILE]
         say(f'first step, with compilation: {seconds:.1f} s')
       if self._due(self.loop.log_every):
         self._log()
       if self.done == first:
-        self._restart_clock()
+        self.clock.begin(STEPS)
+        self._pace.restart()
+      self.clock.step()
       self._evaluate_and_save(request)
 
   def save(self, *, wait: bool = False, value: float | None = None) -> None:
     """Writes a checkpoint of the state as it is."""
     meta = {'config': self.config.to_dict(), 'best': self.best}
-    with jax.transfer_guard('allow'):  # all of the state goes to the host
+    with jax.transfer_guard('allow'), self.clock.spending(SAVE):
+      # All of the state goes to the host.
       self.checkpoints.save(
         self.done, self.state, meta, best_value=value, wait=wait
       )
     self._saved_at = time.monotonic()
+
+  def close(self) -> None:
+    """Writes all that is left; of a whole run, tells where its time went."""
+    self._profile.close()
+    self._writer.close()
+    self._times.write(self.done)
+    self.checkpoints.close()
+    if self.done == self.loop.num_steps and processes.is_first():
+      say(f'goodput {goodput.describe(goodput.read_times(self.workdir))}')
 
   def _compiling(self, is_first: bool) -> contextlib.AbstractContextManager:
     """Tells that the first step is compiled, which takes long."""
@@ -189,7 +184,8 @@ class Runner:
       self._rescue()
       raise
     batch = {name: x for name, x in batch.items() if name != 'failed'}
-    self._data_wait_s += time.monotonic() - before
+    idle = self._observed.is_idle()
+    self._pace.wait(time.monotonic() - before, idle=idle)
     placed = placement.shard_batch(batch, self.mesh)
     self._rows = len(next(iter(placed.values())))
     placement.check_batch_size(self._rows, self.mesh, self.loop.accumulate)
@@ -199,26 +195,32 @@ class Runner:
     if self.done > self._start:
       self.save(wait=True)
 
-  def _hold_back(self) -> None:
-    """Waits until no more steps are under way than may be."""
-    if len(self._unread) > self._ahead:
-      jax.block_until_ready(self._unread[-1 - self._ahead])
+  def _count_flops(self, batch: Any) -> float:
+    """Operations of the step that was handed out last; 0: not known.
+
+    Each kind of step is counted once, while the devices compute the first one.
+    """
+    due = tuple(update.is_due(self.done) for update in self.updates)
+    shapes = jax.tree.map(lambda x: (x.shape, str(x.dtype)), batch)
+    kind = due, tuple(sorted(shapes.items()))
+    if kind not in self._flops:
+      try:
+        self._flops[kind] = step_flops(
+          self.updates,
+          self.state,
+          batch,
+          self.frozen,
+          step=self.done,
+          accumulate=self.loop.accumulate,
+        )
+      except ValueError as error:  # a kernel that is of one platform alone
+        say(f'operations are not counted: {error}')
+        self._flops[kind] = 0.0
+    return self._flops[kind]
 
   def _read(self) -> None:
-    """Waits for all steps, fetches what they tell and counts bad ones."""
-    first = self.done - len(self._unread) + 1
-    unread, self._unread = jax.device_get(self._unread), []
-    for done, metrics in enumerate(unread, first):
-      values = {name: float(value) for name, value in metrics.items()}
-      self._averages.add(due_metrics(self.updates, values, step=done - 1))
-      self._bad = self._bad + 1 if values['skipped_updates'] else 0
-      if self._bad >= self.loop.max_bad_updates:
-        raise TrainingError(
-          f'loss or gradient was not finite in {self._bad} steps in a row, the '
-          f'last of them {done}; none of these updates was applied. Look at '
-          'the data and lower optimizer.learning_rate; the same command '
-          'resumes from the newest checkpoint'
-        )
+    """Waits for all steps, fetches what they tell and judges it."""
+    self._observed.read(self.done, self.state)
 
   def _due(self, every: int) -> bool:
     last = self.done == self.loop.num_steps
@@ -227,7 +229,7 @@ class Runner:
   def _pauses(self) -> bool:
     """Whether something after this step wants its metrics or its state."""
     loop = self.loop
-    return len(self._unread) >= _MOST_UNREAD or any(
+    return len(self._observed) >= _MOST_UNREAD or any(
       self._due(every)
       for every in (
         loop.log_every,
@@ -237,55 +239,50 @@ class Runner:
       )
     )
 
-  def _restart_clock(self) -> None:
-    self._clock, self._clock_step = time.monotonic(), self.done
-    self._data_wait_s, self._clips = 0.0, 0
-
   def _log(self) -> None:
     """Writes the means since the last line, and the speed."""
-    steps = self.done - self._clock_step
-    seconds = (time.monotonic() - self._clock) / max(steps, 1)
-    values = self._averages.take()
-    speed = {
-      'clips_per_s': self._clips / max(steps, 1) / seconds,
-      'step_s': seconds,
-      'data_wait_s': self._data_wait_s / max(steps, 1),
-    }
-    self.writer.write(self.done, 'train', {**values, **speed})
+    told, speed = self._observed.take(), self._pace.figures()
+    values = told.values
+    self._writer.write(self.done, 'train', {**values, **speed})
+    self._times.write(self.done)
     left = self.loop.num_steps - self.done
     quality = metrics_lib.quality(values, self.telling, prefix=self._prefix)
     self._progress.show(
       self._where(), f'{quality} {metrics_lib.speed(speed, steps_left=left)}'
     )
+    steps = self._pace.steps
     if skipped := values['skipped_updates']:
       say(
         f'{self._where()} {skipped:.0f} updates of the last {steps} steps were '
-        'left out: loss or gradient was not finite'
+        f'left out: loss or gradient was not finite; {told.bad}'
       )
-    self._restart_clock()
+    if spikes := values.get('spikes'):
+      say(
+        f'{self._where()} {spikes:.0f} spikes in the last {steps} steps; '
+        f'{told.spike}'
+      )
+    self._pace.restart()
 
   def _evaluate_and_save(self, request: StopRequest) -> None:
     """What comes between two steps; ends training if a signal came."""
-    paused = time.monotonic()
-    value = self._evaluate() if self._due(self.loop.eval_every) else None
-    if self.visualise is not None and self._due(self.loop.sample_every):
-      with jax.transfer_guard('allow'):  # samplers place what they are given
-        self.visualise(self.state, self.done)
+    value = None
+    with self.clock.spending(EVALUATE):
+      if self._due(self.loop.eval_every):
+        value = self._evaluate()
+      if self.visualise is not None and self._due(self.loop.sample_every):
+        with jax.transfer_guard('allow'):  # samplers place what they are given
+          self.visualise(self.state, self.done)
     last = self.done == self.loop.num_steps
     stop, old = self._agreed(request)
     if stop or old:
-      # Steps under way are training's time; and of bad ones nothing is saved.
-      waited = time.monotonic()
+      # Of bad steps nothing is saved.
       self._read()
-      paused += time.monotonic() - waited
     better = value is not None and (self.best is None or value < self.best)
     if better:
       self.best = value
     every = self.loop.checkpoint_every
     if last or stop or old or better or self._due(every):
       self.save(wait=bool(last or stop), value=value)
-    # Evaluating and saving is not the training step's time.
-    self._clock += time.monotonic() - paused
     if stop:
       say(f'stopped at step {self.done}, saved; the same command resumes')
       raise Stopped(stop, self.done)
@@ -300,7 +297,7 @@ class Runner:
         f'best_metric={self.best_metric!r} is not among the held-out metrics '
         f'{", ".join(sorted(values))}'
       )
-    self.writer.write(self.done, 'heldout', values)
+    self._writer.write(self.done, 'heldout', values)
     say(f'{self._where()} held out {metrics_lib.quality(values, self.telling)}')
     value = float(values[self.best_metric])
     return value if np.isfinite(value) else None

@@ -19,9 +19,9 @@ from videoar_jax.objectives.reconstruction import TokenizerLossConfig
 from videoar_jax.sample.sampler import PreviewConfig
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.tokenizer.discriminator import DiscriminatorConfig
+from videoar_jax.train.cadence import LoopConfig
 from videoar_jax.train.initial import INFLATIONS
 from videoar_jax.train.optimizer import OptimizerConfig, make_schedule
-from videoar_jax.train.runner import LoopConfig
 from videoar_jax.transformer.config import TransformerConfig
 
 TOKENIZER, GENERATOR = 'tokenizer', 'generator'

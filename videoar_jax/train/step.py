@@ -1,5 +1,6 @@
 """One jitted training step over a list of updates."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,10 +10,17 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from videoar_jax.core import flops
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.compiler import compiler_options
 from videoar_jax.objectives.context import Context, Stage
 from videoar_jax.train import optimizer as optimizer_lib
+from videoar_jax.train.gradients import (
+  Metrics,
+  mean_gradients,
+  run_stage,
+  split_batch,
+)
 from videoar_jax.train.state import (
   NetState,
   TrainState,
@@ -22,11 +30,15 @@ from videoar_jax.train.state import (
   net_optimizer,
 )
 
-Metrics = dict[str, jax.Array]
 StepFunction = Callable[
   [TrainState, Any, Mapping[str, Any]], tuple[TrainState, Metrics]
 ]
 
+
+# Metrics that number the first array that is not finite, -1 if all are: among
+# a network's gradients (or its squares), and a batch's; see `leaf_names`.
+BAD_GRADIENT = 'bad_gradient'
+BAD_INPUT = 'bad_input'
 
 # An update's optimiser and its learning rate.
 _Optimizer = tuple[optax.GradientTransformation, optax.Schedule]
@@ -58,8 +70,9 @@ def make_step(
     dimension the global batch; `frozen` maps names to parameters that are
     not trained. Metrics are float32 scalars: `loss`, `grad_norm`,
     `learning_rate` and the objective's own, under `net/` if there are
-    several updates, and `skipped_updates`. Those of an update whose turn it
-    is not (`every`, `start`) are NaN; `due_metrics` drops them.
+    several updates, `bad_gradient` among them, and `skipped_updates` and
+    `bad_input`. Those of an update whose turn it is not (`every`, `start`) are
+    NaN; `due_metrics` drops them.
   Raises:
     ValueError: updates that cannot run together, or accumulate below 1.
   """
@@ -94,6 +107,45 @@ def lower_step(
     return of_state(state).lower(state, batch, frozen)
 
 
+def step_flops(
+  updates: Sequence[Update],
+  state: TrainState,
+  batch: Any,
+  frozen: Mapping[str, Any],
+  *,
+  step: int,
+  accumulate: int = 1,
+) -> float:
+  """Operations of a step's losses and gradients, see `core.flops`.
+
+  They are the products of all networks that take part, frozen ones too, forward
+  and backward, over the whole batch; optimisers' own are left out.
+
+  Args:
+    updates: what is trained.
+    state: of training, of arrays or shapes.
+    batch: the global one, of arrays or shapes.
+    frozen: networks that are used and not trained.
+    step: steps done before, which says whose turn it is.
+    accumulate: parts that the batch is cut into.
+  """
+  due = [
+    dataclasses.replace(update, every=1, start=0)
+    for update in updates
+    if update.is_due(step)
+  ]
+  bare = optax.GradientTransformation(
+    init=lambda params: (), update=lambda grads, state, params: (grads, state)
+  )
+  optimizers = {update.net: (bare, lambda count: 0.0) for update in due}
+
+  def run(state: TrainState, batch: Any, frozen: Mapping[str, Any]) -> Any:
+    parts = split_batch(batch, accumulate)
+    return _run_updates(due, optimizers, state, parts, frozen)
+
+  return flops.count(run, state, batch, frozen)
+
+
 def _make_jit(
   updates: Sequence[Update], *, num_steps: int, mesh: Mesh, accumulate: int = 1
 ) -> Callable[[TrainState], Any]:
@@ -108,7 +160,7 @@ def _make_jit(
   def step(
     state: TrainState, batch: Any, frozen: Mapping[str, Any]
   ) -> tuple[TrainState, Metrics]:
-    parts = _split(batch, accumulate)
+    parts = split_batch(batch, accumulate)
     nets, metrics = _run_updates(updates, optimizers, state, parts, frozen)
     return state.replace(step=state.step + 1, nets=nets), metrics
 
@@ -150,14 +202,30 @@ def due_metrics(
   return {k: v for k, v in metrics.items() if not (idle and k.startswith(idle))}
 
 
-def _split(batch: Any, parts: int) -> Any:
-  """(b, …) -> (parts, b / parts, …), each part spread over all devices."""
+def leaf_names(tree: Any) -> list[str]:
+  """What the arrays of a tree are called, in order: 'layers/mlp/w_in'."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return [
+    jax.tree_util.keystr(x, simple=True, separator='/') for x, _ in leaves
+  ]
 
-  def split(x: jax.Array) -> jax.Array:
-    x = x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1)
-    return mesh_lib.constrain(x, None, 'batch', *(None,) * (x.ndim - 2))
 
-  return jax.tree.map(split, batch)
+def finite_leaves(tree: Any) -> jax.Array:
+  """Of each array of a tree, whether all its numbers are finite: bool (n,)."""
+  leaves = jax.tree.leaves(tree)
+  return jnp.stack([jnp.isfinite(x).all() for x in leaves])
+
+
+def _finite_squares(tree: Any) -> jax.Array:
+  """Of each array, whether the sum of squares is finite, as in a norm."""
+  leaves = jax.tree.leaves(tree)
+  return jnp.stack([jnp.isfinite(jnp.sum(jnp.square(x))) for x in leaves])
+
+
+def _first(is_bad: jax.Array) -> jax.Array:
+  """The index of the first that is true, float32; -1 if none is."""
+  index = jnp.where(is_bad.any(), jnp.argmax(is_bad), -1)
+  return index.astype(jnp.float32)
 
 
 def _run_updates(
@@ -174,10 +242,10 @@ def _run_updates(
   def context_of(net: str, **rest: Any) -> Context:
     return make_context(net, key=key, nets=params, step=state.step, **rest)
 
-  def run_stage(stage: Stage) -> Any:
+  def run(stage: Stage) -> Any:
     readers = [u for u in updates if u.stage == stage and not u.runs_stage]
     context = context_of(stage.net)
-    return _run_stage(stage, readers, params[stage.net], parts, context)
+    return run_stage(stage, readers, params[stage.net], parts, context)
 
   nets, metrics, skipped = {}, {}, jnp.zeros((), jnp.float32)
   shared = {None: None}
@@ -185,20 +253,22 @@ def _run_updates(
   for update in sorted(updates, key=lambda u: not u.runs_stage):
     stage, old = update.stage, state.nets[update.net]
     if not update.runs_stage and stage not in shared:
-      shared[stage] = run_stage(stage)
+      shared[stage] = run(stage)
     nets[update.net], own, results = _apply_update(
       update,
       optimizers[update.net],
       old=old,
       parts=(parts, shared.get(stage)),
       context=context_of(update.net, averages=old.averages),
-      idle=functools.partial(run_stage, stage),
+      idle=functools.partial(run, stage),
     )
     shared.setdefault(stage, results)
     skipped += own.pop('skipped')
     prefix = metric_prefix(updates, update)
     metrics.update({f'{prefix}{name}': own[name] for name in own})
-  return nets, {**metrics, 'skipped_updates': skipped}
+  inputs = finite_leaves(parts)
+  metrics |= {'skipped_updates': skipped, BAD_INPUT: _first(~inputs)}
+  return nets, metrics
 
 
 def _apply_update(
@@ -227,7 +297,7 @@ def _apply_update(
   rule, schedule = optimizer
 
   def run(old: NetState) -> tuple[NetState, Metrics, Any]:
-    found, results = _mean_gradients(update, old.params, parts, context)
+    found, results = mean_gradients(update, old.params, parts, context)
     loss, metrics, grads = found
     norm = optax.global_norm(grads)
     good = jnp.isfinite(loss) & jnp.isfinite(norm)
@@ -251,6 +321,7 @@ def _apply_update(
       'grad_norm': norm,
       'learning_rate': schedule(count + 1),
       'skipped': 1.0 - good,
+      BAD_GRADIENT: _first(~_finite_squares(grads)),
     }
     own = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), own)
     return new, own, results
@@ -267,87 +338,12 @@ def _apply_update(
   return jax.lax.cond(update.is_due(context.step), run, wait, old)
 
 
-def _run_stage(
-  stage: Stage,
-  readers: Sequence[Update],
-  params: Any,
-  parts: Any,
-  context: Context,
-) -> Any:
-  """A stage's results, part by part; zeros where no reader is due."""
-
-  def one(index: Any, part: Any) -> tuple[tuple[()], Any]:
-    return (), stage.run(params, part, _of_part(context, index))
-
-  def run() -> Any:
-    return _over_parts(one, parts)[1]
-
-  def wait() -> Any:
-    return optax.tree_utils.tree_zeros_like(jax.eval_shape(run))
-
-  if any(update.is_always_due for update in readers):
-    return run()
-  due = [update.is_due(context.step) for update in readers]
-  return jax.lax.cond(jnp.any(jnp.array(due, bool)), run, wait)
-
-
 def _adam(path: Any, value: Any) -> bool:
   """Picks Adam's count among the counts of an optimiser's state."""
   del value
   return any(
     getattr(key, 'tuple_name', '') == 'ScaleByAdamState' for key in path
   )
-
-
-def _mean_gradients(
-  update: Update, params: Any, parts: Any, context: Context
-) -> tuple[tuple[jax.Array, Metrics, Any], Any]:
-  """Loss, metrics and gradients, averaged over the parts of the batch.
-
-  Returns:
-    The three, and the results, part by part, of a stage that it runs.
-  """
-
-  def loss_of(params: Any, part: Any, context: Context) -> Any:
-    part, shared = part
-    if update.runs_stage:
-      shared = update.stage.run(params, part, context)
-    own = context.replace(shared=shared)
-    loss, metrics = update.objective(params, part, own)
-    return loss, (metrics, shared if update.runs_stage else None)
-
-  gradient = jax.value_and_grad(loss_of, has_aux=True)
-
-  def one(index: Any, part: Any) -> Any:
-    found, grads = gradient(params, part, _of_part(context, index))
-    loss, (metrics, results) = found
-    return (loss, metrics, grads), results
-
-  return _over_parts(one, parts)
-
-
-def _of_part(context: Context, index: Any) -> Context:
-  """The context of one part of the batch, with a key of its own."""
-  return context.replace(rng=jax.random.fold_in(context.rng, index))
-
-
-def _over_parts(one: Callable[[Any, Any], tuple[Any, Any]], parts: Any) -> Any:
-  """Runs `one(index, part)`: means of the one, the other result in a row."""
-  first = jax.tree.map(lambda x: x[0], parts)
-  num_parts = jax.tree.leaves(parts)[0].shape[0]
-  if num_parts == 1:
-    found, rest = one(0, first)
-    return found, jax.tree.map(lambda x: x[None], rest)
-
-  def add(total: Any, indexed: tuple[jax.Array, Any]) -> tuple[Any, Any]:
-    found, rest = one(*indexed)
-    return jax.tree.map(jnp.add, total, found), rest
-
-  zeros = jax.tree.map(
-    lambda x: jnp.zeros(x.shape, jnp.float32), jax.eval_shape(one, 0, first)[0]
-  )
-  total, rest = jax.lax.scan(add, zeros, (jnp.arange(num_parts), parts))
-  return jax.tree.map(lambda x: x / num_parts, total), rest
 
 
 def _average(decay: float, count: jax.Array, old: Any, new: Any) -> Any:
