@@ -4,10 +4,18 @@
     --workdir=runs/tokenizer [--config.optimizer.learning_rate=3e-4]
   python -m videoar_jax.train export --workdir=runs/tokenizer --out=DIR \
     [--dtype=bfloat16]
+  python -m videoar_jax.train --plan_only --topology=v5p:4x4x4 [--slices=2] \
+    --config=configs/videoar_ucf101.py:L \
+    --tokenizer=configs/tokenizer_ucf101.py [--out=FILE.json]
+
+`--plan_only` trains nothing: it compiles the step for TPUs that need not be
+there (extra `plan`), on features of a tokenizer of that config, and says what
+memory it needs, what it sends and the least time that it takes.
 """
 
 from etils import epath
 
+from videoar_jax.commands import plan_only
 from videoar_jax.core import cache, command, files, lock, processes
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
@@ -26,7 +34,17 @@ _WORKDIR = FLAGS.text('workdir', None, 'Where the run lives.')
 _PROFILE = FLAGS.text(
   'profile_steps', '', 'First and last step to trace, as 101:105, for XProf.'
 )
-_OUT = FLAGS.text('out', None, 'export: the folder to write.')
+_OUT = FLAGS.text(
+  'out', None, 'export: the folder to write. --plan_only: a JSON file.'
+)
+_PLAN_ONLY = FLAGS.switch(
+  'plan_only', False, 'Says what the run needs on TPUs, and trains nothing.'
+)
+_TOPOLOGY = FLAGS.text('topology', None, '--plan_only: as v5e:16x16.')
+_SLICES = FLAGS.count('slices', 1, '--plan_only: so many of the topology.')
+_TOKENIZER = FLAGS.config(
+  'tokenizer', "--plan_only: config of a generator's tokenizer."
+)
 _RAW = FLAGS.switch(
   'raw', False, 'export: the last parameters instead of their average.'
 )
@@ -45,6 +63,9 @@ def main(words: list[str]) -> None:
   if words == ['export']:
     command.check_arguments([], (_WORKDIR, _OUT))
     export()
+  elif _PLAN_ONLY.value:
+    command.check_arguments(words, (_CONFIG, _TOPOLOGY))
+    plan()
   else:
     command.check_arguments(words, (_CONFIG, _WORKDIR))
     train()
@@ -58,6 +79,30 @@ def export() -> None:
   with lock.hold(out, what='train export'):
     write_loaded(out, loaded, dtype=_DTYPE.value)
   print(f'step {loaded.step} of {_WORKDIR.value} written to {_OUT.value}')
+
+
+def plan() -> None:
+  """Says what the config's run needs on a topology."""
+  config = _CONFIG.value
+  sections.check_config(config)
+  tokenizer = None
+  if config.recipe == sections.GENERATOR:
+    command.check_arguments([], (_TOKENIZER,))
+    tokenizer = _TOKENIZER.value
+    sections.check_config(tokenizer)
+    if tokenizer.recipe != sections.TOKENIZER:
+      raise ValueError(
+        f'--tokenizer: its recipe is {tokenizer.recipe!r}; give the config of '
+        'a tokenizer, as configs/tokenizer_ucf101.py'
+      )
+    tokenizer = tokenizer.tokenizer
+  plan_only.plan_training(
+    config,
+    tokenizer,
+    name=_TOPOLOGY.value,
+    slices=_SLICES.value,
+    out=_OUT.value,
+  )
 
 
 def train() -> None:

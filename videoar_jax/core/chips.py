@@ -12,12 +12,16 @@ class Chip:
     hbm_bytes: of its main memory.
     copy_bytes_per_s: to and from that memory.
     flops_per_s: of products of bfloat16 matrices, dense.
+    link_bytes_per_s: to all neighbours, sent and received together; of a TPU.
+    slice_bytes_per_s: sent to other slices, of a TPU.
     devices: that JAX lists for it.
   """
 
   hbm_bytes: float
   copy_bytes_per_s: float
   flops_per_s: float
+  link_bytes_per_s: float | None = None
+  slice_bytes_per_s: float | None = None
   devices: int = 1
 
 
@@ -26,10 +30,10 @@ class Chip:
 # H200, without sparsity. November 2026.
 CHIPS = {
   'v4': Chip(32e9, 1200e9, 275e12),
-  'v5e': Chip(16e9, 819e9, 197e12),
-  'v5p': Chip(95e9, 2765e9, 459e12),
-  'v6e': Chip(32e9, 1640e9, 918e12),
-  'tpu7x': Chip(192e9, 7380e9, 2307e12, devices=2),
+  'v5e': Chip(16e9, 819e9, 197e12, 400e9, 3.1e9),
+  'v5p': Chip(95e9, 2765e9, 459e12, 1200e9, 6.2e9),
+  'v6e': Chip(32e9, 1640e9, 918e12, 800e9, 12.5e9),
+  'tpu7x': Chip(192e9, 7380e9, 2307e12, 1200e9, 12.5e9, devices=2),
   'A100 40GB': Chip(40e9, 1555e9, 312e12),
   'A100 80GB': Chip(80e9, 2039e9, 312e12),
   'H100': Chip(80e9, 3350e9, 989e12),

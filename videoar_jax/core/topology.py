@@ -13,7 +13,8 @@ from jax.experimental import topologies
 from videoar_jax.core.chips import CHIPS, Chip
 
 FORMS = (
-  "'v5e:4x4', 'v6e:4x4' (1x1 to 16x16 chips) or 'v5p:4x4x4' (1x1x1 to 8x8x16)"
+  "'v5e:4x4', 'v6e:4x4' (1x1 to 16x16 chips), 'v5p:4x4x4' (1x1x1 to 8x8x16) "
+  "or 'tpu7x:2x2x2'"
 )
 # What a process needs in its environment before it imports JAX.
 ENVIRONMENT = {
@@ -25,7 +26,8 @@ ENVIRONMENT = {
   'TPU_ACCELERATOR_TYPE': 'v5litepod-8',
   'TPU_WORKER_HOSTNAMES': 'localhost',
 }
-_NAME = re.compile(r'(v5e|v5p|v6e):([1-9]\d?(?:x[1-9]\d?){1,2})')
+_NAME = re.compile(r'(v5e|v5p|v6e|tpu7x):([1-9]\d?(?:x[1-9]\d?){1,2})')
+_SOLID = ('v5p', 'tpu7x')  # three numbers
 # Clouds name v5p slices by their cores, two a chip.
 _CORES = re.compile(r'(v5e|v5litepod|v5p|v6e)-(\d{1,5})')
 _SHAPES = {
@@ -39,7 +41,7 @@ _SHAPES = {
 def check_name(name: str) -> None:
   """Raises a ValueError for a name that is not of a topology."""
   match = _NAME.fullmatch(name)
-  if match and (match[2].count('x') == 2) == (match[1] == 'v5p'):
+  if match and (match[2].count('x') == 2) == (match[1] in _SOLID):
     return
   raise ValueError(f'topology={name}: wanted {FORMS}{_hint(name)}')
 
@@ -72,11 +74,12 @@ def chip(name: str) -> Chip:
   return CHIPS[name.partition(':')[0]]
 
 
-def devices(name: str) -> list[Any]:
+def devices(name: str, *, slices: int = 1) -> list[Any]:
   """The devices of a named topology, for `core.mesh.make_mesh`.
 
   Args:
     name: as 'v5e:4x4'; see `FORMS`.
+    slices: how many of them.
 
   Raises:
     ValueError: no such topology, or libtpu is missing.
@@ -87,6 +90,8 @@ def devices(name: str) -> list[Any]:
   alone = set(shape.split('x')) == {'1'}
   # Else libtpu takes hosts of 2x2 chips.
   bounds = {'chips_per_host_bounds': (1, 1, 1)} if alone else {}
+  if slices > 1:
+    bounds['num_slices'] = slices
   try:
     found = topologies.get_topology_desc(
       platform='tpu', topology_name=name, **bounds

@@ -90,18 +90,33 @@ def load_lpips(network: Network, *, path: str | None = None) -> Params:
     ValueError: damaged, or weights of another network.
   """
   arrays = pretrained.load_weights(_FILES[network], path=path).arrays
-  params, head = {}, 0
-  for i, conv in enumerate(_LAYERS[network]):
-    name = f'{_NAMES[network]}.Conv_{i}'
-    shape = (conv.kernel, conv.kernel, conv.width_in, conv.width)
-    params[f'conv{i}.kernel'] = _take(arrays, f'{name}.kernel', shape, path)
-    params[f'conv{i}.bias'] = _take(arrays, f'{name}.bias', shape[-1:], path)
-    if conv.compared:
-      name = f'NetLinLayer_{head}.Conv_0.kernel'
-      weights = _take(arrays, name, (1, 1, conv.width, 1), path)
-      params[f'head{head}'] = weights.reshape(-1)
-      head += 1
+  params = {}
+  for name, shape in lpips_shapes(network).items():
+    layer, _, part = name.partition('.')
+    if part:
+      name_there = f'{_NAMES[network]}.Conv_{layer.removeprefix("conv")}.{part}'
+      params[name] = _take(arrays, name_there, shape.shape, path)
+    else:
+      name_there = f'NetLinLayer_{layer.removeprefix("head")}.Conv_0.kernel'
+      weights = _take(arrays, name_there, (1, 1, *shape.shape, 1), path)
+      params[name] = weights.reshape(-1)
   return params
+
+
+def lpips_shapes(network: Network) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes and dtypes of what `load_lpips` gives, by the same names."""
+  shapes, head = {}, 0
+  for i, conv in enumerate(_LAYERS[network]):
+    kernel = (conv.kernel, conv.kernel, conv.width_in, conv.width)
+    shapes[f'conv{i}.kernel'] = kernel
+    shapes[f'conv{i}.bias'] = (conv.width,)
+    if conv.compared:
+      shapes[f'head{head}'] = (conv.width,)
+      head += 1
+  return {
+    name: jax.ShapeDtypeStruct(shape, np.float32)
+    for name, shape in shapes.items()
+  }
 
 
 def lpips(

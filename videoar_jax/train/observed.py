@@ -11,8 +11,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from videoar_jax.core import mesh as mesh_lib
-from videoar_jax.core import processes
+from videoar_jax.core import placement, processes
 from videoar_jax.train.cadence import LoopConfig
 from videoar_jax.train.metrics import Averages
 from videoar_jax.train.spikes import Spikes
@@ -143,7 +142,7 @@ class Observed:
       return f"the batch's {inputs[index]} is not finite"
     for update in self._updates:
       params = state.nets[update.net].params
-      finite = mesh_lib.to_host(jax.jit(finite_leaves)(params))
+      finite = placement.to_host(jax.jit(finite_leaves)(params))
       if not finite.all():
         name = leaf_names(params)[int(np.argmin(finite))]
         return f'the parameter {update.net}/{name} is not finite'

@@ -64,17 +64,74 @@ def make_tokenizer_recipe(
       discriminator, a stream holds no videos, or the weights of LPIPS are
       missing.
   """
+  parts = tokenizer_updates(config)
+  model, losses, streams = parts.model, parts.losses, parts.streams
+  update = parts.updates[0]
+  frozen = {}
+  if losses.perceptual:
+    frozen['lpips'] = placement.replicate(load_lpips(Network.VGG16), mesh)
+  # Held out, all scales are decoded and nobody judges: the losses of one run
+  # compare over time, and those of runs of different settings too.
+  whole = dataclasses.replace(losses, drop_probability=0.0)
+  held_out = dataclasses.replace(
+    update,
+    stage=Stage(NET, make_forward(model, whole)),
+    objective=make_tokenizer_objective(model, whole),
+  )
+  batches = held_out_batches(streams[0], config.train.eval_batches, mesh=mesh)
+  reconstruct = make_reconstructor(model.config)
+
+  def visualise(state: TrainState, step: int) -> None:
+    clips = placement.shard_batch(next(batches()), mesh)['video']
+    with jax.set_mesh(mesh):
+      decoded, _ = reconstruct(state.nets[NET].averaged, clips)
+    clips, decoded = placement.to_host((clips, decoded))
+    name = f'reconstructions_{step:07d}'
+    write_work(workdir, name, **_side_by_side(clips, decoded))
+
+  return Recipe(
+    updates=parts.updates,
+    streams=streams,
+    frozen=frozen,
+    evaluate=make_heldout(
+      [held_out], batches=batches, mesh=mesh, frozen=frozen
+    ),
+    visualise=visualise,
+    telling=Telling('psnr', 'PSNR'),
+    config=config,
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+  """What a config says of training a tokenizer; no weights, no data.
+
+  Attributes:
+    model: the autoencoder.
+    losses: its own.
+    streams: the data.
+    updates: the autoencoder's, and its judge's if it has one.
+  """
+
+  model: Autoencoder
+  losses: TokenizerLossConfig
+  streams: tuple[DataConfig, ...]
+  updates: tuple[Update, ...]
+
+
+def tokenizer_updates(config: Any) -> Parts:
+  """Reads the networks in training, and their losses, from a run's config.
+
+  Raises:
+    ValueError: see `make_tokenizer_recipe`.
+  """
   tokenizer = from_section(TokenizerConfig, config, 'tokenizer')
   streams = _checked_streams(config, tokenizer)
   data = streams[0]
-  optimizer = read_optimizer(config, 'optimizer')
   model = make_tokenizer(tokenizer)
   losses = from_section(TokenizerLossConfig, config, 'losses')
   forward = Stage(NET, make_forward(model, losses))
   judge = _discriminator_update(config, streams, model, forward)
-  frozen = {}
-  if losses.perceptual:
-    frozen['lpips'] = placement.replicate(load_lpips(Network.VGG16), mesh)
 
   def init(key):
     shape = (1, 1, data.height, data.width, 3)
@@ -86,38 +143,10 @@ def make_tokenizer_recipe(
     origin=origin_of(config, NET),
     stage=forward,
     objective=make_tokenizer_objective(model, losses, judge and judge.opponent),
-    optimizer=optimizer,
+    optimizer=read_optimizer(config, 'optimizer'),
   )
-  # Held out, all scales are decoded and nobody judges: the losses of one run
-  # compare over time, and those of runs of different settings too.
-  whole = dataclasses.replace(losses, drop_probability=0.0)
-  held_out = dataclasses.replace(
-    update,
-    stage=Stage(NET, make_forward(model, whole)),
-    objective=make_tokenizer_objective(model, whole),
-  )
-  batches = held_out_batches(data, config.train.eval_batches, mesh=mesh)
-  reconstruct = make_reconstructor(tokenizer)
-
-  def visualise(state: TrainState, step: int) -> None:
-    clips = placement.shard_batch(next(batches()), mesh)['video']
-    with jax.set_mesh(mesh):
-      decoded, _ = reconstruct(state.nets[NET].averaged, clips)
-    clips, decoded = placement.to_host((clips, decoded))
-    name = f'reconstructions_{step:07d}'
-    write_work(workdir, name, **_side_by_side(clips, decoded))
-
-  return Recipe(
-    updates=(update, judge.update) if judge else (update,),
-    streams=streams,
-    frozen=frozen,
-    evaluate=make_heldout(
-      [held_out], batches=batches, mesh=mesh, frozen=frozen
-    ),
-    visualise=visualise,
-    telling=Telling('psnr', 'PSNR'),
-    config=config,
-  )
+  updates = (update, judge.update) if judge else (update,)
+  return Parts(model, losses, streams, updates)
 
 
 def _checked_streams(

@@ -1,0 +1,11 @@
+"""What a run needs on devices that need not be there, ahead of time.
+
+The real program is compiled for a named topology of TPUs, by their own compiler
+(extra `plan`), and read: no data, weights or devices are needed.
+
+- collectives: what a compiled program sends between devices, and when.
+- roofline: the least time that a program can take, by stated rates.
+- training: a step of any recipe.
+- sampling: a rollout and its decoder.
+- table: what was found, for readers.
+"""
