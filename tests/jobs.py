@@ -43,27 +43,32 @@ class Job:
     *arguments,
     count=2,
     devices=2,
-    own=lambda process: (),
+    only=None,
+    flags=True,
+    own=lambda process: {},
     cwd=lambda process: ROOT,
     **environment,
   ):
-    """Starts `python -m videoar_jax.NAME` in each process.
+    """Starts `python -m videoar_jax.NAME`, or a file NAME, in each process.
 
     Args:
       folder: for what they say.
-      name: of the command.
+      name: of the command, or of a file in tests/.
       *arguments: of all of them.
       count: of processes; a single one gets no flags of a job.
       devices: that are forced in each.
-      own: `process -> arguments` of that one.
+      only: the processes that are started; default: all.
+      flags: they are told of each other by flags.
+      own: `process -> variables` of that one's environment.
       cwd: `process -> folder` that it runs in.
       **environment: variables besides this process's.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    self._files = [folder / f'{i}-{time.time_ns()}.log' for i in range(count)]
+    only = range(count) if only is None else only
+    self._files = [folder / f'{i}-{time.time_ns()}.log' for i in only]
     environment = {
       **os.environ,
-      'PYTHONPATH': str(ROOT),
+      'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}',
       'NPROC': '32',
       'JAX_PLATFORMS': 'cpu',
       'JAX_NUM_CPU_DEVICES': str(devices),
@@ -74,19 +79,21 @@ class Job:
     }
     port = free_port()
     self.processes = []
-    for process, path in enumerate(self._files):
-      flags = (
+    for process, path in zip(only, self._files):
+      place = (
         f'--coordinator=127.0.0.1:{port}',
         f'--num_processes={count}',
         f'--process_id={process}',
       )
-      words = [*arguments, *(flags if count > 1 else ()), *own(process)]
+      words = [*arguments, *(place if flags and count > 1 else ())]
+      script = ROOT / 'tests' / name
+      program = [script] if script.exists() else ['-m', f'videoar_jax.{name}']
       with path.open('w') as file:
         self.processes.append(
           subprocess.Popen(
-            [sys.executable, '-m', f'videoar_jax.{name}', *map(str, words)],
+            [sys.executable, *program, *map(str, words)],
             cwd=cwd(process),
-            env=environment,
+            env={**environment, **own(process)},
             stdout=file,
             stderr=subprocess.STDOUT,
           )
