@@ -12,9 +12,10 @@ import jax
 from absl import logging
 from etils import epath
 
+from videoar_jax.core.peers import LOST
 from videoar_jax.train.clock import DATA, STEPS, Clock
 
-HUNG = 75  # exit status: try again (EX_TEMPFAIL of sysexits.h)
+HUNG = LOST  # exit status: the same command goes on
 # What takes long by itself (the first step, an evaluation, a save) may take
 # so many times as long as a step.
 _PATIENCE = 10
