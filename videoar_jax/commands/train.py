@@ -4,7 +4,13 @@
     --workdir=runs/tokenizer [--config.optimizer.learning_rate=3e-4]
   python -m videoar_jax.train export --workdir=runs/tokenizer --out=DIR \
     [--dtype=bfloat16]
+  python -m videoar_jax.train verify --workdir=runs/tokenizer
+
+`verify` reads all checkpoints of a run against their digests. It exits with 0
+where a restart would go on from the newest, else with 1.
 """
+
+import sys
 
 from etils import epath
 
@@ -17,6 +23,7 @@ from videoar_jax.train import sections
 from videoar_jax.train.generator_recipe import make_generator_recipe
 from videoar_jax.train.recipe import run_recipe
 from videoar_jax.train.tokenizer_recipe import make_tokenizer_recipe
+from videoar_jax.train.verify import verify_run
 
 FLAGS = command.Flags()
 
@@ -41,6 +48,10 @@ def main(words: list[str]) -> None:
   if words == ['export']:
     command.check_arguments([], (_WORKDIR, _OUT))
     export()
+  elif words == ['verify']:
+    command.check_arguments([], (_WORKDIR,))
+    FLAGS.check_read((_WORKDIR,), by='verify')
+    sys.exit(not verify_run(_WORKDIR.value))
   else:
     command.check_arguments(words, (_CONFIG, _WORKDIR))
     train()
