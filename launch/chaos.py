@@ -1,6 +1,6 @@
 """Kills a training run and damages its checkpoints; tells what it survived.
 
-  python launch/chaos.py [--kills=200] [--flips=200] [--seed=0] [--workdir=DIR]
+  python launch/chaos.py --workdir=DIR [--kills=200] [--flips=200] [--seed=0]
 
 A tiny tokenizer is trained once without interruption and once with a checkpoint
 after each step, killed (SIGKILL) again and again: at least every third time
@@ -14,8 +14,7 @@ turn. Each restart must go on from the step before, with the damaged one set
 aside, or find all values as they were: then the flip was in what none reads.
 Every twentieth restart is the command's, to its end; others read here.
 
-Faults are printed, and the exit status is 1 if there are any. A life of the run
-takes about five seconds of a CPU core.
+Faults are printed, and the exit status is 1 if there are any.
 """
 
 import collections
@@ -42,7 +41,6 @@ from videoar_jax.core.manifest import CheckpointError
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS_A_LIFE = 4  # a life of the run makes about half of it
-_COMMANDS_OF_FLIPS = 20  # every so many flips, a command restarts the run
 _SELDOM = 20  # steps between two checkpoints where nothing is killed
 _POLL_S = 0.001
 _HANGS_S = 300.0
@@ -72,7 +70,7 @@ FLAGS = command.Flags()
 _KILLS = FLAGS.count('kills', 200, 'How often the run is killed.')
 _FLIPS = FLAGS.count('flips', 200, 'How many bits are flipped, one at a time.')
 _SEED = FLAGS.count('seed', 0, 'Of times, places and bits.', least=0)
-_WORKDIR = FLAGS.text('workdir', None, 'Where it works; default: nowhere kept.')
+_WORKDIR = FLAGS.text('workdir', None, 'A new folder, where it works.')
 
 
 @dataclasses.dataclass
@@ -175,12 +173,7 @@ def _names(folder: pathlib.Path) -> set[str]:
 
 @dataclasses.dataclass
 class Times:
-  """Seconds that a life takes, as the last ones took them.
-
-  Attributes:
-    start: from the start to the first checkpoint.
-    write: from the first trace of a checkpoint to its commit.
-  """
+  """Seconds to the first checkpoint, and of a write, as last seen."""
 
   start: float = 5.0
   write: float = 0.1
@@ -195,16 +188,13 @@ def kill_again_and_again(
     kind = rng.choice(['write', 'commit', 'any'])
     if 3 * counts['inside a write'] <= number:
       kind = 'write'
-    before, (written, removed) = run.newest(), run.unfinished()
+    before, left = run.newest(), run.unfinished()
     if run.live(_until(run, kind, times, rng)) >= 0:
       run.faults.append(f'it ended by itself at kill {number}')
       break
     counts['kills'] += 1
-    # What an earlier life left is not counted again.
-    inside, half = (
-      bool(now - then)
-      for now, then in zip(run.unfinished(), (written, removed))
-    )
+    # Not what an earlier life left.
+    inside, half = (bool(a - b) for a, b in zip(run.unfinished(), left))
     counts['inside a write'] += inside
     counts['of them after a commit'] += inside and run.newest() is not None
     counts['inside a removal'] += half
@@ -246,35 +236,41 @@ def _until(
   return until
 
 
-def same(one: Run, other: Run) -> bool:
+def same(*runs: Run) -> bool:
   """Whether the last checkpoints are of one step and hold the same bits."""
-  return _content(one.checkpoints, one.newest()) == _content(
-    other.checkpoints, other.newest()
-  )
-
-
-def _content(folder: pathlib.Path, step: int) -> tuple:
-  restored = manifest.load_arrays(folder / str(step))
-  arrays = digest.flatten(restored.tree)
-  return step, {name: x.tobytes() for name, x in arrays.items()}
+  found = []
+  for run in runs:
+    restored = manifest.load_arrays(run.checkpoints / str(run.newest()))
+    arrays = digest.flatten(restored.tree)
+    found.append((restored.step, {k: x.tobytes() for k, x in arrays.items()}))
+  return found[0] == found[1]
 
 
 def flip_bits(
-  run: Run, flips: int, *, wanted: Run, rng: random.Random
+  run: Run,
+  flips: int,
+  *,
+  wanted: Run,
+  rng: random.Random,
+  command_every: int = 20,
 ) -> tuple[collections.Counter, collections.Counter]:
-  """Flips bits of the last checkpoint of a run, one at a time.
+  """Flips bits of a run's last checkpoint, one at a time, each in a copy.
 
   Args:
-    run: its two last checkpoints are whole; it is left as it was.
+    run: its two last checkpoints are whole.
     flips: how many, over all files in turn.
     wanted: has the checkpoint that a restart must end with.
+    rng: chooses places and bits.
+    command_every: after so many flips, the command restarts the run; 0: never.
   Returns:
     How often each file was hit; and how often that changed nothing.
   """
   newest = run.checkpoints / str(run.newest())
-  paths = [p.relative_to(newest) for p in sorted(newest.rglob('*'))]
-  paths = [p for p in paths if (newest / p).is_file()]
-  paths = [p for p in paths if (newest / p).stat().st_size]
+  paths = [
+    path.relative_to(newest)
+    for path in sorted(newest.rglob('*'))
+    if path.is_file() and path.stat().st_size
+  ]
   rng.shuffle(paths)
   hit, harmless = collections.Counter(), collections.Counter()
   for number in range(flips):
@@ -283,11 +279,13 @@ def flip_bits(
       copy = dataclasses.replace(run, workdir=pathlib.Path(scratch) / 'run')
       shutil.copytree(run.workdir, copy.workdir)
       flip_bit(copy.checkpoints / newest.name / name, rng)
-      by_command = number % _COMMANDS_OF_FLIPS == 0
+      by_command = command_every and number % command_every == 0
       restart = _restart if by_command else _read
       unchanged = restart(copy, wanted, str(name))
-    hit[_kind(name)] += 1
-    harmless[_kind(name)] += unchanged
+    # Files of data have names of no meaning.
+    kind = str(name.parent / '*' if name.parent.name == 'd' else name)
+    hit[kind] += 1
+    harmless[kind] += unchanged
   return hit, harmless
 
 
@@ -297,29 +295,23 @@ def flip_bit(path: pathlib.Path, rng: random.Random) -> None:
   path.write_bytes(data)
 
 
-def _kind(name: pathlib.Path) -> str:
-  """A file's name; those of data are of random names."""
-  return str(name.parent / '*') if name.parent.name == 'd' else str(name)
-
-
 def _restart(run: Run, wanted: Run, name: str) -> bool:
   """Restarts by the command; whether the damage changed nothing."""
-  wrong = len(run.faults)
   before, _ = run.last_two()
-  code = subprocess.run(
+  done = subprocess.run(
     run.command(),
     env={**os.environ, 'PYTHONPATH': str(ROOT)},
     capture_output=True,
     text=True,
     timeout=_HANGS_S,
   )
-  unchanged = 'is trained already' in code.stdout
-  back = f'resumed from checkpoint {before} ' in code.stdout
-  if code.returncode or 'Traceback' in code.stderr or unchanged == back:
-    run.faults.append(f'{name}: the command said:\n{code.stdout}{code.stderr}')
+  unchanged = 'is trained already' in done.stdout
+  back = f'resumed from checkpoint {before} ' in done.stdout
+  if done.returncode or 'Traceback' in done.stderr or unchanged == back:
+    run.faults.append(f'{name}: the command said:\n{done.stdout}{done.stderr}')
   elif not same(run, wanted):
     run.faults.append(f'{name}: the command ended elsewhere')
-  return unchanged and len(run.faults) == wrong
+  return unchanged
 
 
 def _read(run: Run, wanted: Run, name: str) -> bool:
@@ -359,17 +351,7 @@ def survive(
   flips: int,
   seed: int,
 ) -> list[str]:
-  """Does all of it, and says what came out.
-
-  Args:
-    words: the command of a run, as in `Run`.
-    folder: where it is done.
-    kills: how often the run is killed.
-    flips: how many bits are flipped.
-    seed: of what is drawn.
-  Returns:
-    The faults.
-  """
+  """Does all of it in a folder, and says what came out; the faults."""
   rng, steps = random.Random(seed), STEPS_A_LIFE * kills + 20
   straight = Run(words, folder / 'straight', steps)
   killed = Run(words, folder / 'killed', steps, 1, straight.faults)
@@ -390,33 +372,26 @@ def survive(
     return killed.faults
   logging.set_verbosity(logging.ERROR)  # each flip is warned of
   hit, harmless = flip_bits(killed, flips, wanted=straight, rng=rng)
+  back = hit.total() - harmless.total()
   say(
-    f'{hit.total()} flips over {len(hit)} kinds of files: '
-    f'{hit.total() - harmless.total()} led to the step before, '
-    f'{harmless.total()} changed nothing:'
+    f'{hit.total()} flips: {back} led to the step before, others to the same:'
   )
   for name, count in sorted(hit.items()):
-    say(f'  {name}: {harmless[name]} of {count} changed nothing')
+    say(f'  {name}: {harmless[name]} of {count} to the same')
   return killed.faults
 
 
 def main(words: list[str]) -> None:
-  command.check_arguments(words, ())
-  if _WORKDIR.value:
-    folder = pathlib.Path(files.output_folder(_WORKDIR.value, local=True))
-    if _names(folder):
-      raise ValueError(f'--workdir={folder}: not empty; give a new folder')
-    folder.mkdir(parents=True, exist_ok=True)
-  with tempfile.TemporaryDirectory() as scratch:
-    os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', f'{scratch}/programs')
-    os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
-    faults = survive(
-      _TRAIN,
-      folder if _WORKDIR.value else pathlib.Path(scratch),
-      kills=_KILLS.value,
-      flips=_FLIPS.value,
-      seed=_SEED.value,
-    )
+  command.check_arguments(words, (_WORKDIR,))
+  folder = pathlib.Path(files.output_folder(_WORKDIR.value, local=True))
+  if _names(folder):
+    raise ValueError(f'--workdir={folder}: not empty; give a new folder')
+  folder.mkdir(parents=True, exist_ok=True)
+  os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', f'{folder}/programs')
+  os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+  faults = survive(
+    _TRAIN, folder, kills=_KILLS.value, flips=_FLIPS.value, seed=_SEED.value
+  )
   for fault in faults:
     say(f'FAULT: {fault}')
   say(f'{len(faults)} faults')
