@@ -9,11 +9,10 @@ removed, or at any time since the start. The same command restarts it. Each
 restart must go on from the newest committed step, print no traceback, and set
 nothing aside as damaged; the last checkpoint must be the uninterrupted run's.
 
-Then single bits are flipped in the last checkpoint, in all of its files in
-turn. Each restart must go on from the step before, with the damaged one set
-aside, or find all values as they were: then the flip was in what none reads.
-Every twentieth restart is the command's, to its end; others read here.
-
+Then single bits of the last checkpoint are flipped, in all its files in turn.
+A restart must go on from the step before, with the damaged one set aside, or
+find all values as they were: then the flip was in what none reads. Every 20th
+restart is the command's, to its end; of the others only the reading is done.
 Faults are printed, and the exit status is 1 if there are any.
 """
 
@@ -40,7 +39,7 @@ from videoar_jax.core.console import say
 from videoar_jax.core.manifest import CheckpointError
 
 ROOT = pathlib.Path(__file__).parents[1]
-STEPS_A_LIFE = 4  # a life of the run makes about half of it
+_STEPS_A_LIFE = 4  # a life of the run makes about half of it
 _SELDOM = 20  # steps between two checkpoints where nothing is killed
 _POLL_S = 0.001
 _HANGS_S = 300.0
@@ -298,13 +297,9 @@ def flip_bit(path: pathlib.Path, rng: random.Random) -> None:
 def _restart(run: Run, wanted: Run, name: str) -> bool:
   """Restarts by the command; whether the damage changed nothing."""
   before, _ = run.last_two()
-  done = subprocess.run(
-    run.command(),
-    env={**os.environ, 'PYTHONPATH': str(ROOT)},
-    capture_output=True,
-    text=True,
-    timeout=_HANGS_S,
-  )
+  options = {'capture_output': True, 'text': True, 'timeout': _HANGS_S}
+  environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+  done = subprocess.run(run.command(), env=environment, **options)
   unchanged = 'is trained already' in done.stdout
   back = f'resumed from checkpoint {before} ' in done.stdout
   if done.returncode or 'Traceback' in done.stderr or unchanged == back:
@@ -352,7 +347,7 @@ def survive(
   seed: int,
 ) -> list[str]:
   """Does all of it in a folder, and says what came out; the faults."""
-  rng, steps = random.Random(seed), STEPS_A_LIFE * kills + 20
+  rng, steps = random.Random(seed), _STEPS_A_LIFE * kills + 20
   straight = Run(words, folder / 'straight', steps)
   killed = Run(words, folder / 'killed', steps, 1, straight.faults)
   straight.finish()

@@ -315,8 +315,9 @@ class Checkpoints:
     for step in steps[: -self._keep]:
       if step != best:
         # The manifest first: what is half removed must not be trusted.
-        self._remove(self.directory / str(step) / 'manifest')
-        self._remove(self.directory / str(step))
+        path = self.directory / str(step)
+        (path / 'manifest').rmtree(missing_ok=True)
+        path.rmtree(missing_ok=True)
 
   def _clear_partial(self) -> None:
     for path in manifest_lib.children(self.directory):
