@@ -236,6 +236,23 @@ def test_what_is_still_being_written_to_stays_for_the_next_start(
   assert not (tmp_path / '2.orbax-checkpoint-tmp').exists()
 
 
+def test_what_cannot_be_removed_stops_no_save(tmp_path, monkeypatch, caplog):
+  before = type(epath.Path(tmp_path)).rmtree
+
+  def busy(self, **options):
+    if self.exists():
+      raise OSError(errno.EBUSY, 'Device or resource busy')
+    before(self, **options)
+
+  monkeypatch.setattr(type(epath.Path(tmp_path)), 'rmtree', busy)
+  _save(tmp_path, 1, 2, keep=1)
+  assert 'not all is removed from' in caplog.text
+  assert manifest.list_steps(tmp_path) == [1, 2]
+  monkeypatch.undo()
+  _save(tmp_path, 3, keep=1)
+  assert manifest.list_steps(tmp_path) == [3]
+
+
 def test_arrays_of_another_config_are_refused_not_damage(tmp_path):
   _save(tmp_path, 1)
   other = _tree()

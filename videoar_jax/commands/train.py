@@ -4,9 +4,13 @@
     --workdir=runs/tokenizer [--config.optimizer.learning_rate=3e-4]
   python -m videoar_jax.train export --workdir=runs/tokenizer --out=DIR \
     [--dtype=bfloat16]
+  python -m videoar_jax.train verify --workdir=runs/tokenizer
   python -m videoar_jax.train --plan_only --topology=v5p:4x4x4 [--slices=2] \
     --config=configs/videoar_ucf101.py:L \
     --tokenizer=configs/tokenizer_ucf101.py [--out=FILE.json]
+
+`verify` reads all checkpoints of a run against their digests. It exits with 0
+where a restart would go on from the newest, else with 1.
 
 `--plan_only` trains nothing: it compiles the step for TPUs that need not be
 there (extra `plan`), on features of a tokenizer of that config, and says what
@@ -17,6 +21,8 @@ docs/several_hosts.md. A signal (SIGTERM, Ctrl-C) ends it with status 128 + its
 number once the step is done and saved; 75 means that another process of the job
 was lost, and that the same command goes on from the last checkpoint.
 """
+
+import sys
 
 from etils import epath
 
@@ -31,6 +37,7 @@ from videoar_jax.train.generator_recipe import make_generator_recipe
 from videoar_jax.train.profile import parse_steps
 from videoar_jax.train.recipe import run_recipe
 from videoar_jax.train.tokenizer_recipe import make_tokenizer_recipe
+from videoar_jax.train.verify import verify_run
 
 FLAGS = command.Flags()
 
@@ -69,6 +76,10 @@ def main(words: list[str]) -> None:
   if words == ['export']:
     command.check_arguments([], (_WORKDIR, _OUT))
     export()
+  elif words == ['verify']:
+    command.check_arguments([], (_WORKDIR,))
+    FLAGS.check_read((_WORKDIR,), by='verify')
+    sys.exit(not verify_run(_WORKDIR.value))
   elif _PLAN_ONLY.value:
     command.check_arguments(words, (_CONFIG, _TOPOLOGY))
     plan()

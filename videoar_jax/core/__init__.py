@@ -23,6 +23,7 @@ topology    TPUs by name, to compile for where there are none
 digest      per-array checksums that no mesh and no file format changes
 event_loop  makes Orbax report an error once, without tracebacks
 manifest    what is trusted of a checkpoint folder, and reading it
+commit      all processes commit a checkpoint, or none
 checkpoint  verified Orbax checkpoints: per-array digests, commit, fall-back
 fit         whether arrays are those of a network
 export      safetensors + JSON weights, and `load_weights` for any checkpoint

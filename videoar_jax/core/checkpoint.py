@@ -4,9 +4,17 @@
 `manifest` (JSON: shape, dtype and digest of each array, the caller's `meta`,
 and a digest of itself). Orbax commits both at once. A step is trusted when
 it is committed, its manifest is whole and its arrays match their digests.
+
+Orbax's own CheckpointManager does not serve: the best value would be an item
+that checkpoints written so far lack, a half-removed step would count as one,
+and a damaged one is not passed over.
+
+Where several processes take part, they do all of this together: the first one
+lists, moves and removes, and what one of them meets, all of them go by.
 """
 
 import errno
+import json
 import shutil
 import uuid
 from collections.abc import Callable
@@ -16,11 +24,11 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
-from jax.experimental import multihost_utils
 
 from videoar_jax.core import digest as digest_lib
 from videoar_jax.core import manifest as manifest_lib
 from videoar_jax.core import processes
+from videoar_jax.core.commit import Meetings
 from videoar_jax.core.event_loop import let_fail_in_peace
 from videoar_jax.core.manifest import CheckpointError, Restored
 
@@ -28,10 +36,11 @@ from videoar_jax.core.manifest import CheckpointError, Restored
 class Checkpoints:
   """The checkpoints of one run: the latest few and the best one.
 
-  A save runs in the background; the next call to `save`, `restore` or `close`
-  waits for it. A save that fails (a full disk) is logged and counted in
-  `failed_saves`, its remains are removed and the earlier checkpoints are
-  left as they are.
+  All processes of a job call `save` and `restore`, with the same step. A save
+  runs in the background; the next call to `save`, `restore` or `close` waits
+  for it. A save that fails (a full disk), be it in one process alone, is logged
+  and counted in `failed_saves`, its remains are removed and the earlier
+  checkpoints are left as they are.
   """
 
   def __init__(self, directory: Any, *, keep: int = 2):
@@ -48,6 +57,7 @@ class Checkpoints:
     self.failed_saves = 0
     self._keep = keep
     self._best_values: dict[int, float | None] = {}
+    self._meetings = Meetings()
     self._writer: ocp.AsyncCheckpointer | None = None
     self._pending: int | None = None
     self._error: Exception | None = None
@@ -77,13 +87,8 @@ class Checkpoints:
     if step not in self._best_values:
       arrays = digest_lib.flatten(tree)
       manifest = manifest_lib.make_manifest(arrays, step, meta, best_value)
-      self._pending = step
-      try:
-        self._start_writing(step, arrays, manifest)
-      except Exception as error:  # named, counted, reported
-        self._write_failed(error)
-      else:
-        self._best_values[step] = best_value
+      self._best_values[step] = best_value
+      self._start(step, arrays, manifest)
     if wait:
       self._settle()
       if self._error is not None:
@@ -115,9 +120,8 @@ class Checkpoints:
         arrays are those of another config.
     """
     self._settle()
-    self._clear_partial()
     reasons = {}
-    for step in manifest_lib.list_steps(self.directory)[::-1]:
+    for step in self._trusted_or_not():
       path = self.directory / str(step)
       restored, reason = self._restore_step(path, abstract_tree, unread)
       if restored is not None:
@@ -130,6 +134,15 @@ class Checkpoints:
       raise CheckpointError(manifest_lib.none_trusted(self.directory, reasons))
     return None
 
+  def _trusted_or_not(self) -> list[int]:
+    """The committed steps, the newest first; the remains of others go."""
+
+    def listed() -> str:
+      self._clear_partial()
+      return json.dumps(manifest_lib.list_steps(self.directory)[::-1])
+
+    return json.loads(processes.from_first(listed))
+
   def _restore_step(
     self,
     path: epath.Path,
@@ -137,9 +150,14 @@ class Checkpoints:
     unread: Callable[[str], bool],
   ) -> tuple[Restored | None, str]:
     """One step's checkpoint, or the reason why it cannot be trusted."""
-    manifest, reason = _attempt(lambda: manifest_lib.read_manifest(path))
+    text, reason = _attempt(
+      lambda: processes.from_first(
+        lambda: json.dumps(manifest_lib.read_manifest(path))
+      )
+    )
     if reason:
       return None, reason
+    manifest = json.loads(text)
     manifest_lib.check_structure(
       manifest, digest_lib.flatten(abstract_tree), path, unread=unread
     )
@@ -155,42 +173,97 @@ class Checkpoints:
     return manifest_lib.restored(manifest, tree), ''
 
   def close(self) -> None:
-    """Waits for a running save, and removes what need not be kept."""
-    self._settle()
+    """Waits for a running save, and removes what need not be kept.
+
+    Processes do not wait for one another here: one may be leaving alone.
+    """
+    self._settle(agree=lambda failed: (failed,))
     if self._writer is not None:
       self._writer.close()
       self._writer = None
+
+  def _start(
+    self, step: int, arrays: dict[str, Any], manifest: dict[str, Any]
+  ) -> None:
+    """Begins a save; where a process cannot, none goes on with it."""
+    self._pending = step
+    _, reason = _attempt(lambda: self._make_room(step, arrays))
+    if reason:
+      self._write_failed(CheckpointError(reason))
+      return
+    self._meetings.begin()
+    error = None
+    try:
+      self._start_writing(step, arrays, manifest)
+    except Exception as failure:  # named, counted, reported
+      error = failure
+    if any(processes.agree(int(error is not None))):
+      self._settle(error)
+
+  def _make_room(self, step: int, arrays: dict[str, Any]) -> None:
+    if processes.is_first():
+      self.directory.mkdir(parents=True, exist_ok=True)
+      _check_space(self.directory, arrays)
+      # What bears this number was not trusted.
+      (self.directory / str(step)).rmtree(missing_ok=True)
 
   def _start_writing(
     self, step: int, arrays: dict[str, Any], manifest: dict[str, Any]
   ) -> None:
     if self._writer is None:
       let_fail_in_peace()
-      self._writer = ocp.AsyncCheckpointer(
-        ocp.CompositeCheckpointHandler('arrays', 'manifest')
-      )
-    self.directory.mkdir(parents=True, exist_ok=True)
-    _check_space(self.directory, arrays)
+      self._writer = self._make_writer()
     self._writer.save(
       self.directory / str(step),
       args=ocp.args.Composite(
         arrays=ocp.args.PyTreeSave(digest_lib.nest(arrays)),
         manifest=ocp.args.JsonSave(manifest),
       ),
-      force=True,  # what bears this number was not trusted
     )
 
-  def _settle(self) -> None:
-    """Waits for the running save; then drops checkpoints not to be kept."""
-    if self._writer is None or self._pending is None:
+  def _make_writer(self) -> ocp.AsyncCheckpointer:
+    # Named one by one, processes meet at barriers that end, if late, where one
+    # does not come; else they meet in collectives, which wait for ever.
+    everyone = ocp.options.MultiprocessingOptions(
+      active_processes=set(range(jax.process_count()))
+    )
+    handler = ocp.CompositeCheckpointHandler(
+      'arrays',
+      'manifest',
+      composite_options=ocp.CompositeOptions(multiprocessing_options=everyone),
+    )
+    return ocp.AsyncCheckpointer(
+      handler,
+      async_options=ocp.options.AsyncOptions(barrier_sync_fn=self._meetings),
+      multiprocessing_options=everyone,
+    )
+
+  def _settle(
+    self,
+    error: Exception | None = None,
+    *,
+    agree: Callable[[int], tuple[int]] = processes.agree,
+  ) -> None:
+    """Waits for the running save; then drops checkpoints not to be kept.
+
+    Args:
+      error: why this process could not even begin.
+      agree: tells whether the save failed in any process.
+    """
+    if self._pending is None:
       return
-    try:
-      self._writer.wait_until_finished()
-    except Exception as error:  # named, counted, reported
-      self._write_failed(error)
+    if error is None:
+      try:
+        self._writer.wait_until_finished()
+      except Exception as failure:  # named, counted, reported
+        error = failure
+    if error is not None:
+      self._meetings.give_up()
+    if any(agree(int(error is not None))):
+      self._write_failed(error or OSError('it failed in another process'))
       return
     self._pending = None
-    self._prune()
+    self._tidy(self._prune)
 
   def _write_failed(self, error: Exception) -> None:
     step, self._pending = self._pending, None
@@ -206,7 +279,7 @@ class Checkpoints:
       logging.warning(
         'closing the writer failed, too: %s', manifest_lib.brief(again)
       )
-    self._clear_partial()
+    self._tidy(self._clear_partial)
     logging.error(
       'checkpoint %s in %s could not be written: %s. Training goes on; the '
       'earlier checkpoints are intact: %s',
@@ -215,6 +288,18 @@ class Checkpoints:
       manifest_lib.brief(error),
       self._describe_steps(),
     )
+
+  def _tidy(self, work: Callable[[], None]) -> None:
+    """Removes what need not be kept, as far as the disk lets it."""
+    try:
+      if processes.is_first():
+        work()
+    except OSError as error:
+      logging.warning(
+        'not all is removed from %s that may be: %s',
+        self.directory,
+        manifest_lib.brief(error),
+      )
 
   def _prune(self) -> None:
     steps = manifest_lib.list_steps(self.directory)
@@ -228,7 +313,7 @@ class Checkpoints:
     valued = [s for s in steps if self._best_values[s] is not None]
     best = min(valued, key=lambda s: self._best_values[s], default=None)
     for step in steps[: -self._keep]:
-      if step != best and jax.process_index() == 0:
+      if step != best:
         # The manifest first: what is half removed must not be trusted.
         path = self.directory / str(step)
         (path / 'manifest').rmtree(missing_ok=True)
@@ -245,8 +330,7 @@ class Checkpoints:
           'writing): removed',
           path,
         )
-        if jax.process_index() == 0:
-          self._remove(path)
+        self._remove(path)
 
   def _remove(self, path: epath.Path) -> None:
     """Removes a folder, which a writer that failed may still be filling."""
@@ -260,17 +344,28 @@ class Checkpoints:
       )
 
   def _set_aside(self, steps: list[int]) -> None:
+    """Moves damaged steps, on all processes or on none that goes on."""
     folder = self.directory.parent / f'{self.directory.name}_damaged'
-    for step in steps if jax.process_index() == 0 else ():
-      folder.mkdir(parents=True, exist_ok=True)
-      target = folder / f'{step}-{uuid.uuid4().hex[:8]}'
-      (self.directory / str(step)).rename(target)
-      logging.warning('the damaged checkpoint was moved to %s', target)
-    if steps and jax.process_count() > 1:
-      multihost_utils.sync_global_devices('damaged checkpoints moved')
+
+    def move() -> None:
+      for step in steps if processes.is_first() else ():
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / f'{step}-{uuid.uuid4().hex[:8]}'
+        (self.directory / str(step)).rename(target)
+        logging.warning('the damaged checkpoint was moved to %s', target)
+
+    _, reason = _attempt(move)
+    if reason:
+      raise CheckpointError(
+        f'damaged checkpoints in {self.directory} cannot be moved ({reason}); '
+        f'move them by hand: {", ".join(map(str, steps))}'
+      )
 
   def _describe_steps(self) -> str:
-    steps = manifest_lib.list_steps(self.directory)
+    try:
+      steps = manifest_lib.list_steps(self.directory)
+    except OSError as error:  # the disk that could not be written, either
+      return f'unknown ({manifest_lib.brief(error)})'
     return ', '.join(map(str, steps)) or 'none'
 
 
@@ -279,7 +374,7 @@ def _check_space(directory: epath.Path, arrays: dict[str, Any]) -> None:
 
   Orbax would fail, too, but half-way and with a long traceback.
   """
-  if '://' in str(directory) or jax.process_count() > 1:
+  if '://' in str(directory):
     return
   wanted = sum(x.nbytes for x in arrays.values())
   free = shutil.disk_usage(directory).free

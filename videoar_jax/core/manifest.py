@@ -1,6 +1,7 @@
 """One checkpoint on disk: its manifest, its arrays, and whether they agree."""
 
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -129,8 +130,14 @@ def read_manifest(path: Any) -> dict[str, Any]:
 
 
 def _reader() -> ocp.Checkpointer:
+  """A reader that waits for no other process, which may meet damage."""
   let_fail_in_peace()
-  return ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+  alone = ocp.options.MultiprocessingOptions(
+    primary_host=None, active_processes={jax.process_index()}
+  )
+  return ocp.Checkpointer(
+    ocp.CompositeCheckpointHandler(), multiprocessing_options=alone
+  )
 
 
 def load_arrays(
@@ -172,14 +179,21 @@ def _load_step(
 ) -> Restored:
   manifest = read_manifest(path)
   names = select(list(manifest['arrays']))
-  chosen = {name: manifest['arrays'][name] for name in names}
-  if not chosen:
+  if not names:
     known = sorted({name.rsplit('/', 1)[0] for name in manifest['arrays']})
     raise CheckpointError(f'no array selected; it has {", ".join(known)}')
+  return restored(manifest, _read_checked(path, manifest, names))
+
+
+def _read_checked(
+  path: epath.Path, manifest: dict[str, Any], names: list[str]
+) -> Any:
+  """Some arrays of a step, nested dicts of NumPy, as their digests say."""
   try:
     wanted = {
       name: jax.ShapeDtypeStruct(about['shape'], jnp.dtype(about['dtype']))
-      for name, about in chosen.items()
+      for name, about in manifest['arrays'].items()
+      if name in names
     }
     tree = read_arrays(path, digest_lib.nest(wanted), as_numpy=True)
     check_arrays(manifest, digest_lib.flatten(tree))
@@ -187,7 +201,40 @@ def _load_step(
     raise
   except Exception as error:  # whatever damaged data may cause
     raise CheckpointError(f'unreadable arrays: {brief(error)}') from error
-  return restored(manifest, tree)
+  return tree
+
+
+def verify_step(path: Any, *, at_once: int = 2**28) -> tuple[int, int]:
+  """Reads all of one step against its digests, and keeps none of it.
+
+  Args:
+    path: the step's folder.
+    at_once: bytes of arrays that are in memory at a time; a larger array is
+      read alone.
+  Returns:
+    The number of its arrays, and their bytes.
+  Raises:
+    CheckpointError: it cannot be trusted.
+  """
+  path = epath.Path(path)
+  manifest = read_manifest(path)
+  part, held, total = [], 0, 0
+  for name, about in manifest['arrays'].items():
+    size = _nbytes(about)
+    if part and held + size > at_once:
+      _read_checked(path, manifest, part)
+      part, held = [], 0
+    part.append(name)
+    held, total = held + size, total + size
+  _read_checked(path, manifest, part)
+  return len(manifest['arrays']), total
+
+
+def _nbytes(about: dict[str, Any]) -> int:
+  try:
+    return math.prod(about['shape']) * jnp.dtype(about['dtype']).itemsize
+  except TypeError as error:
+    raise CheckpointError(f'unreadable manifest: {brief(error)}') from error
 
 
 def restored(manifest: dict[str, Any], tree: Any) -> Restored:

@@ -20,6 +20,7 @@
 - `heldout`: held-out metrics from the averaged weights.
 - `initial`: a run that starts from the weights of another.
 - `loop`: restore or begin, then run; the same call resumes.
+- `verify`: a run's checkpoints, read against their digests.
 - `sections`: what a run's config consists of, checked all at once.
 - `defaults`: whole configs with every key.
 - `recipe`: what a recipe is.
