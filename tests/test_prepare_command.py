@@ -266,7 +266,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
   said = run(*flags[:-1])
   full_disk(resource.RLIM_INFINITY)
   assert '\n' not in said and 'see `ulimit -f` and the disk' in said
-  assert str(tmp_path / 'out' / '.unfinished' / 'train-00000-of-00001') in said
+  assert str(tmp_path / 'out' / 'train-00000-of-00001') in said
   left = sorted(x.name for x in (tmp_path / 'out').rglob('*') if x.is_file())
   assert left == ['plan.json']
   assert run(*flags[:-1]) is None

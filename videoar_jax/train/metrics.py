@@ -72,9 +72,8 @@ class MetricWriter:
     for name, value in values.items():
       line[name] = value if math.isfinite(value) else None
     try:
-      with self._path.open('a') as file:
-        # After a line that was cut short, begin a new one.
-        file.write('\n' * self._failed + json.dumps(line) + '\n')
+      # After a line that was cut short, begin a new one.
+      files.append(self._path, '\n' * self._failed + json.dumps(line) + '\n')
       self._failed = False
     except OSError as error:
       self._failed = True
@@ -148,9 +147,8 @@ def _cut(path: epath.Path, last_step: int) -> None:
   if not path.exists():
     return
   kept = [x for x in read_metrics(path.parent) if x['step'] <= last_step]
-  partial = path.parent / f'{FILE}.partial'
-  partial.write_text(''.join(json.dumps(line) + '\n' for line in kept))
-  partial.replace(path)
+  with files.replacing(path) as partial:
+    partial.write_text(''.join(json.dumps(line) + '\n' for line in kept))
 
 
 class Averages:
