@@ -43,7 +43,8 @@ class Archive:
       path: of the file.
       fix: what the user can do if it is damaged, for messages.
     Raises:
-      ValueError: in a bucket, missing, no whole zip file, or two members of one name.
+      ValueError: in a bucket, missing, no whole zip file, or two members of one
+        name.
     """
     self.path, self._fix = path, fix
     buckets.check_on_disk(path)

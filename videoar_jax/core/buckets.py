@@ -80,6 +80,18 @@ def upload(file: pathlib.Path, path: Any) -> None:
     _blob(path).upload_from_filename(str(file), retry=retry.DEFAULT_RETRY)
 
 
+def write(path: Any, data: bytes) -> None:
+  """Writes an object.
+
+  Raises:
+    OSError: it cannot be written there.
+  """
+  from google.cloud.storage import retry
+
+  with _told(path):
+    _blob(path).upload_from_string(data, retry=retry.DEFAULT_RETRY)
+
+
 def download(path: Any, file: pathlib.Path) -> None:
   """Copies an object to a file; goes on where the file ends.
 
@@ -100,12 +112,15 @@ def append(path: Any, text: str) -> None:
   Raises:
     OSError: it cannot be written there.
   """
+  from google.api_core.exceptions import NotFound
+
   with _told(path):
     blob, tail = _blob(path), _blob(f'{path}{_TAIL}')
-    if not blob.exists():
+    try:
+      blob.reload()
+    except NotFound:
       blob.upload_from_string(text, if_generation_match=0)
       return
-    blob.reload()
     tail.upload_from_string(text)
     blob.compose([blob, tail], if_generation_match=blob.generation)
 

@@ -12,6 +12,7 @@ from absl import logging
 from etils import epath
 
 from videoar_jax.core import files, structure
+from videoar_jax.train import boards
 from videoar_jax.train.tracking import Tracker
 
 FILE = 'metrics.jsonl'
@@ -48,6 +49,7 @@ class MetricWriter:
       if project:
         self._tracker = Tracker(project, workdir=workdir, config=config or {})
       _cut(self._path, start_step)
+      boards.register()
       self._board = tensorboardX.SummaryWriter(
         str(epath.Path(workdir) / 'tensorboard'),
         purge_step=start_step + 1,
