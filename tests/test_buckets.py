@@ -171,7 +171,7 @@ def test_a_checkpoint_in_a_bucket_is_exported_sampled_and_measured(
 
 
 def test_an_export_may_go_to_a_bucket_and_come_from_one(place):
-  toy.train(place / 'run', num_steps=2, log_every=1)
+  toy.train(place / 'run', num_steps=3, log_every=1)
   assert (
     run(train, 'export', f'--workdir={place}/run', f'--out={place}/x') is None
   )

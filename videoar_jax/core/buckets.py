@@ -9,7 +9,7 @@ import contextlib
 import functools
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 _SCHEME = 'gs://'
@@ -102,6 +102,28 @@ def download(path: Any, file: pathlib.Path) -> None:
     _blob(path).download_to_file(
       target, start=target.tell() or None, checksum=None
     )
+
+
+def read_parts(
+  places: Sequence[tuple[str, int]], size: int, *, at_once: int
+) -> list[bytes]:
+  """So many bytes of objects from places in them, fewer where an object ends.
+
+  Args:
+    places: path and first byte of each.
+    size: bytes of each.
+    at_once: requests that are under way at a time.
+  Raises:
+    OSError: one cannot be read.
+  """
+  check(places[0][0])
+  import fsspec
+
+  paths, starts = zip(*places)
+  ends = [start + size for start in starts]
+  return fsspec.filesystem('gcs').cat_ranges(
+    list(paths), list(starts), ends, batch_size=at_once, on_error='raise'
+  )
 
 
 def append(path: Any, text: str) -> None:
