@@ -81,6 +81,23 @@ def test_a_killed_run_goes_on_and_lacks_no_line(place, served_bucket):
   assert load_weights(place).step == 12
 
 
+def test_a_damaged_step_in_a_bucket_is_set_aside(place, served_bucket, caplog):
+  toy.train(place, checkpoint_every=6)
+  files_of = f'{place}/checkpoints/12/arrays/'.removeprefix('gs://bucket/')
+  for name in served_bucket.names(files_of):
+    data, generation = served_bucket.objects[name]
+    damaged = bytes(byte ^ 255 for byte in data[-20:])
+    served_bucket.objects[name] = (data[:-20] + damaged, generation)
+  toy.train(place, num_steps=14, checkpoint_every=100)
+  assert 'checkpoints/12 is damaged' in caplog.text
+  found = names(served_bucket, place)
+  assert 'checkpoints/14/commit_success.txt' in found
+  aside = [x for x in found if x.startswith('checkpoints_damaged/12-')]
+  assert any(x.endswith('commit_success.txt') for x in aside)
+  steps = [line['step'] for line in metrics.read_metrics(place)]
+  assert steps == [3, 6, 9, 12, 14]
+
+
 def test_a_line_costs_the_same_however_long_the_file_is(place, served_bucket):
   files.append(place / 'x.jsonl', 'first\n')
   for text in ('second\n', 'x' * 10**6 + '\n', 'last\n'):

@@ -122,7 +122,8 @@ def test_a_folder_that_cannot_be_written_is_told_beforehand(
   with pytest.raises(ValueError, match=words):
     files.output_folder(path)
   assert not files.output_folder('new/deeper').exists()
-  assert str(files.output_folder('gs://bucket/x')) == 'gs://bucket/x'
+  with pytest.raises(ValueError, match='wanted a path on a disk'):
+    files.output_folder('gs://bucket/x', local=True)
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):

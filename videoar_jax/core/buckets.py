@@ -194,6 +194,18 @@ def replace(path: Any, data: bytes, *, generation: int) -> int | None:
     return blob.generation
 
 
+def move_folder(path: Any, target: Any) -> None:
+  """Moves all that is below a path, object by object.
+
+  Raises:
+    OSError: it cannot be read, or written there.
+  """
+  check(path)
+  import fsspec
+
+  fsspec.filesystem('gcs').mv(str(path), str(target), recursive=True)
+
+
 def copy_results(path: Any, folder: pathlib.Path) -> pathlib.Path:
   """Copies what a run wrote to look at: no checkpoints, boards or videos.
 

@@ -19,8 +19,8 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from videoar_jax.core import digest as digest_lib
+from videoar_jax.core import files, processes
 from videoar_jax.core import manifest as manifest_lib
-from videoar_jax.core import processes
 from videoar_jax.core.event_loop import let_fail_in_peace
 from videoar_jax.core.manifest import CheckpointError, Restored
 
@@ -262,9 +262,8 @@ class Checkpoints:
   def _set_aside(self, steps: list[int]) -> None:
     folder = self.directory.parent / f'{self.directory.name}_damaged'
     for step in steps if jax.process_index() == 0 else ():
-      folder.mkdir(parents=True, exist_ok=True)
       target = folder / f'{step}-{uuid.uuid4().hex[:8]}'
-      (self.directory / str(step)).rename(target)
+      files.move_folder(self.directory / str(step), target)
       logging.warning('the damaged checkpoint was moved to %s', target)
     if steps and jax.process_count() > 1:
       multihost_utils.sync_global_devices('damaged checkpoints moved')

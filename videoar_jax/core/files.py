@@ -301,3 +301,16 @@ def append(path: Any, text: str) -> None:
     return
   with open(path, 'a', encoding='utf-8') as file:
     file.write(text)
+
+
+def move_folder(path: Any, target: Any) -> None:
+  """Moves a folder to a place where there is none, making its parents.
+
+  Raises:
+    OSError: it cannot be read, or written there.
+  """
+  if buckets.is_bucket(path):
+    buckets.move_folder(path, target)
+    return
+  os.makedirs(os.path.dirname(target), exist_ok=True)
+  os.rename(path, target)

@@ -6,6 +6,7 @@
 - `step`: one jitted step over a list of updates.
 - `tracking`: Weights & Biases, where a run names a project.
 - `metrics`: metrics.jsonl, TensorBoard, the console line.
+- `boards`: TensorBoard's files in a bucket.
 - `starts`: on what machine a run was begun, and begun again.
 - `preemption`: a signal asks the loop to finish its step and save.
 - `runner`: steps, logs, evaluations and saves of a run.
