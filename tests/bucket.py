@@ -35,7 +35,7 @@ class Store:
 
   Attributes:
     objects: name -> content and generation.
-    calls: `GET name` and the like, in order.
+    calls: `GET name bytes=3-` and the like, in order.
     delay_s: seconds that each answer waits.
     cut: names whose content ends early, once.
   """
@@ -90,7 +90,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       for key, value in match.groupdict().items()
     }
     with self.store.lock:
-      self.store.calls.append(f'{method} {route["name"] or ""}')
+      words = method, route['name'] or '', self.headers.get('Range', '')
+      self.store.calls.append(' '.join(words).rstrip())
       if route['bucket'] != NAME:
         self._answer(404)
       elif route['kind'] == '/upload':

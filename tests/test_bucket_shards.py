@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -113,7 +114,11 @@ def test_a_copy_that_was_cut_short_goes_on(prepared, served_bucket, cache):
   data = served_bucket.objects[name(prepared, shard)][0]
   (cache / f'{shard["sha256"]}.partial').write_bytes(data[:100])
   served_bucket.cut.add(name(prepared, shard))
+  served_bucket.calls.clear()
   (file,) = shard_cache.fetch(prepared, [shard])
+  first, *others = served_bucket.calls
+  assert others and first == f'GET {name(prepared, shard)} bytes=100-'
+  assert all(re.search('bytes=[1-9][0-9]+-', call) for call in others)
   assert pathlib.Path(file).read_bytes() == data
   (cache / f'{shard["sha256"]}.partial').write_bytes(bytes(len(data)))
   pathlib.Path(file).unlink()

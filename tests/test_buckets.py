@@ -108,6 +108,19 @@ def test_a_line_costs_the_same_however_long_the_file_is(place, served_bucket):
   assert [line[:6] for line in lines] == ['first', 'second', 'xxxxxx', 'last']
 
 
+def test_what_another_process_writes_is_seen_at_once(place, served_bucket):
+  files.append(place / 'a', 'x')
+  assert [path.name for path in place.iterdir()] == ['a']
+  name = f'{place}/b'.removeprefix('gs://bucket/')
+  served_bucket.objects[name] = (b'y', 1)
+  assert sorted(path.name for path in place.iterdir()) == ['a', 'b']
+  assert (place / 'b').exists() and files.read_text(place / 'b') == 'y'
+  served_bucket.objects[name] = (b'longer', 2)
+  assert files.read_text(place / 'b') == 'longer'
+  del served_bucket.objects[name]
+  assert not (place / 'b').exists()
+
+
 @pytest.mark.parametrize('suffix', ['mp4', 'gif', 'webp', 'png'])
 def test_pictures_in_a_bucket_are_those_of_a_disk(place, tmp_path, suffix):
   write = {'png': lambda path, video: media.write_contact_sheet(path, [video])}
@@ -198,7 +211,7 @@ def test_an_export_may_go_to_a_bucket_and_come_from_one(place):
   assert 'which is of no export' in refused
 
 
-def test_a_report_is_made_of_a_run_in_a_bucket(place, tmp_path):
+def test_a_report_is_made_of_a_run_in_a_bucket(place, served_bucket, tmp_path):
   for folder in (place, tmp_path):
     (folder / 'tokenizer').mkdir(parents=True, exist_ok=True)
     config = json.dumps({'recipe': 'tokenizer'})
@@ -212,7 +225,9 @@ def test_a_report_is_made_of_a_run_in_a_bucket(place, tmp_path):
     compare.write_json(folder / 'tokenizer.json', {'psnr': 23.4567})
   (place / 'tokenizer/checkpoints/2').mkdir(parents=True, exist_ok=True)
   (place / 'tokenizer/checkpoints/2/x.json').write_text('not to be copied')
+  served_bucket.calls.clear()
   assert run(report, f'--run={place}', f'--out={place}/report.html') is None
+  assert not any('checkpoints/2' in call for call in served_bucket.calls)
   page, own = (
     (place / 'report.html').read_text(),
     sections.make_report(tmp_path),

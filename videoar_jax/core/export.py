@@ -154,7 +154,7 @@ def check_target(path: Any, *, source: Any) -> None:
   home = _home(locate(source))
   folder = files.output_folder(path, inputs=(source, home, home / TOKENIZER))
   for found in manifest_lib.children(folder):
-    known = (CONFIG, f'{CONFIG}.partial', TOKENIZER, lock.NAME)
+    known = (CONFIG, files.partial_name(CONFIG), TOKENIZER, lock.NAME)
     if found.name not in known and not found.name.endswith(_SUFFIX):
       raise ValueError(
         f'{path}: holds {found.name}, which is of no export; give a new folder'

@@ -278,8 +278,7 @@ def replacing(path: Any) -> Iterator[pathlib.Path]:
       buckets.upload(partial, path)
     return
   target = pathlib.Path(os.path.realpath(path))
-  # The suffix stays: writers of pictures and videos go by it.
-  partial = target.with_name(f'.{target.stem}.partial{target.suffix}')
+  partial = target.with_name(partial_name(target))
   try:
     with named(path, partial=partial):
       yield partial
@@ -288,6 +287,13 @@ def replacing(path: Any) -> Iterator[pathlib.Path]:
     with contextlib.suppress(OSError):
       partial.unlink(missing_ok=True)
     raise
+
+
+def partial_name(path: Any) -> str:
+  """What `replacing` calls a file on a disk until it is complete."""
+  # The suffix stays: writers of pictures and videos go by it.
+  path = pathlib.Path(path)
+  return f'.{path.stem}.partial{path.suffix}'
 
 
 def append(path: Any, text: str) -> None:
