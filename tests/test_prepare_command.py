@@ -93,7 +93,7 @@ def test_a_flag_that_would_do_nothing_or_harm_is_refused(
     ('/dev/null/out', 'is a file; give another folder'),
     ('source', 'which is read; write somewhere else'),
     ('link', 'which is read; write somewhere else'),
-    ('gs://bucket/out', 'wanted a folder on a disk'),
+    ('s3://bucket/out', 'wanted a path on a disk, or gs://BUCKET/PATH'),
     ('other', 'holds other files; give an empty folder'),
   ],
 )
@@ -111,7 +111,7 @@ def test_a_place_that_cannot_be_written_is_refused_in_one_line(
   assert said.startswith('error: ') and words in said and '\n' not in said
   assert sorted(tmp_path.rglob('*')) == before
   assert (tmp_path / 'file').read_text() == 'mine'
-  assert not pathlib.Path('gs:').exists()
+  assert not pathlib.Path('s3:').exists()
 
 
 def test_two_preparations_of_one_folder_do_not_meet(pictures, tmp_path):
@@ -266,7 +266,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
   said = run(*flags[:-1])
   full_disk(resource.RLIM_INFINITY)
   assert '\n' not in said and 'see `ulimit -f` and the disk' in said
-  assert str(tmp_path / 'out' / '.unfinished' / 'train-00000-of-00001') in said
+  assert str(tmp_path / 'out' / 'train-00000-of-00001') in said
   left = sorted(x.name for x in (tmp_path / 'out').rglob('*') if x.is_file())
   assert left == ['plan.json']
   assert run(*flags[:-1]) is None

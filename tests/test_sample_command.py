@@ -130,7 +130,8 @@ BAD_INPUTS = [
   (('--out=text.txt',), 'a file'),
   (('--out=text.txt/x',), 'text.txt is a file'),
   (('--out=/proc/x',), '/proc: '),
-  (('--out=gs://bucket/x',), 'a local folder'),
+  (('--out=gs://bucket/x', '--stream'), 'wanted a path on a disk'),
+  (('--out=s3://bucket/x',), 'wanted a path on a disk, or gs://'),
   (('--out=generator',), 'which is read'),
 ]
 

@@ -6,6 +6,7 @@
 - `training`: a generator's step, and its share of the device's rate
 - `optimizing`: an update of a tokenizer's parameters, by optimiser
 - `inputs`: a run's batches; the network and the distance of FVD
+- `reading`: records of prepared shards, in a bucket and on the disk
 - `ceilings`: what the device can do at most
 - `beside`: our side and another's, a PyTorch twin or an older checkout
 - `worker`: the process of one side

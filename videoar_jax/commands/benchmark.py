@@ -22,6 +22,8 @@
     --config=configs/quickstart.py:tokenizer
   python -m videoar_jax.benchmark data --config=configs/ucf9_cpu.py:tokenizer \\
     [--workers=0,2]
+  python -m videoar_jax.benchmark shards --config=configs/videoar_ucf101.py:L \\
+    --config.data.source=features:gs://… --step_s=0.5 [--hosts=16]
   python -m videoar_jax.benchmark fvd --config=configs/ucf9_cpu.py:tokenizer \\
     [--num_videos=16]
 
@@ -40,8 +42,9 @@ device's own copy bandwidth, and its two parts alone; with --frames, a stream of
 one long video. `train` times a generator's step by attention kernel and
 rematerialisation, and gives the share of the device's own rate of products of
 matrices (MFU). `optimizer` times an update of a tokenizer's parameters with
-AdamW, Muon, and Muon as optax has it. `data` times the batches of a run's data,
-`fvd` I3D and the distance. Each measurement has a process of its own.
+AdamW, Muon, and Muon as optax has it. `data` times a run's batches, `shards`
+records of prepared shards beside what the run needs, `fvd` I3D and the
+distance. Each measurement has a process of its own.
 
 With --beside, `sample` and `train` take turns with another side: a plain
 PyTorch twin (extra `parity`, float32), or an older checkout, given by its
@@ -69,6 +72,7 @@ from videoar_jax.benchmark import (
   inputs,
   optimizing,
   process,
+  reading,
   rows,
   sampling,
   streaming,
@@ -113,6 +117,10 @@ _REMAT = FLAGS.choices(
 _WORKERS = FLAGS.counts(
   'workers', '0', 'Decoding processes of `data`.', least=0, most=10**3
 )
+_STEP_S = FLAGS.number(
+  'step_s', None, '`shards`: seconds of a step of the run.', above=0
+)
+_HOSTS = FLAGS.count('hosts', 1, '`shards`: machines that share a batch.')
 _NUM_VIDEOS = FLAGS.counts(
   'num_videos', '16', 'Videos of `fvd`.', least=2, most=10**6
 )
@@ -145,6 +153,7 @@ _READ = {
   _BOTH['train']: (_TOKENIZER, _BATCH_SIZES, _BESIDE, _ROUNDS, _REMAT),
   'optimizer': (),
   'data': (_WORKERS,),
+  'shards': (_STEP_S, _HOSTS),
   'fvd': (_NUM_VIDEOS,),
   'traffic': (_TOKENIZER, _BATCH_SIZES, _TOPOLOGY),
   'compile': (_TOKENIZER, _ATTENTION, _REMAT, _TOPOLOGY),
@@ -161,6 +170,7 @@ def main(words: list[str]) -> None:
     'train': train,
     'optimizer': optimizer,
     'data': data,
+    'shards': shards,
     'fvd': fvd,
     'traffic': moved,
     'compile': compiled,
@@ -226,7 +236,9 @@ def sample() -> dict:
     for length in _FRAMES.value
   ]
   if _PLOT.value:
-    _plot(found[-1]['course'])
+    with files.replacing(_PLOT.value) as partial:
+      page = chart.stream_course(found[-1]['course'])
+      partial.write_text(page, encoding='utf-8')
   return {'stream': found}
 
 
@@ -291,6 +303,13 @@ def data() -> dict:
       _measure(inputs.measure_data, section, count) for count in _WORKERS.value
     ]
   }
+
+
+def shards() -> dict:
+  """Records a second of prepared shards, and how many a run needs."""
+  command.check_arguments([], (_STEP_S,))
+  need = _STEP_S.value, _HOSTS.value
+  return {'shards': [_measure(reading.measure_shards, _data_section(), *need)]}
 
 
 def fvd() -> dict:
@@ -378,21 +397,3 @@ def _compile(function, *arguments) -> dict:
   """As `_measure`, where the program is compiled and not run."""
   environment = ahead.environment(_TOPOLOGY.value)
   return _measure(function, *arguments, environment=environment)
-
-
-def _plot(course: list) -> None:
-  """Milliseconds and memory of a frame against its number."""
-  charts = [
-    chart.line_chart(
-      [chart.Series(name, [(row[0], row[k] / unit) for row in course])],
-      title=title,
-      y_label=name,
-      x_label='frame',
-    )
-    for k, unit, name, title in (
-      (1, 1, 'milliseconds', 'time of a frame'),
-      (2, 2**20, 'MiB', 'memory held by the process'),
-    )
-  ]
-  with files.replacing(_PLOT.value) as partial:
-    partial.write_text(chart.document(charts), encoding='utf-8')

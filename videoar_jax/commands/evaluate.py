@@ -36,7 +36,8 @@ float 0..1, of shape (N, T, H, W, 3).
 """
 
 import dataclasses
-import pathlib
+
+from etils import epath
 
 from videoar_jax.core import cache, command, files, mesh
 from videoar_jax.evaluate import (
@@ -260,7 +261,7 @@ def evaluate_continuation() -> dict:
   )
 
 
-def keep_features(out: pathlib.Path) -> None:
+def keep_features(out: epath.Path) -> None:
   """Writes I3D's features of the real clips for --checkpoint."""
   if out.suffix != '.npz':
     raise ValueError(f'--out={out}: an .npz file is written; name it so')
@@ -275,7 +276,7 @@ def evaluate_samples() -> dict:
 
 def evaluate_checkpoint() -> dict:
   """Measures --checkpoint."""
-  pictures = pathlib.Path(_OUT.value).parent
+  pictures = epath.Path(_OUT.value).parent
   return checkpoint.evaluate_checkpoint(_request(pictures=pictures))
 
 

@@ -90,7 +90,7 @@ def run(name: str) -> None:
   """Runs a slice; raises where nothing was done, or a step failed."""
   chosen = slices.find_slice(name, smoke=_SMOKE.value)
   out = _OUT.value or os.environ.get('OUT') or f'{_BACK.value}/{name}'
-  files.output_folder(out, inputs=(_BUNDLE.value,))
+  files.output_folder(out, inputs=(_BUNDLE.value,), local=True)
   found = running.run(
     name,
     chosen,
@@ -128,7 +128,7 @@ def open_state(name: str) -> None:
   slices.find_slice(name)
   command.check_arguments([], (_WORKDIR,))
   workdir = pathlib.Path(_WORKDIR.value)
-  files.output_folder(workdir)
+  files.output_folder(_WORKDIR.value, local=True)
   if workdir.exists() and any(workdir.iterdir()):
     raise ValueError(f'--workdir={workdir}: not empty; give another')
   returns.open_state(

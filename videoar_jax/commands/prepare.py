@@ -19,7 +19,7 @@ FLAGS = command.Flags()
 _SOURCE = FLAGS.text(
   'source', None, 'folder:PATH or images:PATH; for --features any source'
 )
-_OUT = FLAGS.text('out', None, 'folder to write')
+_OUT = FLAGS.text('out', None, 'folder to write, on a disk or in a bucket')
 _SPLIT_FILE = FLAGS.text(
   'split_file', '', 'official list of training videos; the others are held out'
 )
@@ -73,9 +73,7 @@ def main(words: list[str]) -> None:
       fault = 'does not go' if _FEATURES.value else 'goes'
       raise command.UsageError(f'--{name} {fault} with --features')
   inputs = (parse_source(_SOURCE.value)[1], _SPLIT_FILE.value)
-  out = files.output_folder(
-    _OUT.value, inputs=(*inputs, _CHECKPOINT.value), local=True
-  )
+  out = files.output_folder(_OUT.value, inputs=(*inputs, _CHECKPOINT.value))
   with lock.hold(out, what='prepare'):
     if _FEATURES.value:
       prepare_features()

@@ -13,7 +13,9 @@ a browser that shows it reads it again by itself, until the run is finished:
 a workdir trained, or a folder's generator trained, sampled and evaluated.
 Stopped before, it leaves a page that stands still.
 
-Where FILE is an .svg, it holds the curves of training alone, of one workdir:
+A run in a bucket is read through a copy of what the page shows; it cannot be
+followed. Where FILE is an .svg, it holds the curves of training alone, of one
+workdir:
 
   python -m videoar_jax.report --run=runs/quickstart/generator --out=curves.svg
 """
@@ -21,10 +23,13 @@ Where FILE is an .svg, it holds the curves of training alone, of one workdir:
 import contextlib
 import pathlib
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 
-from videoar_jax.core import command, console, files
+from etils import epath
+
+from videoar_jax.core import buckets, command, console, files
 from videoar_jax.report import sections
 
 FLAGS = command.Flags()
@@ -39,7 +44,18 @@ _LOOK_S = 3.0  # between two looks for something new
 
 def main(words: list[str]) -> None:
   command.check_arguments(words, (_RUN, _OUT))
-  run = pathlib.Path(_RUN.value)
+  if buckets.is_bucket(_RUN.value):
+    if _FOLLOW.value:
+      buckets.check_on_disk(_RUN.value)
+    with tempfile.TemporaryDirectory() as folder:
+      copy = buckets.copy_results(_RUN.value, pathlib.Path(folder))
+      make(copy)
+  else:
+    make(pathlib.Path(_RUN.value))
+
+
+def make(run: pathlib.Path) -> None:
+  """Makes the page, or curves, of a run on this machine."""
   out = files.output_file(_OUT.value, inputs=sections.read_files(run))
   if out.suffix == _CURVES:
     FLAGS.check_read((_RUN, _OUT), by=f'curves, {_OUT.value}')
@@ -50,7 +66,7 @@ def main(words: list[str]) -> None:
   print(f'written to {out}')
 
 
-def follow(run: pathlib.Path, out: pathlib.Path) -> None:
+def follow(run: pathlib.Path, out: epath.Path) -> None:
   """Writes the page whenever a file it is made of changes, to the run's end."""
   seen = None
   while not seen or not sections.is_finished(run, sections.read_stages(run)):
@@ -63,7 +79,7 @@ def follow(run: pathlib.Path, out: pathlib.Path) -> None:
     time.sleep(_LOOK_S)
 
 
-def write(run: pathlib.Path, out: pathlib.Path, *, follow: bool = False):
+def write(run: pathlib.Path, out: epath.Path, *, follow: bool = False):
   """Makes the page, or curves, and puts it where it belongs, whole."""
   if out.suffix == _CURVES:
     page = sections.make_curves(run)

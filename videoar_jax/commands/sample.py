@@ -29,16 +29,16 @@ stays there, and is named. Cut short, it says how many videos can be played.
 import contextlib
 import dataclasses
 import os
-import pathlib
 import re
 import sys
 from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
+from etils import epath
 
 from videoar_jax import media
-from videoar_jax.core import cache, command, console, files, lock, mesh
+from videoar_jax.core import buckets, cache, command, console, files, lock, mesh
 from videoar_jax.core.export import load_weights, locate
 from videoar_jax.data import pictures
 from videoar_jax.data.prompts import check_prompt
@@ -158,14 +158,15 @@ def check_flags() -> None:
       f'{" ".join(pictures.SUFFIXES)}, or --video'
     )
   for path in _given_files():
+    buckets.check_on_disk(path)
     if not os.path.isfile(path):
       raise ValueError(f'{path}: no such file')
   if _SIZE.value:
     command.parse_size(_SIZE.value)
   if _GUIDANCE.value:
     parse_guidance(_GUIDANCE.value, num_frames=1, num_scales=1)
-  if '://' in _OUT.value:
-    raise ValueError(f'--out={_OUT.value}: videos go to a local folder alone')
+  if _STREAM.value or FLAGS.given('shots'):
+    buckets.check_on_disk(_OUT.value)  # an object cannot grow
   files.output_folder(_OUT.value, inputs=(locate(_CHECKPOINT.value),))
 
 
@@ -192,7 +193,7 @@ def run() -> None:
   streamed = _STREAM.value or _SHOTS.value != 1
   check_memory(generator, sampling, count=len(wanted), streamed=streamed)
   check_shots(generator, sampling, _SHOTS.value, _OVERLAP.value)
-  out = pathlib.Path(_OUT.value)
+  out = epath.Path(_OUT.value)
   output = Output(out, wanted)
   check_names(output, () if streamed else _SET)
   if streamed:
@@ -249,7 +250,7 @@ class Output:
     written: files of those that can be played by now.
   """
 
-  folder: pathlib.Path
+  folder: epath.Path
   wanted: Wanted
   written: list[str] = dataclasses.field(default_factory=list)
 
@@ -341,7 +342,7 @@ def chosen_videos(generator) -> Wanted:
   return by_class(generator, name, _NUM_VIDEOS.value)
 
 
-def write_set(out: pathlib.Path, videos_nTHWc, wanted: Wanted) -> None:
+def write_set(out: epath.Path, videos_nTHWc, wanted: Wanted) -> None:
   """Writes samples.npz and the labelled grid."""
   with files.replacing(out / 'samples.npz') as partial:
     np.savez_compressed(partial, videos=videos_nTHWc, **wanted.facts)

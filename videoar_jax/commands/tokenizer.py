@@ -26,6 +26,7 @@ from collections.abc import Iterator
 
 import jax
 import numpy as np
+from etils import epath
 
 from videoar_jax import media
 from videoar_jax.core import cache, command, console, files, pretrained
@@ -105,7 +106,7 @@ def _check_out(action: str) -> None:
   """Raises where --out cannot be written, or is read."""
   inputs = (_VIDEO.value, _TOKENS.value, _WEIGHTS.value)
   if action == 'import':
-    files.output_folder(_OUT.value, inputs=inputs)
+    files.output_folder(_OUT.value, inputs=inputs, local=True)
     for name in (f'{_NET}.safetensors', CONFIG):
       files.check_replaceable(pathlib.Path(_OUT.value) / name, inputs=inputs)
   else:
@@ -126,7 +127,7 @@ def encode() -> None:
       writer.add(bits, num_frames=len(piece))
   about = writer.about
   _print_bits(about.num_bits, about.num_frames, size)
-  print(f'{_OUT.value}: {pathlib.Path(_OUT.value).stat().st_size} bytes')
+  print(f'{_OUT.value}: {epath.Path(_OUT.value).stat().length} bytes')
 
 
 def decode() -> None:

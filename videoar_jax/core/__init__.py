@@ -3,6 +3,7 @@
 command     how every command begins, reads flags, speaks, refuses and ends
 console     what a command tells while it works
 fields      numbers within bounds, words of a list, stated in the dataclass
+buckets     buckets of Google Cloud Storage, where they are no folders
 files       users' text and JSON, checked; outputs, written whole or not
 structure   what a JSON value must look like
 archive     zip archives and .npz, nothing inflated before its size is known

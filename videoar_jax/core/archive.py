@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from videoar_jax.core import buckets
+
 _MEMORY = '/proc/meminfo'
 _ENCRYPTED = 1  # bit of a member's flags
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -41,9 +43,11 @@ class Archive:
       path: of the file.
       fix: what the user can do if it is damaged, for messages.
     Raises:
-      ValueError: missing, no whole zip file, or two members of one name.
+      ValueError: in a bucket, missing, no whole zip file, or two members of one
+        name.
     """
     self.path, self._fix = path, fix
+    buckets.check_on_disk(path)
     if not os.path.isfile(path):
       raise ValueError(f'{path}: no such file')
     try:

@@ -26,8 +26,8 @@ from absl import logging
 from etils import epath
 
 from videoar_jax.core import digest as digest_lib
+from videoar_jax.core import files, processes
 from videoar_jax.core import manifest as manifest_lib
-from videoar_jax.core import processes
 from videoar_jax.core.commit import Meetings
 from videoar_jax.core.event_loop import let_fail_in_peace
 from videoar_jax.core.manifest import CheckpointError, Restored
@@ -349,9 +349,8 @@ class Checkpoints:
 
     def move() -> None:
       for step in steps if processes.is_first() else ():
-        folder.mkdir(parents=True, exist_ok=True)
         target = folder / f'{step}-{uuid.uuid4().hex[:8]}'
-        (self.directory / str(step)).rename(target)
+        files.move_folder(self.directory / str(step), target)
         logging.warning('the damaged checkpoint was moved to %s', target)
 
     _, reason = _attempt(move)

@@ -160,10 +160,8 @@ def from_dict(values: dict[str, Any]) -> ml_collections.ConfigDict:
 
 def save_config(config: ml_collections.ConfigDict, path: Any) -> None:
   """Writes a config to a JSON file, whole or not at all."""
-  path = epath.Path(path)
-  partial = path.parent / f'{path.name}.partial'
-  partial.write_text(to_json(config))
-  partial.replace(path)
+  with files.replacing(path) as partial:
+    partial.write_text(to_json(config))
 
 
 def load_config(path: Any) -> ml_collections.ConfigDict:

@@ -17,9 +17,9 @@ import ml_collections
 from etils import epath
 
 from videoar_jax import zoo
+from videoar_jax.core import buckets, files, lock, structure, weight_file
 from videoar_jax.core import config as config_lib
 from videoar_jax.core import digest as digest_lib
-from videoar_jax.core import files, lock, structure, weight_file
 from videoar_jax.core import manifest as manifest_lib
 from videoar_jax.core.digest import tree_digest
 from videoar_jax.core.fit import check_fits
@@ -106,9 +106,8 @@ def write_export(
     'digests': digests,
     'config': config if isinstance(config, dict) else config.to_dict(),
   }
-  partial = directory / f'{CONFIG}.partial'
-  _write(partial, (json.dumps(about, indent=2) + '\n').encode())
-  partial.replace(directory / CONFIG)
+  with files.replacing(directory / CONFIG) as partial:
+    partial.write_text(json.dumps(about, indent=2) + '\n')
 
 
 def _write(path: epath.Path, data: bytes) -> None:
@@ -155,7 +154,7 @@ def check_target(path: Any, *, source: Any) -> None:
   home = _home(locate(source))
   folder = files.output_folder(path, inputs=(source, home, home / TOKENIZER))
   for found in manifest_lib.children(folder):
-    known = (CONFIG, f'{CONFIG}.partial', TOKENIZER, lock.NAME)
+    known = (CONFIG, files.partial_name(CONFIG), TOKENIZER, lock.NAME)
     if found.name not in known and not found.name.endswith(_SUFFIX):
       raise ValueError(
         f'{path}: holds {found.name}, which is of no export; give a new folder'
@@ -287,10 +286,13 @@ def locate(path: Any) -> epath.Path:
   """The folder that a checkpoint is read from, whether or not it exists.
 
   Raises:
-    CheckpointError: no model comes with the package under that name.
+    CheckpointError: no model comes with the package under that name, or it
+      lies in a bucket that cannot be reached.
   """
   try:
-    return epath.Path(zoo.locate(path) if zoo.is_name(path) else path)
+    found = epath.Path(zoo.locate(path) if zoo.is_name(path) else path)
+    buckets.check(found)
+    return found
   except ValueError as error:
     raise CheckpointError(str(error)) from None
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from etils import epath
 
-from videoar_jax.core import structure
+from videoar_jax.core import buckets, structure
 
 _MOST_TEXT = 2**28  # bytes; no list of videos or captions is longer
 _SURROGATE = r'\\u[dD][89a-fA-F]'  # half a character, as JSON escapes it
@@ -30,12 +30,13 @@ def read_text(path: Any) -> str:
     ValueError: there is no such file, it is not UTF-8 (the line is named), or
       too long to be text.
   """
+  buckets.check(path)
   path = epath.Path(path)
   if not path.exists():
     raise ValueError(f'{path}: no such file')
   if path.is_dir():
     raise ValueError(f'{path}: a folder; wanted a file')
-  if _is_local(path) and not os.path.isfile(path):
+  if not buckets.is_bucket(path) and not os.path.isfile(path):
     raise ValueError(f'{path}: no plain file, of which the end would be known')
   with path.open('rb') as file:
     data = file.read(_MOST_TEXT + 1)
@@ -157,17 +158,20 @@ def _check_depth(value: Any) -> None:
 
 def output_file(
   path: Any, *, inputs: Iterable[Any] = (), flag: str = 'out'
-) -> pathlib.Path:
+) -> pathlib.Path | epath.Path:
   """The path of a file to write, checked before any work begins.
 
   Args:
-    path: its folder must exist; a file there will be replaced.
+    path: a file there will be replaced; its folder must exist, if on a disk.
     inputs: what the command reads, which it must not write over.
     flag: that the path was given with, for messages.
   Raises:
     ValueError: no such folder, a folder of that name, one of the inputs, or
       nothing may be written there.
   """
+  if buckets.is_bucket(path):
+    buckets.check(path)
+    return epath.Path(path)
   found, given = pathlib.Path(path), f'--{flag}={path}'
   if not found.parent.is_dir():
     raise ValueError(f'{given}: no folder {found.parent}; make it first')
@@ -204,9 +208,10 @@ def output_folder(
       must be `local`, or nothing may be written there.
   """
   found = epath.Path(path)
-  if not _is_local(path):
+  if buckets.is_bucket(path):
     if local:
-      raise ValueError(f'{path}: wanted a folder on a disk; copy it from there')
+      buckets.check_on_disk(path)
+    buckets.check(path)
     return found
   if found.exists() and not found.is_dir():
     raise ValueError(f'{path}: a file; give a folder')
@@ -228,10 +233,6 @@ def _check_apart(out: Any, inputs: Iterable[Any]) -> None:
     inside = real.is_file() and real.is_relative_to(os.path.realpath(path))
     if inside or os.path.samefile(path, out):
       raise ValueError(f'{out} is {path}, which is read; write somewhere else')
-
-
-def _is_local(path: Any) -> bool:
-  return '://' not in str(path)
 
 
 def _probe(folder: pathlib.Path) -> None:
@@ -267,11 +268,17 @@ def replacing(path: Any) -> Iterator[pathlib.Path]:
   """Gives a name to write to, which takes the place of `path` at the end.
 
   Left by an error, nothing stays behind, and `path` is as it was. A symbolic
-  link is followed.
+  link is followed. What goes to a bucket is written on this machine first.
   """
+  if buckets.is_bucket(path):
+    buckets.check(path)
+    with tempfile.TemporaryDirectory() as folder:
+      partial = pathlib.Path(folder, epath.Path(path).name)
+      yield partial
+      buckets.upload(partial, path)
+    return
   target = pathlib.Path(os.path.realpath(path))
-  # The suffix stays: writers of pictures and videos go by it.
-  partial = target.with_name(f'.{target.stem}.partial{target.suffix}')
+  partial = target.with_name(partial_name(target))
   try:
     with named(path, partial=partial):
       yield partial
@@ -280,3 +287,36 @@ def replacing(path: Any) -> Iterator[pathlib.Path]:
     with contextlib.suppress(OSError):
       partial.unlink(missing_ok=True)
     raise
+
+
+def partial_name(path: Any) -> str:
+  """What `replacing` calls a file on a disk until it is complete."""
+  # The suffix stays: writers of pictures and videos go by it.
+  path = pathlib.Path(path)
+  return f'.{path.stem}.partial{path.suffix}'
+
+
+def append(path: Any, text: str) -> None:
+  """Adds text to the end of a file, which need not exist.
+
+  Raises:
+    OSError: it cannot be written.
+  """
+  if buckets.is_bucket(path):
+    buckets.append(path, text)
+    return
+  with open(path, 'a', encoding='utf-8') as file:
+    file.write(text)
+
+
+def move_folder(path: Any, target: Any) -> None:
+  """Moves a folder to a place where there is none, making its parents.
+
+  Raises:
+    OSError: it cannot be read, or written there.
+  """
+  if buckets.is_bucket(path):
+    buckets.move_folder(path, target)
+    return
+  os.makedirs(os.path.dirname(target), exist_ok=True)
+  os.rename(path, target)

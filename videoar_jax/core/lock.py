@@ -3,7 +3,9 @@
 On a local disk the kernel keeps the lock and drops it when its holder dies,
 however it dies. In a bucket, and on disks without such locks, the holder
 writes its sign of life every few seconds; who comes later waits to see whether
-there is another one, and takes over where there is none.
+there is another one, and takes over where there is none. Of several that take
+over at once, a bucket lets one: it replaces an object only if nobody else did
+since it was read.
 """
 
 import contextlib
@@ -26,7 +28,7 @@ from typing import Any
 from absl import logging
 from etils import epath
 
-from videoar_jax.core import files
+from videoar_jax.core import buckets, files
 from videoar_jax.core.console import note
 
 NAME = '.lock'
@@ -99,7 +101,7 @@ def _take(folder: epath.Path, what: str) -> Callable[[], None]:
     'token': uuid.uuid4().hex,
     'beat': 0,
   }
-  if '://' not in str(folder):
+  if not buckets.is_bucket(folder):
     try:
       return _take_local(folder / NAME, about)
     except OSError as error:
@@ -167,24 +169,25 @@ def take_by_beats(
   Raises:
     LockedError: its holder is alive, or another one was faster.
   """
-  _wait_for_silence(path, beat_s)
-  _write(path, about)
+  sign = _BucketSign(path) if buckets.is_bucket(path) else _Sign(path)
+  _wait_for_silence(sign, beat_s)
+  sign.write(about)
   time.sleep(beat_s / 5)  # two that wrote at once both read who was last
-  if (_read(path) or {}).get('token') != about['token']:
-    raise LockedError(_refusal(path, _read(path)))
+  if ((found := sign.read()) or {}).get('token') != about['token']:
+    raise LockedError(_refusal(path, found))
   ended = threading.Event()
 
   def beat() -> None:
     while not ended.wait(beat_s):
       about['beat'] += 1
       try:
-        if (found := _read(path)) and found['token'] != about['token']:
+        if (found := sign.read()) and found['token'] != about['token']:
           logging.error(
             '%s: taken over, %s; this job ends', path, _described(found)
           )
           lost()
           return
-        _write(path, about)
+        sign.write(about)
       except OSError as error:
         logging.warning('%s: no sign of life written: %s', path, error)
 
@@ -194,21 +197,53 @@ def take_by_beats(
   def give_back() -> None:
     ended.set()
     thread.join()
-    if (_read(path) or {}).get('token') == about['token']:
+    if (sign.read() or {}).get('token') == about['token']:
       path.unlink(missing_ok=True)
 
   return give_back
 
 
-def _wait_for_silence(path: epath.Path, beat_s: float) -> None:
+class _Sign:
+  """The file that a lock by signs of life is."""
+
+  def __init__(self, path: epath.Path):
+    self.path = path
+
+  def read(self) -> dict | None:
+    return _read(self.path)
+
+  def write(self, about: dict) -> None:
+    self.path.write_text(json.dumps(about))
+
+
+class _BucketSign(_Sign):
+  """The same in a bucket, written only where it is as it was read last."""
+
+  def __init__(self, path: epath.Path):
+    super().__init__(path)
+    self._generation = 0
+
+  def read(self) -> dict | None:
+    data, self._generation = buckets.read(self.path)
+    try:
+      return data and files.parse_json(data, _HOLDER, where=str(self.path))
+    except ValueError:
+      return {}
+
+  def write(self, about: dict) -> None:
+    data = json.dumps(about).encode()
+    buckets.replace(self.path, data, generation=self._generation)
+
+
+def _wait_for_silence(sign: _Sign, beat_s: float) -> None:
   """Returns once nobody holds the lock; raises where someone is alive."""
-  seen = _read(path)
+  path, seen = sign.path, sign.read()
   if seen is None or _died_here(seen):
     return
   note(f'{path}: {_described(seen)}; waiting whether it still lives …')
   for _ in range(2 * _SILENT_BEATS):
     time.sleep(beat_s / 2)
-    now = _read(path)
+    now = sign.read()
     if now is None:
       return
     if (now.get('token'), now.get('beat')) != (
@@ -269,10 +304,6 @@ def _read(path: epath.Path) -> dict | None:
     return files.read_json(path, _HOLDER)
   except (OSError, ValueError):
     return {} if path.exists() else None
-
-
-def _write(path: epath.Path, about: dict) -> None:
-  path.write_text(json.dumps(about))
 
 
 def _user() -> str:

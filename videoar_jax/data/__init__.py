@@ -14,6 +14,7 @@ features      a trained tokenizer's features of such videos
 prompts       prompts as tokens of a byte-level BPE
 captions      a file of captions; records that carry a prompt
 shards        sharded records with a manifest, for the two above
+shard_cache   copies them from a bucket to this machine, once
 shard_writer  writes them, and goes on where it was stopped
 pipeline      make_source, make_batches: batches as a function of (seed, step)
 mixture       several streams of batches in one run, turn by turn

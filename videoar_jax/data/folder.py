@@ -16,7 +16,7 @@ from collections.abc import Iterable
 import numpy as np
 from absl import logging
 
-from videoar_jax.core import files
+from videoar_jax.core import buckets, files
 from videoar_jax.data import decode, pictures
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import BadRecordError
@@ -148,6 +148,11 @@ def list_splits(
     ValueError: a path is missing, there are no class folders or no videos, a
       line of the split file cannot be read, or it names no video there is.
   """
+  if buckets.is_bucket(root):
+    raise ValueError(
+      f'{kind}:{root}: files are decoded from a disk; copy them there, or give '
+      'the bucket what data.prepare makes of them, as array_record:PATH'
+    )
   classes, names = _scan(pathlib.Path(root), kind)
   if split_file:
     listed = _read_split(split_file)

@@ -8,14 +8,14 @@ import functools
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Callable, Generator, Iterator, Sequence
 
 from absl import logging
 from array_record.python import array_record_module
+from etils import epath
 
-from videoar_jax.core import files, lock, structure
-from videoar_jax.data import shards
+from videoar_jax.core import buckets, files, lock, structure
+from videoar_jax.data import shard_cache, shards
 
 _NOTE = {**shards.SHARD, 'skipped': structure.Each(str)}
 # What follows from other settings, and what to say where it differs.
@@ -30,8 +30,8 @@ _DERIVED = {
 class Preparation:
   """Writes shards one by one; a rerun with the same settings takes up the rest.
 
-  A shard is written under `.unfinished/`, then renamed, and only then noted
-  there. The manifest comes last: a folder without one is not finished.
+  A shard appears when it is whole, and only then is noted under `.unfinished/`.
+  The manifest comes last: a folder without one is not finished.
 
   Attributes:
     out: the folder.
@@ -42,24 +42,25 @@ class Preparation:
     """Opens an empty folder, or one begun with equal settings.
 
     Args:
-      out: the folder, made if need be.
+      out: the folder, made if need be; on a disk or in a bucket.
       kind: `videos` or `features`.
       settings: JSON-able; all that decides what the shards will hold.
     Raises:
       ValueError: the folder was begun with other settings, or is in other use.
     """
-    self.out = pathlib.Path(out)
+    buckets.check(out)
+    self.out = epath.Path(out)
     self._notes = self.out / shards.UNFINISHED
     self._kind = kind
     self._settings = json.loads(json.dumps(settings))
     self.manifest = None
-    if (self.out / shards.MANIFEST).is_file():
+    if (self.out / shards.MANIFEST).exists():
       self.manifest = shards.read_manifest(out, kind)
       self._check_settings(self.manifest['plan'])
-      shutil.rmtree(self._notes, ignore_errors=True)
+      self._notes.rmtree(missing_ok=True)
       return
     begun = self._notes / 'plan.json'
-    if begun.is_file():
+    if begun.exists():
       fix = 'remove the folder and begin again'
       self._check_settings(files.read_json(begun, dict, fix=fix))
     elif self.out.is_dir():
@@ -85,7 +86,7 @@ class Preparation:
   def finished(self, name: str, *, num_classes: int) -> dict | None:
     """The note of a shard written before, or None."""
     file, shard = self._notes / f'{name}.json', self.out / name
-    if not (file.is_file() and shard.is_file()):
+    if not (file.exists() and shard.exists()):
       return None
     label = structure.at_least(0, below=num_classes)
     try:
@@ -93,7 +94,7 @@ class Preparation:
     except ValueError as error:
       logging.warning('%s; this shard is written again', error)
       return None
-    size = shard.stat().st_size
+    size = shard.stat().length
     return note if (name, size) == (note['name'], note['bytes']) else None
 
   def write(
@@ -110,19 +111,19 @@ class Preparation:
     Raises:
       OSError: the disk is full, or nothing can be written there.
     """
-    unfinished, count = self._notes / name, 0
-    with _writing(unfinished) as write, contextlib.closing(records):
-      for record in records:
-        write(record)
-        count += 1
-    note = {
-      'name': name,
-      'records': count,
-      'bytes': unfinished.stat().st_size,
-      'sha256': shards.sha256(unfinished),
-      **stats,
-    }
-    os.replace(unfinished, self.out / name)
+    count = 0
+    with files.replacing(self.out / name) as partial:
+      with _writing(partial) as write, contextlib.closing(records):
+        for record in records:
+          write(record)
+          count += 1
+      note = {
+        'name': name,
+        'records': count,
+        'bytes': partial.stat().st_size,
+        'sha256': shard_cache.sha256(partial),
+        **stats,
+      }
     _write_json(self._notes / f'{name}.json', note)
     return note
 
@@ -135,7 +136,7 @@ class Preparation:
       **manifest,
     }
     _write_json(self.out / shards.MANIFEST, manifest)
-    shutil.rmtree(self._notes)
+    self._notes.rmtree()
     self.manifest = shards.read_manifest(str(self.out), self._kind)
     return self.manifest
 
@@ -186,6 +187,6 @@ def _disk_error(error: RuntimeError, path: pathlib.Path) -> OSError:
   return OSError(errno.EIO, f'not written: {error}', str(path))
 
 
-def _write_json(path: pathlib.Path, value: dict) -> None:
+def _write_json(path: epath.Path, value: dict) -> None:
   with files.replacing(path) as partial:
     partial.write_text(json.dumps(value, indent=1) + '\n')

@@ -2,21 +2,24 @@
 
 A record is `VJR1`, the header's length (uint32, little endian), a JSON header
 and binary parts whose lengths are the header's `sizes`. Records lie in
-ArrayRecord files, whose chunks carry checksums of their own.
+ArrayRecord files, whose chunks carry checksums of their own. The folder may lie
+in a bucket: the shards that are read are copied to this machine first.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 import pathlib
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from array_record.python import array_record_data_source
+from etils import epath
 
-from videoar_jax.core import files, structure
+from videoar_jax.core import buckets, files, structure
+from videoar_jax.data import shard_cache
 from videoar_jax.data.failures import BadRecordError
 
 MANIFEST = 'manifest.json'
@@ -93,9 +96,10 @@ def read_manifest(path: str, kind: str, settings: dict | None = None) -> dict:
   Raises:
     ValueError: the folder or manifest is missing, damaged, or of another kind.
   """
-  folder = pathlib.Path(path)
+  buckets.check(path)
+  folder = epath.Path(path)
   file = folder / MANIFEST
-  if not file.is_file():
+  if not file.exists():
     if not folder.is_dir():
       fault = 'no such folder'
     elif (folder / UNFINISHED).is_dir():
@@ -137,6 +141,8 @@ class ShardReader:
   def __init__(self, path: str, manifest: dict, split: str, header: dict):
     """Checks that every shard is there and has its size, without reading it.
 
+    Shards of a bucket are copied to this machine, and their digests compared.
+
     Args:
       path: the folder.
       manifest: see `read_manifest`.
@@ -144,27 +150,22 @@ class ShardReader:
       header: shape of the records' headers beside `header_shape`.
     Raises:
       ValueError: a shard is missing or has another size; the split is empty.
+      OSError: a bucket cannot be read, or the disk has no room for its shards.
     """
     self._path = path
     self._header = {**header_shape(manifest), **header}
     shards = manifest['splits'][split]['shards']
-    for shard in shards:
-      file = pathlib.Path(path, shard['name'])
-      if not file.is_file():
-        raise ValueError(f'{file}: missing shard; {_AGAIN}')
-      size = file.stat().st_size
-      if size != shard['bytes']:
-        raise ValueError(
-          f'{file}: {size} bytes, the manifest says {shard["bytes"]}: '
-          f'truncated or altered; {_AGAIN}'
-        )
+    if not buckets.is_bucket(path):
+      _check_sizes(path, shards)
     self._shards = [shard for shard in shards if shard['records']]
     if not self._shards:
       raise ValueError(f'{path}: the {split} split holds no records')
+    if buckets.is_bucket(path):
+      copies = shard_cache.fetch(path, self._shards)
+    else:
+      copies = [os.path.join(path, shard['name']) for shard in self._shards]
     try:
-      self._records = array_record_data_source.ArrayRecordDataSource(
-        [str(pathlib.Path(path, shard['name'])) for shard in self._shards]
-      )
+      self._records = array_record_data_source.ArrayRecordDataSource(copies)
     except Exception as error:  # array_record raises bare RuntimeErrors
       raise ValueError(
         f'{path}: unreadable shard: {error}; {_AGAIN}'
@@ -205,7 +206,21 @@ class ShardReader:
       if index < shard['records']:
         break
       index -= shard['records']
-    return str(pathlib.Path(self._path, shard['name']))
+    return str(epath.Path(self._path, shard['name']))
+
+
+def _check_sizes(path: str, shards: Sequence[dict]) -> None:
+  """Raises a ValueError for a shard that is missing or has another size."""
+  for shard in shards:
+    file = pathlib.Path(path, shard['name'])
+    if not file.is_file():
+      raise ValueError(f'{file}: missing shard; {_AGAIN}')
+    size = file.stat().st_size
+    if size != shard['bytes']:
+      raise ValueError(
+        f'{file}: {size} bytes, the manifest says {shard["bytes"]}: '
+        f'truncated or altered; {_AGAIN}'
+      )
 
 
 def verify_digests(path: str, kind: str) -> int:
@@ -220,15 +235,10 @@ def verify_digests(path: str, kind: str) -> int:
   count = 0
   for split in manifest['splits'].values():
     for shard in split['shards']:
-      file = pathlib.Path(path, shard['name'])
-      if not file.is_file():
+      file = epath.Path(path, shard['name'])
+      if not file.exists():
         raise ValueError(f'{file}: missing shard; {_AGAIN}')
-      if sha256(file) != shard['sha256']:
+      if shard_cache.sha256(file) != shard['sha256']:
         raise ValueError(f'{file}: altered since it was written; {_AGAIN}')
       count += 1
   return count
-
-
-def sha256(path: pathlib.Path) -> str:
-  with open(path, 'rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()

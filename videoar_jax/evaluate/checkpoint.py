@@ -5,9 +5,8 @@ SSIM), a generator by its samples (gFVD); on the built-in moving shapes both
 also by the motion that the videos show. Averaged weights are measured.
 """
 
-import pathlib
-
 import numpy as np
+from etils import epath
 
 from videoar_jax import media
 from videoar_jax.core import files
@@ -75,7 +74,7 @@ def evaluate_checkpoint(request: Request) -> dict:
     shown['h264'], h264_bits = _code_h264(task, real, stages)
   if save is not None:
     with stages.timed('save'):
-      _save(pathlib.Path(save), real, shown, labels_n)
+      _save(save, real, shown, labels_n)
   result = _named(task, dict.fromkeys(_DISTANCES))
   if model is not None:
     measure = Measure(request, task, model, real, stages)
@@ -191,7 +190,7 @@ def _named(task: Task, distances: dict) -> dict:
 
 
 def _save(
-  folder: pathlib.Path, real: Windows, shown: dict[str, np.ndarray], labels_n
+  folder: epath.Path, real: Windows, shown: dict[str, np.ndarray], labels_n
 ) -> None:
   """Writes videos.npz and contact_sheet.png; originals only beside copies."""
   folder.mkdir(parents=True, exist_ok=True)

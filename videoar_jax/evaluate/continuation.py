@@ -7,10 +7,10 @@ another way than the person did, so PSNR falls with time for the best of them;
 the class, by the probe, should not.
 """
 
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
+from etils import epath
 
 from videoar_jax import media
 from videoar_jax.evaluate import i3d, provenance
@@ -68,7 +68,7 @@ def measure_checkpoint(
       }
     result['given'][str(given)] = found
     if request.save:
-      _show(pathlib.Path(request.save), windows, made, given)
+      _show(epath.Path(request.save), windows, made, given)
   return {**result, **_facts(request, task, windows, model, stages)}
 
 
@@ -184,7 +184,7 @@ def _continue(
 
 
 def _show(
-  folder: pathlib.Path, windows: ClipWindows, made_nTHWc, given: int
+  folder: epath.Path, windows: ClipWindows, made_nTHWc, given: int
 ) -> None:
   """Writes continued_<given>.webp and .png: the real clip, then the other.
 

@@ -1,8 +1,7 @@
 """What is asked of a checkpoint besides distances: classes and copies."""
 
-import pathlib
-
 import numpy as np
+from etils import epath
 
 from videoar_jax.evaluate import memorisation, probe
 from videoar_jax.evaluate.measure import Measure, reconstruct
@@ -91,7 +90,7 @@ def memorisation_figures(
   )
   folder = request.save or request.pictures
   if folder is not None:
-    folder = pathlib.Path(folder)
+    folder = epath.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     memorisation.write_pairs(folder, train, rows_nd, videos_nTHWc)
     result['picture'] = str(folder / 'nearest.webp')

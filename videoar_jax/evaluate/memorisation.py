@@ -14,9 +14,9 @@ nearest pairs, to be looked at.
 """
 
 import dataclasses
-import pathlib
 
 import numpy as np
+from etils import epath
 
 from videoar_jax import media
 from videoar_jax.evaluate import intervals
@@ -134,7 +134,7 @@ def measure(
 
 
 def write_pairs(
-  folder: pathlib.Path,
+  folder: epath.Path,
   train: TrainingSet,
   samples_nd: np.ndarray,
   samples_nTHWc: np.ndarray,

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from videoar_jax import media
-from videoar_jax.core import archive
+from videoar_jax.core import archive, buckets
 
 
 def load_videos(
@@ -26,6 +26,7 @@ def load_videos(
       set of fewer videos is another figure), lengths or sizes that differ, a
       wrong key, shape, dtype or range.
   """
+  buckets.check_on_disk(path)
   path = pathlib.Path(path)
   if num_frames is not None and num_frames < 1:
     raise ValueError(f'num_frames={num_frames}: wanted at least 1')

@@ -171,7 +171,7 @@ def _check_sources(name: str, slice_: Slice, sources: Sources) -> None:
 
 def _clear(out: pathlib.Path) -> None:
   """Empties the folder, if what is in it is a bundle."""
-  files.output_folder(out)
+  files.output_folder(out, local=True)
   if out.exists() and any(out.iterdir()):
     parts = {ABOUT, BACK, TRAIN_LIST, *CONTENTS.values()}
     others = [x.name for x in out.iterdir() if x.name not in parts]

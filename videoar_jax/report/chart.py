@@ -136,6 +136,27 @@ def document(charts: Sequence[str], *, columns: int = 1) -> str:
   )
 
 
+def stream_course(course: Sequence[Sequence[float]]) -> str:
+  """The course of a stream, SVG.
+
+  Args:
+    course: of each frame its number, milliseconds and bytes of memory.
+  """
+  charts = [
+    line_chart(
+      [Series(name, [(row[0], row[k] / unit) for row in course])],
+      title=title,
+      y_label=name,
+      x_label='frame',
+    )
+    for k, unit, name, title in (
+      (1, 1, 'milliseconds', 'time of a frame'),
+      (2, 2**20, 'MiB', 'memory held by the process'),
+    )
+  ]
+  return document(charts)
+
+
 def _label(
   text: str, x: float, y: float, *, anchor='middle', kind='', more=''
 ) -> str:

@@ -7,6 +7,7 @@
 - `step`: one jitted step over a list of updates.
 - `tracking`: Weights & Biases, where a run names a project.
 - `metrics`: metrics.jsonl, TensorBoard, the console line.
+- `boards`: TensorBoard's files in a bucket.
 - `starts`: on what machine a run was begun, and begun again.
 - `clock`: where the time of a run goes, and how fast its steps go.
 - `goodput`: which share of it went into steps that counted.

@@ -12,6 +12,7 @@ from absl import logging
 from etils import epath
 
 from videoar_jax.core import files, structure
+from videoar_jax.train import boards
 from videoar_jax.train.tracking import Tracker
 
 FILE = 'metrics.jsonl'
@@ -48,6 +49,7 @@ class MetricWriter:
       if project:
         self._tracker = Tracker(project, workdir=workdir, config=config or {})
       _cut(self._path, start_step)
+      boards.register()
       self._board = tensorboardX.SummaryWriter(
         str(epath.Path(workdir) / 'tensorboard'),
         purge_step=start_step + 1,
@@ -72,9 +74,8 @@ class MetricWriter:
     for name, value in values.items():
       line[name] = value if math.isfinite(value) else None
     try:
-      with self._path.open('a') as file:
-        # After a line that was cut short, begin a new one.
-        file.write('\n' * self._failed + json.dumps(line) + '\n')
+      # After a line that was cut short, begin a new one.
+      files.append(self._path, '\n' * self._failed + json.dumps(line) + '\n')
       self._failed = False
     except OSError as error:
       self._failed = True
@@ -148,9 +149,8 @@ def _cut(path: epath.Path, last_step: int) -> None:
   if not path.exists():
     return
   kept = [x for x in read_metrics(path.parent) if x['step'] <= last_step]
-  partial = path.parent / f'{FILE}.partial'
-  partial.write_text(''.join(json.dumps(line) + '\n' for line in kept))
-  partial.replace(path)
+  with files.replacing(path) as partial:
+    partial.write_text(''.join(json.dumps(line) + '\n' for line in kept))
 
 
 class Averages:

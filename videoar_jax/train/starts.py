@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from etils import epath
 
-from videoar_jax.core import structure
+from videoar_jax.core import files, structure
 from videoar_jax.evaluate import provenance
 from videoar_jax.train.metrics import read_lines
 
@@ -53,8 +53,7 @@ def write_start(
     'parameters': dict(parameters),
     'versions': provenance.versions(),
   }
-  with (epath.Path(workdir) / FILE).open('a') as file:
-    file.write(json.dumps(line) + '\n')
+  files.append(epath.Path(workdir) / FILE, json.dumps(line) + '\n')
 
 
 def read_starts(workdir: Any) -> list[dict[str, Any]]:
