@@ -15,6 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core import processes
 from videoar_jax.core.mesh import (
   MeshConfig,
@@ -73,9 +74,17 @@ def own_mesh(config: MeshConfig | None, *, count: int) -> Mesh:
   return make_mesh(config, devices)
 
 
+def describe(mesh: Mesh) -> str:
+  """The devices of each process, for a reader."""
+  text, there = mesh_lib.describe(mesh), jax.local_device_count()
+  return text if mesh.size == there else f'{text}, of {there} devices'
+
+
 def rounded(size: int, mesh: Mesh | None) -> int:
   """A batch at least so large that splits over a mesh; None: over nothing."""
-  return size if mesh is None else -(-size // batch_ways(mesh)) * batch_ways(mesh)
+  return (
+    size if mesh is None else -(-size // batch_ways(mesh)) * batch_ways(mesh)
+  )
 
 
 def put_batch(tree: Any, mesh: Mesh | None) -> Any:

@@ -1,5 +1,6 @@
 """A transformer's parameters: the first ones, and those of a checkpoint."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -95,9 +96,8 @@ def inference_params(params: Any, config: TransformerConfig) -> Any:
     return {**params, 'layers': layers}
   rest = {name: params[name] for name in params if name != 'layers'}
   for i in range(config.num_layers):
-    rest[layer_name(i)] = jax.tree.map(
-      lambda x: _at(x, i, 0), layers, is_leaf=_is_box
-    )
+    layer = functools.partial(_at, place=i, axis=0)
+    rest[layer_name(i)] = jax.tree.map(layer, layers, is_leaf=_is_box)
   return rest
 
 
