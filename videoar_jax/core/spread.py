@@ -111,6 +111,17 @@ def own(count: int) -> np.ndarray:
   return np.arange(jax.process_index(), count, jax.process_count())
 
 
+def own_rows(rows: np.ndarray) -> np.ndarray:
+  """This process's share of rows that each process has."""
+  return rows if jax.process_count() == 1 else rows[own(len(rows))]
+
+
+def total(values: Any) -> np.ndarray:
+  """The sum over all processes of an array of numbers."""
+  values = np.asarray(values)
+  return gather(values[None], jax.process_count()).sum(axis=0)
+
+
 def together(work: Callable[[], Any]) -> Any:
   """Does this process's part; raises on all processes where one fails.
 
