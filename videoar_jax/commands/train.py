@@ -4,11 +4,16 @@
     --workdir=runs/tokenizer [--config.optimizer.learning_rate=3e-4]
   python -m videoar_jax.train export --workdir=runs/tokenizer --out=DIR \
     [--dtype=bfloat16]
+
+On several hosts the command is started on each of them, see
+docs/several_hosts.md. A signal (SIGTERM, Ctrl-C) ends it with status 128 + its
+number once the step is done and saved; 75 means that another process of the job
+was lost, and that the same command goes on from the last checkpoint.
 """
 
 from etils import epath
 
-from videoar_jax.core import cache, command, files, lock, processes
+from videoar_jax.core import cache, command, files, lock, processes, start
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
 from videoar_jax.core.export import check_target, load_weights, write_loaded
@@ -29,6 +34,7 @@ _RAW = FLAGS.switch(
 _DTYPE = FLAGS.choice(
   'dtype', 'float32', tuple(DTYPES), 'export: of the weights in the file.'
 )
+start.define_flags(FLAGS)
 
 _RECIPES = {
   sections.TOKENIZER: make_tokenizer_recipe,
@@ -43,7 +49,8 @@ def main(words: list[str]) -> None:
     export()
   else:
     command.check_arguments(words, (_CONFIG, _WORKDIR))
-    train()
+    with start.together(FLAGS):
+      train()
 
 
 def export() -> None:

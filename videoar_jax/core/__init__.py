@@ -12,6 +12,9 @@ config_files  a user's config file, or one that comes with the package
 config      dataclass configs <-> ml_collections <-> JSON
 mesh        the device mesh, logical axis rules, sharding (the only such file)
 processes   what the processes of one job agree on
+start       how a job of several processes begins
+peers       what its processes hear of one another, and how they end together
+relay       the way from each of them to JAX's coordination service
 spread      videos of a job over a process's devices, and over processes
 compiler    how programs are compiled, platform by platform
 topology    TPUs by name, to compile for where there are none

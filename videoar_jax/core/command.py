@@ -24,7 +24,7 @@ from videoar_jax.core.config_files import ConfigParser, find_config
 from videoar_jax.core.console import note
 
 _COMMANDS = 'videoar_jax.commands'
-_BAD_LINE, _STOPPED = 2, 130
+BAD_LINE, _STOPPED = 2, 130
 _FIXES = {
   errno.ENOSPC: 'the disk is full; free some space and run it again',
   errno.EFBIG: 'the file may not grow further; see `ulimit -f` and the disk',
@@ -37,7 +37,7 @@ _FIXES = {
   errno.ENAMETOOLONG: 'too long a name; give a shorter one',
 }
 # Known by name, as importing JAX for their class takes seconds.
-_DEVICE_ERRORS = ('JaxRuntimeError', 'XlaRuntimeError')
+DEVICE_ERRORS = ('JaxRuntimeError', 'XlaRuntimeError')
 UsageError = flags.Error
 
 
@@ -223,7 +223,7 @@ def run(module: Any, argv: Sequence[str]) -> int | None:
       module.main(words)
     except flags.Error as error:
       print(f'error: {_one_line(error)}; see --help', file=sys.stderr)
-      return _BAD_LINE
+      return BAD_LINE
   return None
 
 
@@ -360,7 +360,7 @@ def describe(error: BaseException) -> str | None:
     why = _FIXES.get(error.errno, error.strerror or _one_line(error))
     name = '' if error.filename is None else f'{_shown(error.filename)}: '
     return name + why
-  if type(error).__name__ in _DEVICE_ERRORS and 'EXHAUSTED' in str(error):
+  if type(error).__name__ in DEVICE_ERRORS and 'EXHAUSTED' in str(error):
     return f'out of memory: {_one_line(error)}; ask for less at a time'
   return None
 

@@ -4,12 +4,18 @@ A job has one process on each host. What one of them meets alone (a signal, a
 damaged file) must not part it from the others, which would wait for it.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+
+class AgreedExit(SystemExit):
+  """All processes of a job end at the same place, with the same status."""
 
 
 def is_first() -> bool:
@@ -19,11 +25,37 @@ def is_first() -> bool:
 
 def agree(*flags: int) -> tuple[int, ...]:
   """The largest of each flag over all processes."""
+  return ask(*flags)()
+
+
+def ask(*flags: int) -> Callable[[], tuple[int, ...]]:
+  """Begins to agree; what is returned waits for what `agree` returns.
+
+  The devices do it after the work that they were given before, so that who
+  waits later waits for nothing.
+  """
   if jax.process_count() == 1:
-    return flags
+    return lambda: flags
+  spread, largest = _meeting()
   with jax.transfer_guard('allow'):  # the flags pass through devices
-    gathered = multihost_utils.process_allgather(np.array(flags, np.int32))
-  return tuple(int(x) for x in gathered.max(0))
+    own = np.array([flags], np.int32)
+    found = largest(jax.make_array_from_process_local_data(spread, own))
+
+  def answer() -> tuple[int, ...]:
+    return tuple(int(x) for x in jax.device_get(found))
+
+  return answer
+
+
+@functools.cache
+def _meeting() -> tuple[NamedSharding, Callable[[jax.Array], jax.Array]]:
+  """How one row of each process is laid out, and what takes their maximum."""
+  devices = sorted(jax.devices(), key=lambda x: (x.process_index, x.id))
+  rows = np.array(devices).reshape(jax.process_count(), -1)
+  mesh = Mesh(rows, ('process', 'device'))
+  everywhere = NamedSharding(mesh, PartitionSpec())
+  largest = jax.jit(lambda x: x.max(0), out_shardings=everywhere)
+  return NamedSharding(mesh, PartitionSpec('process')), largest
 
 
 def attempt(
@@ -53,8 +85,6 @@ def from_first(make: Callable[[], str]) -> str:
   Raises:
     ValueError: on the other processes, where the first one failed.
   """
-  if jax.process_count() == 1:
-    return make()
   text, failure = '', None
   if is_first():
     try:
@@ -66,7 +96,19 @@ def from_first(make: Callable[[], str]) -> str:
     raise failure
   if failed:
     raise ValueError('the first process failed; it says why')
+  return text_of(0, text)
+
+
+def text_of(process: int, text: str) -> str:
+  """The text of one process, on all of them."""
+  if jax.process_count() == 1:
+    return text
+  speaks = jax.process_index() == process
   data = np.frombuffer(text.encode(), np.uint8)
-  size = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))
-  data = np.resize(data, size) if data.size else np.zeros(size, np.uint8)
-  return bytes(multihost_utils.broadcast_one_to_all(data)).decode()
+  with jax.transfer_guard('allow'):
+    size = int(
+      multihost_utils.broadcast_one_to_all(np.int32(data.size), speaks)
+    )
+    data = np.resize(data, size) if data.size else np.zeros(size, np.uint8)
+    data = multihost_utils.broadcast_one_to_all(data, speaks)
+  return bytes(data).decode()

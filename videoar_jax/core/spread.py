@@ -122,25 +122,9 @@ def total(values: Any) -> np.ndarray:
   return gather(values[None], jax.process_count()).sum(axis=0)
 
 
-def together(work: Callable[[], Any]) -> Any:
-  """Does this process's part; raises on all processes where one fails.
-
-  Raises:
-    ValueError: another one failed; else what `work` raises.
-  """
-  if jax.process_count() == 1:
-    return work()
-  found, failure = None, None
-  try:
-    found = work()
-  except Exception as error:  # the others must not wait for ever
-    failure = error
-  (failed,) = processes.agree(int(failure is not None))
-  if failure is not None:
-    raise failure
-  if failed:
-    raise ValueError('another process failed; it says why')
-  return found
+def meet() -> None:
+  """Returns once all processes are here."""
+  processes.agree(0)
 
 
 def gather(rows: np.ndarray, count: int) -> np.ndarray:

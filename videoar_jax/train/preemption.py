@@ -6,11 +6,16 @@ from typing import Self
 
 from absl import logging
 
+from videoar_jax.core.processes import AgreedExit
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Stopped(SystemExit):
-  """Training stopped at a signal, saved; exit status 128 + its number."""
+class Stopped(AgreedExit):
+  """Training stopped at a signal, saved; exit status 128 + its number.
+
+  All processes of a job stop after the same step, whichever got the signal.
+  """
 
   def __init__(self, number: int, step: int):
     super().__init__(128 + number)

@@ -7,18 +7,20 @@ ahead, while times are taken where the run pauses. Nothing passes between host
 and devices that is not asked to.
 """
 
+import collections
 import contextlib
 import dataclasses
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from videoar_jax.core import console, fields, processes
+from videoar_jax.core import command, console, fields, processes
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.train import metrics as metrics_lib
@@ -74,6 +76,13 @@ class LoopConfig:
     fields.check(self)
 
 
+class _Asked(NamedTuple):
+  """What the processes were asked after a step."""
+
+  step: int
+  answer: Callable[[], tuple[int, ...]]
+
+
 @dataclasses.dataclass(kw_only=True)
 class Runner:
   """A run in progress; the arguments are those of `loop.run`.
@@ -114,12 +123,18 @@ class Runner:
     )
     self._ahead = 0 if several_cpus else 1
     self._unread: list[dict[str, jax.Array]] = []  # of the last steps
+    # Processes hear of one another as many steps later, when the devices have
+    # answered, and have batches for so long: nobody waits to agree.
+    self._late = self._ahead if jax.process_count() > 1 else 0
+    self._made: collections.deque[Batch] = collections.deque()
+    self._failure: Exception | None = None  # of the batch after those
+    self._asked: collections.deque[_Asked] = collections.deque()
     self._averages = metrics_lib.Averages()
     self._prefix = metric_prefix(self.updates, self.updates[0])
     self._start = self.done
     self._bad = 0
     self._rows = 0  # clips of the batch that was fetched last
-    self._saved_at = time.monotonic()
+    self._saved_at, self._saved = time.monotonic(), self.done
     self._restart_clock()
 
   def train(self, batches: Iterator[Batch], request: StopRequest) -> None:
@@ -165,7 +180,7 @@ class Runner:
       self.checkpoints.save(
         self.done, self.state, meta, best_value=value, wait=wait
       )
-    self._saved_at = time.monotonic()
+    self._saved_at, self._saved = time.monotonic(), self.done
 
   def _compiling(self, is_first: bool) -> contextlib.AbstractContextManager:
     """Tells that the first step is compiled, which takes long."""
@@ -176,29 +191,45 @@ class Runner:
     )
 
   def _next(self, batches: Iterator[Batch]) -> Any:
-    """Fetches, checks and places a batch; saves before it fails."""
+    """The next batch, checked and placed; None where none could be made.
+
+    Then `_evaluate_and_save` ends training, in all processes after the same
+    step: who fails has flagged it when the batches made before ran out.
+    """
     before = time.monotonic()
-    try:
-      batch = next(batches)
-    except StopIteration as error:
-      self._rescue()
-      raise TrainingError(
-        f'the data ended after {self.done} of {self.loop.num_steps} steps; '
-        'training data must repeat'
-      ) from error
-    except Exception:
-      self._rescue()
-      raise
-    batch = {name: x for name, x in batch.items() if name != 'failed'}
+    while self._failure is None and len(self._made) < self._wanted():
+      self._make(batches)
+    if self.done == self._start:
+      (failed,) = processes.agree(self._failed())
+      if failed:  # before the first step
+        self._raise_failure(failed)
     self._data_wait_s += time.monotonic() - before
+    if not self._made:
+      return None
+    batch = self._made.popleft()
     rows = len(next(iter(batch.values())))
     self._rows = rows * jax.process_count()
     mesh_lib.check_batch_size(self._rows, self.mesh, self.loop.accumulate)
     return mesh_lib.shard_batch(batch, self.mesh)
 
-  def _rescue(self) -> None:
-    if self.done > self._start:
-      self.save(wait=True)
+  def _wanted(self) -> int:
+    """Batches to have made before the next step, its own included."""
+    return min(1 + self._late, self.loop.num_steps - self.done)
+
+  def _make(self, batches: Iterator[Batch]) -> None:
+    """Makes a batch, or keeps the reason why there is none."""
+    try:
+      batch = next(batches)
+    except StopIteration:
+      steps = self.done + len(self._made)
+      self._failure = TrainingError(
+        f'the data ended after {steps} of {self.loop.num_steps} steps; '
+        'training data must repeat'
+      )
+    except Exception as error:  # all processes end and save together
+      self._failure = error
+    else:
+      self._made.append({k: x for k, x in batch.items() if k != 'failed'})
 
   def _hold_back(self) -> None:
     """Waits until no more steps are under way than may be."""
@@ -273,8 +304,8 @@ class Runner:
       with jax.transfer_guard('allow'):  # samplers place what they are given
         self.visualise(self.state, self.done)
     last = self.done == self.loop.num_steps
-    stop, old = self._agreed(request)
-    if stop or old:
+    stop, old, failed = self._agreed(request)
+    if stop or old or failed:
       # Steps under way are training's time; and of bad ones nothing is saved.
       waited = time.monotonic()
       self._read()
@@ -283,10 +314,12 @@ class Runner:
     if better:
       self.best = value
     every = self.loop.checkpoint_every
-    if last or stop or old or better or self._due(every):
-      self.save(wait=bool(last or stop), value=value)
+    if last or stop or old or failed or better or self._due(every):
+      self.save(wait=bool(last or stop or failed), value=value)
     # Evaluating and saving is not the training step's time.
     self._clock += time.monotonic() - paused
+    if failed:
+      self._raise_failure(failed)
     if stop:
       say(f'stopped at step {self.done}, saved; the same command resumes')
       raise Stopped(stop, self.done)
@@ -309,16 +342,34 @@ class Runner:
   def _where(self) -> str:
     return f'step {self.done}/{self.loop.num_steps}'
 
-  def _agreed(self, request: StopRequest) -> tuple[int, bool]:
-    """(signal or 0, whether the last save is too old), on all processes."""
-    # Processes may see signals and clocks differently: they agree, and so as
-    # not to meet in every step, only where they log.
-    if jax.process_count() > 1 and not self._due(self.loop.log_every):
-      return 0, False
+  def _agreed(self, request: StopRequest) -> tuple[int, bool, int]:
+    """What all processes know at this step, however each of them learnt it.
+
+    Returns:
+      The number of a signal or 0; whether the last save is too old; 0, or 1 +
+      the number of a process that has no further batch.
+    """
     age = time.monotonic() - self._saved_at
     old = 0 < self.loop.checkpoint_every_s <= age
-    stop, old = processes.agree(request.number or 0, int(old))
-    return stop, bool(old)
+    flags = request.number or 0, int(old), self._failed()
+    self._asked.append(_Asked(self.done, processes.ask(*flags)))
+    if len(self._asked) <= self._late:
+      return 0, False, 0
+    asked = self._asked.popleft()
+    stop, old, failed = asked.answer()
+    return stop, bool(old) and asked.step > self._saved, failed
+
+  def _failed(self) -> int:
+    return 1 + jax.process_index() if self._failure is not None else 0
+
+  def _raise_failure(self, failed: int) -> NoReturn:
+    """Raises what one process met, in all of them."""
+    error, text = self._failure, ''
+    if error is not None:
+      text = command.describe(error) or f'{type(error).__name__}: {error}'
+      text = f'process {jax.process_index()} on {socket.gethostname()}: {text}'
+    text = processes.text_of(failed - 1, text)
+    raise error or TrainingError(text)
 
 
 def say(text: str) -> None:
