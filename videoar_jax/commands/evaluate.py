@@ -39,7 +39,15 @@ import dataclasses
 import pathlib
 import shutil
 
-from videoar_jax.core import cache, command, files, mesh, processes, spread
+from videoar_jax.core import (
+  cache,
+  command,
+  files,
+  mesh,
+  processes,
+  spread,
+  start,
+)
 from videoar_jax.evaluate import (
   checkpoint,
   compare,
@@ -153,6 +161,7 @@ _GIVEN_FRAMES = FLAGS.counts(
 )
 _SAVE = FLAGS.text('save', None, 'Folder for videos and a picture.')
 
+_TOGETHER = start.define_flags(FLAGS)
 _FEATURES = FLAGS.text(
   'features', None, 'samples: the file of features of real clips.'
 )
@@ -197,6 +206,12 @@ def main(words: list[str]) -> None:
   inputs = (_REAL, _GENERATED, _WEIGHTS, _SPLIT_FILE, _CAPTIONS, _FEATURES)
   out = files.output_file(_OUT.value, inputs=[x.value for x in inputs])
   _mesh_sizes()  # faults of a flag are told before anything is read
+  with start.together(FLAGS):
+    run(name, out)
+
+
+def run(name: str, out: pathlib.Path) -> None:
+  """Measures, and writes what one use of the command is for."""
   if processes.is_first():
     command.note(f'measuring on {mesh.describe()}')
   if name == _FEATURES_OF:
@@ -212,7 +227,7 @@ def main(words: list[str]) -> None:
     if processes.is_first():
       compare.write_json(out, result)
       summary.print_summary(result)
-  spread.together(lambda: None)  # the result is there before its parts go
+  spread.meet()  # the result is there before its parts go
   shutil.rmtree(_parts(), ignore_errors=True)
   if processes.is_first():
     print(f'written to {_OUT.value}')
@@ -243,7 +258,7 @@ def chosen_use(words: list[str]) -> str:
     if not flag.value:
       either = ' (or --checkpoint)' if flag is _REAL else ''
       raise command.UsageError(f'--{flag.name}{either} is missing')
-  FLAGS.check_read(read, by=name)
+  FLAGS.check_read((*read, *_TOGETHER), by=name)
   return name
 
 

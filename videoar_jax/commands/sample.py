@@ -49,6 +49,7 @@ from videoar_jax.core import (
   mesh,
   processes,
   spread,
+  start,
 )
 from videoar_jax.core.export import Loaded, load_weights, locate
 from videoar_jax.data import pictures
@@ -137,6 +138,7 @@ _STREAM = FLAGS.switch('stream', False, 'Write frames as they are made.')
 _SHOTS = FLAGS.count('shots', 1, 'Shots of a video; streamed.')
 _OVERLAP = FLAGS.count('overlap', 5, 'Frames that two shots share.')
 _OUT = FLAGS.text('out', None, 'The folder to write.')
+start.define_flags(FLAGS)
 _EMA = FLAGS.switch('ema', True, 'Averaged weights, or the last ones.')
 
 _COMPILING = 'compiling and sampling the first videos'
@@ -146,7 +148,8 @@ def main(words: list[str]) -> None:
   cache.keep_programs()
   command.check_arguments(words, (_CHECKPOINT, _OUT))
   check_flags()
-  run()
+  with start.together(FLAGS):
+    run()
 
 
 def check_flags() -> None:
@@ -222,9 +225,7 @@ def run() -> None:
     missing = output.begin()
     if output.written:
       command.note(f'{output.folder}: {len(output.written)} are there already')
-    spread.together(
-      lambda: write(output, missing, program, generator, sampling, given)
-    )
+    write(output, missing, program, generator, sampling, given)
     if not streamed:
       output.end(fps=_FPS.value)
   if processes.is_first():
@@ -327,8 +328,9 @@ def write_streams(
   output: Output, missing, stream, generator, sampling, given
 ) -> None:
   """Writes frames as they are made; what is cut short can be played."""
-  for start in range(0, len(missing), sampling.batch_size):
-    batch, frames = missing[start : start + sampling.batch_size], 0
+  size = sampling.batch_size
+  for first in range(0, len(missing), size):
+    batch, frames = missing[first : first + size], 0
     with contextlib.ExitStack() as stack:
       writers = [
         stack.enter_context(
@@ -377,6 +379,6 @@ def _progress(done: int, total: int | None = None, what: str = '') -> None:
     due = is_last or not done % _BATCH_SIZE.value
   if due:
     several = jax.process_count() > 1
-    own = f' of process 1 of {jax.process_count()}' if several else ''
+    own = f' of process 0 of {jax.process_count()}' if several else ''
     line = f'sampled {line}{own} on {jax.default_backend()}'
     print(line, end='\r' if tty and not is_last else '\n', file=sys.stderr)

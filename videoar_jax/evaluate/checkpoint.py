@@ -187,15 +187,13 @@ def _sample(
   request: Request, task: Task, conditions_nx: np.ndarray, stages: Stages
 ) -> np.ndarray:
   """This process's share of the samples, one for each condition."""
-  return spread.together(
-    lambda: kept.samples(
-      task.generator,
-      task.sampling,
-      conditions_nx,
-      stages,
-      digest=f'{task.loaded.digest} {task.loaded.tokenizer.digest}',
-      folder=request.parts,
-    )
+  return kept.samples(
+    task.generator,
+    task.sampling,
+    conditions_nx,
+    stages,
+    digest=f'{task.loaded.digest} {task.loaded.tokenizer.digest}',
+    folder=request.parts,
   )
 
 

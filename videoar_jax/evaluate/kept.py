@@ -97,8 +97,7 @@ def shared_logits(
     count: videos in all.
     folder: where the features are kept.
   """
-  rows_nd = spread.together(lambda: logits(model, own_nTHWc, folder))
-  return spread.gather(rows_nd, count)
+  return spread.gather(logits(model, own_nTHWc, folder), count)
 
 
 def cached_logits(model: i3d.I3D, videos_nTHWc: np.ndarray) -> np.ndarray:

@@ -62,15 +62,11 @@ def draw(task: Task, stages: Stages, *, seed: int, name: str) -> Windows:
 def reconstruct(
   task: Task, videos_nTHWc: np.ndarray, stages: Stages
 ) -> tuple[np.ndarray, baselines.BitCounts]:
-  """This process's clips through the tokenizer, and all their bits counted."""
+  """Clips through the tokenizer, uint8 nTHWc, and their bits counted."""
   made_nTHWc, counts = np.empty_like(videos_nTHWc), baselines.BitCounts()
-
-  def code() -> None:
-    for rows, video, bits in coded_batches(task, videos_nTHWc, stages):
-      made_nTHWc[rows] = video
-      counts.add(bits)
-
-  spread.together(code)
+  for rows, video, bits in coded_batches(task, videos_nTHWc, stages):
+    made_nTHWc[rows] = video
+    counts.add(bits)
   return made_nTHWc, counts
 
 

@@ -154,15 +154,13 @@ def measure_samples(request: Request, real: RealFeatures) -> dict:
       f'{model.sha256}; use the same weights for both'
     )
   conditions_nx = generator.of_classes(real.labels_n)
-  videos_nTHWc = spread.together(
-    lambda: kept.samples(
-      generator,
-      sampling,
-      conditions_nx,
-      stages,
-      digest=loaded.digest,
-      folder=request.parts,
-    )
+  videos_nTHWc = kept.samples(
+    generator,
+    sampling,
+    conditions_nx,
+    stages,
+    digest=loaded.digest,
+    folder=request.parts,
   )
   with stages.timed('I3D: samples'):
     rows_nd = kept.shared_logits(

@@ -142,17 +142,14 @@ def draw_windows(
   ways = jax.process_count() if shared else 1
   drawn = _Drawn(source, config, num_videos, ways, prompts)
 
-  def read() -> None:
-    done = passes = 0
-    while done < num_videos:
-      # The held-out split ends after one pass; further ones are begun anew.
-      left = num_videos - done
-      end = done + (left if train else min(left, len(source)))
-      own_seed = (seed + passes * _NEXT_PASS) % 2**32
-      drawn.read(done, end, train=train, seed=own_seed, progress=progress)
-      done, passes = end, passes + 1
-
-  spread.together(read) if shared else read()
+  done = passes = 0
+  while done < num_videos:
+    # The held-out split ends after one pass, so further ones are begun anew.
+    left = num_videos - done
+    end = done + (left if train else min(left, len(source)))
+    own_seed = (seed + passes * _NEXT_PASS) % 2**32
+    drawn.read(done, end, train=train, seed=own_seed, progress=progress)
+    done, passes = end, passes + 1
   return drawn.windows(num_videos)
 
 

@@ -104,10 +104,13 @@ class Output:
   def begin(self) -> np.ndarray:
     """Makes the folder ready; the indices that this process is to make."""
     mine = spread.own(len(self.wanted))
-    same = spread.together(self._is_same)  # all have looked before one writes
+    same = self._is_same()
+    spread.meet()  # all have looked before one writes
     if not same:
-      spread.together(lambda: self._clear(mine))
-      spread.together(self._write_about)
+      self._clear(mine)
+    spread.meet()  # nothing is left that would be taken for what it is not
+    if not same:
+      self._write_about()
     if not self.streamed:
       there = processes.is_first() and self._has_set()
       self.complete = bool(processes.agree(int(there))[0])
@@ -130,7 +133,8 @@ class Output:
     """Writes the set of whole videos, once each process has made its own."""
     if not self.complete:
       blocks = spread.gather_blocks(self._read, len(self.wanted))
-      spread.together(lambda: self._write_set(blocks, fps))
+      self._write_set(blocks, fps)
+    spread.meet()
     shutil.rmtree(self.folder / _PARTS, ignore_errors=True)
 
   def _has_set(self) -> bool:
@@ -187,17 +191,16 @@ class Output:
 
   def _write_set(self, blocks: Iterable[np.ndarray], fps: float) -> None:
     """Writes samples.npz and the labelled grid; the first process does."""
-    try:
-      if processes.is_first():
-        shown = self._write_videos(blocks)
-        names = [x[:NAME_LENGTH] for x in self.wanted.names[: len(shown)]]
-        columns = min(8, len(shown))
-        grid = media.labelled_grid(shown, names, columns=columns)
-        media.write_gif(self.folder / 'grid.gif', grid, fps=fps)
-        media.write_webp(self.folder / 'grid.webp', grid, fps=fps)
-        media.write_contact_sheet(self.folder / 'grid.png', shown, labels=names)
-    finally:
-      collections.deque(blocks, maxlen=0)  # all take part until the last one
+    if not processes.is_first():
+      collections.deque(blocks, maxlen=0)  # takes part in each of them
+      return
+    shown = self._write_videos(blocks)
+    names = [x[:NAME_LENGTH] for x in self.wanted.names[: len(shown)]]
+    columns = min(8, len(shown))
+    grid = media.labelled_grid(shown, names, columns=columns)
+    media.write_gif(self.folder / 'grid.gif', grid, fps=fps)
+    media.write_webp(self.folder / 'grid.webp', grid, fps=fps)
+    media.write_contact_sheet(self.folder / 'grid.png', shown, labels=names)
 
   def _write_videos(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
     """Writes samples.npz block by block; returns the videos for the grid."""
