@@ -168,7 +168,7 @@ def given(monkeypatch):
   """What a program is given to go on from; nothing is sampled."""
   found = []
 
-  def sample_videos(program, nets, conditions_nx, *, sampling, given):
+  def sample_videos(program, nets, conditions_nx, *, sampling, given, mesh):
     found.append(given)
     for _ in conditions_nx:
       yield noise(sampling.num_frames, SIDE, SIDE, 3)
