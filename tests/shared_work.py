@@ -57,7 +57,7 @@ def run_shared(lines, *, count, devices, cwd):
     for i in range(count)
   ]
   try:
-    said = [process.communicate(timeout=300)[0] for process in begun]
+    said = [process.communicate(timeout=900)[0] for process in begun]
   finally:
     for process in begun:
       process.kill()

@@ -303,7 +303,7 @@ def test_interruption_tells_what_can_be_played(
   made_up.clear()
   status, said = run('--num_videos=8', *words)
   assert not status and '8 videos written' in said
-  assert ('out: 5 are there already' in said) == (not stream)
+  assert ('out: 5 of 8 are there already' in said) == (not stream)
   pairs = [[i, i + 1] for i in range(0, 8, 2)]
   assert made_up == (pairs if stream else [[5, 6, 7]])
   assert listing() == videos(8) | ({'samples.json'} if stream else SET)

@@ -39,6 +39,8 @@ import dataclasses
 import pathlib
 import shutil
 
+from jax.sharding import Mesh
+
 from videoar_jax.core import (
   cache,
   command,
@@ -182,7 +184,6 @@ _MEASURE += (_PROBE, _MEMORISATION, _INTERVALS, _TRAIN_WINDOWS)
 _CONTINUATION = (_CHECKPOINT, _OUT, _GIVEN_FRAMES, _DATA, _SPLIT_FILE)
 _CONTINUATION += (_NUM_FRAMES, _GUIDANCE, _TEMPERATURE, _TOP_P, _BATCH_SIZE)
 _CONTINUATION += (_SEED, _FVD, _TRAIN_WINDOWS, _WEIGHTS, _SAVE, _MESH)
-_MANY = 2**20  # videos of a set that is not read yet
 _SETS_OF, _CHECKPOINT_OF = '--real and --generated', '--checkpoint'
 _ACTIONS = _EXPOSURE_OF, _CONTINUATION_OF, _FEATURES_OF, _SAMPLES_OF = (
   'exposure',
@@ -213,7 +214,9 @@ def main(words: list[str]) -> None:
 def run(name: str, out: pathlib.Path) -> None:
   """Measures, and writes what one use of the command is for."""
   if processes.is_first():
-    command.note(f'measuring on {mesh.describe()}')
+    alone = name == _EXPOSURE_OF
+    devices = _devices(mesh.MeshConfig(data=1) if alone else _mesh_sizes())
+    command.note(f'measuring on {spread.describe(devices)}')
   if name == _FEATURES_OF:
     keep_features(out)
   else:
@@ -240,6 +243,12 @@ def _parts() -> pathlib.Path:
 
 def _mesh_sizes() -> mesh.MeshConfig | None:
   return spread.parse_mesh(_MESH.value) if _MESH.value else None
+
+
+def _devices(sizes: mesh.MeshConfig | None) -> Mesh:
+  """The mesh of this process, for as many videos as the flags say."""
+  count = _NUM_VIDEOS.value or request.NUM_VIDEOS
+  return spread.own_mesh(sizes, count=len(spread.own(count)))
 
 
 def chosen_use(words: list[str]) -> str:
@@ -325,7 +334,7 @@ def evaluate_sets() -> dict:
       f'num_frames={frames}: FVD needs at least {i3d.MIN_FRAMES}; use more'
     )
   rules = protocol or protocols.get_protocol(protocols.DEFAULT)
-  devices, model = spread.own_mesh(_mesh_sizes(), count=_MANY), None
+  devices, model = _devices(_mesh_sizes()), None
   if _WEIGHTS.value:
     model = i3d.load_i3d(rules.i3d, path=_WEIGHTS.value, mesh=devices)
   real = video_sets.load_videos(_REAL.value, num_frames=frames)

@@ -224,7 +224,8 @@ def run() -> None:
   with _held(output.folder), playable(output):
     missing = output.begin()
     if output.written:
-      command.note(f'{output.folder}: {len(output.written)} are there already')
+      there, own = len(output.written), len(missing) + len(output.written)
+      command.note(f'{output.folder}: {there} of {own} are there already')
     write(output, missing, program, generator, sampling, given)
     if not streamed:
       output.end(fps=_FPS.value)
