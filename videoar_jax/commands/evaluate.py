@@ -37,7 +37,6 @@ float 0..1, of shape (N, T, H, W, 3).
 
 import dataclasses
 import pathlib
-import shutil
 
 from jax.sharding import Mesh
 
@@ -56,6 +55,7 @@ from videoar_jax.evaluate import (
   continuation,
   exposure,
   i3d,
+  kept,
   protocols,
   real_features,
   request,
@@ -231,7 +231,7 @@ def run(name: str, out: pathlib.Path) -> None:
       compare.write_json(out, result)
       summary.print_summary(result)
   spread.meet()  # the result is there before its parts go
-  shutil.rmtree(_parts(), ignore_errors=True)
+  kept.clear(_parts())
   if processes.is_first():
     print(f'written to {_OUT.value}')
 

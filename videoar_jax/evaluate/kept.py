@@ -5,8 +5,10 @@ features of clips that are asked for again and again lie in the user's cache;
 what one evaluation makes lies beside its result until that is written.
 """
 
+import contextlib
 import hashlib
 import pathlib
+import re
 from typing import Any
 
 import jax
@@ -21,6 +23,7 @@ from videoar_jax.sample import sampler as sampler_lib
 from videoar_jax.sample.program import SamplingConfig
 
 BLOCK = 32  # videos in a file
+_KEY = re.compile('[0-9a-f]{64}')
 
 
 def key_of(*values: Any) -> str:
@@ -160,3 +163,12 @@ def samples(
         rows, key = blocks[row]
         write(folder, key, videos_nTHWc[rows])
   return videos_nTHWc
+
+
+def clear(folder: pathlib.Path) -> None:
+  """Removes what is kept in a folder, and the folder where nothing else is."""
+  for path in folder.glob('*.npz'):
+    if _KEY.fullmatch(path.stem):
+      path.unlink(missing_ok=True)
+  with contextlib.suppress(OSError):
+    folder.rmdir()
