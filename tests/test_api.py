@@ -168,7 +168,7 @@ def given(monkeypatch):
   """What a program is given to go on from; nothing is sampled."""
   found = []
 
-  def sample_videos(program, nets, conditions_nx, *, sampling, given):
+  def sample_videos(program, nets, conditions_nx, *, sampling, given, mesh):
     found.append(given)
     for _ in conditions_nx:
       yield noise(sampling.num_frames, SIDE, SIDE, 3)
@@ -340,7 +340,7 @@ def test_distances_are_those_of_the_evaluation(monkeypatch, tmp_path):
     config = protocols.get_protocol(protocols.DEFAULT).i3d
     sha256 = 'none'
 
-  monkeypatch.setattr(compare.i3d, 'load_i3d', lambda _: Model)
+  monkeypatch.setattr(compare.i3d, 'load_i3d', lambda _, **__: Model)
   monkeypatch.setattr(compare.i3d, 'logits', logits)
   found = va.fvd(real, other)
   wanted = compare.compare_features(*(logits(0, x, 0) for x in (real, other)))

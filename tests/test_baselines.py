@@ -61,7 +61,7 @@ def test_random_decoder_decodes_what_is_certain(runs):  # noqa: F811
     config, latent_frames=3, scales=config.scales
   )
   (video,) = baselines.random_bits(
-    decode, params, certain, num_videos=2, batch_size=4, seed=0
+    decode, params, certain, index_n=range(2), batch_size=4, seed=0
   )
   assert video.shape == (2, FRAMES, SIDE, SIDE, 3)
   bits = [

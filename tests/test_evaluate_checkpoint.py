@@ -44,7 +44,7 @@ def stub_i3d(monkeypatch):
 
   monkeypatch.setattr(i3d, 'logits', logits)
   model = types.SimpleNamespace(sha256='0' * 64)
-  monkeypatch.setattr(i3d, 'load_i3d', lambda config, path=None: model)
+  monkeypatch.setattr(i3d, 'load_i3d', lambda config, **_: model)
   return seen
 
 
@@ -208,7 +208,7 @@ def test_protocol_decides_number_and_labels(runs, stub_i3d, monkeypatch):
   monkeypatch.setattr(
     sampler,
     'sample_videos',
-    lambda program, nets, labels, sampling: (
+    lambda program, nets, labels, **_: (
       asked.append(list(labels)) or np.zeros((10, 9, 16, 16, 3), np.uint8)
     ),
   )

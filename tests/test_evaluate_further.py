@@ -15,7 +15,7 @@ from videoar_jax.evaluate import (
   checkpoint,
   continuation,
   i3d,
-  real_features,
+  kept,
   splits,
 )
 from videoar_jax.evaluate.request import Request
@@ -36,7 +36,7 @@ def stub_i3d(monkeypatch, tmp_path):
 
   monkeypatch.setattr(i3d, 'logits', logits)
   model = types.SimpleNamespace(sha256='0' * 64, config=i3d.I3DConfig())
-  monkeypatch.setattr(i3d, 'load_i3d', lambda config, path=None: model)
+  monkeypatch.setattr(i3d, 'load_i3d', lambda config, **_: model)
   monkeypatch.setenv('VIDEOAR_CACHE', str(tmp_path / 'cache'))
   return seen
 
@@ -81,7 +81,8 @@ def test_a_generator_is_asked_everything_at_once(
   before = len(stub_i3d)
   again = _command(runs, tmp_path, *asked)
   assert again['probe'] == found
-  assert len(stub_i3d) - before == 4  # real, samples, and two reconstructions
+  # Real clips, samples, and reconstructions, of which 40 go in two blocks.
+  assert len(stub_i3d) - before == 5
 
 
 def test_kept_features_that_are_damaged_are_made_again(stub_i3d, tmp_path):
@@ -89,16 +90,16 @@ def test_kept_features_that_are_damaged_are_made_again(stub_i3d, tmp_path):
   videos = np.random.default_rng(4).integers(
     0, 256, (40, 9, SIDE, SIDE, 3), np.uint8
   )
-  rows = real_features.kept_logits(model, videos)
+  rows = kept.cached_logits(model, videos)
   assert stub_i3d == [32, 8]
   files = sorted((tmp_path / 'cache' / 'i3d').iterdir())
   files[0].write_bytes(b'PK')
-  np.testing.assert_array_equal(real_features.kept_logits(model, videos), rows)
+  np.testing.assert_array_equal(kept.cached_logits(model, videos), rows)
   assert len(stub_i3d) == 3
   model.sha256 = '1' * 64
-  real_features.kept_logits(model, videos)
+  kept.cached_logits(model, videos)
   videos[0, 0, 0, 0] ^= 1
-  real_features.kept_logits(model, videos)
+  kept.cached_logits(model, videos)
   assert len(stub_i3d) == 6
 
 

@@ -24,7 +24,7 @@ def stub_i3d(monkeypatch):
     return rows.astype(np.float32)
 
   monkeypatch.setattr(i3d, 'logits', logits)
-  monkeypatch.setattr(i3d, 'load_i3d', lambda config, path=None: model)
+  monkeypatch.setattr(i3d, 'load_i3d', lambda config, **_: model)
   return model
 
 

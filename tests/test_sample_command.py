@@ -6,8 +6,10 @@ import re
 import signal
 import subprocess
 import sys
+import types
 
 import disk
+import jax
 import numpy as np
 import pytest
 from tiny_runs import CLASSES, FRAMES, SIDE, runs  # noqa: F401
@@ -16,11 +18,13 @@ from toy import compile_cache  # noqa: F401
 from videoar_jax import media
 from videoar_jax.commands import sample as own_command
 from videoar_jax.core import archive, command, lock
-from videoar_jax.sample import sampler
+from videoar_jax.sample import output, sampler
 from videoar_jax.sample.streaming import VideoStream
 
 pytestmark = pytest.mark.filterwarnings('ignore:Some donated buffers')
-SET = {'samples.npz', 'grid.gif', 'grid.webp', 'grid.png'}
+SET = {'samples.json', 'samples.npz', 'grid.gif', 'grid.webp', 'grid.png'}
+
+ABOUT = {'samples.json', '.samples'}
 
 
 def noise(*shape, seed=0):
@@ -51,19 +55,28 @@ def run(runs, tmp_path, monkeypatch, capsys):  # noqa: F811
 
 @pytest.fixture
 def made_up(monkeypatch):
-  """Videos of noise in place of sampled ones, so that nothing is compiled."""
+  """Noise in place of sampled videos; gives the indices asked for."""
 
-  def sample_videos(program, nets, conditions_nx, **_):
-    for i in range(len(conditions_nx)):
+  asked = []
+
+  def sample_videos(program, nets, conditions_nx, *, index_n, **_):
+    asked.append(index_n.tolist())
+    for i in index_n:
       yield noise(FRAMES, SIDE, SIDE, 3, seed=i)
 
-  def shots(self, condition_bx, **_):
+  def shots(self, condition_bx, *, index_b, **_):
+    asked.append(index_b.tolist())
     for i in range(FRAMES):
       yield noise(len(condition_bx), 1, SIDE, SIDE, 3, seed=i)
 
   monkeypatch.setattr(sampler, 'sample_videos', sample_videos)
   monkeypatch.setattr(VideoStream, 'shots', shots)
   monkeypatch.setattr(own_command, 'given_bits', lambda *_: None)
+  return asked
+
+
+def videos(count):
+  return {f'{i:05d}_{CLASSES[i]}.mp4' for i in range(count)}
 
 
 def listing(folder='out'):
@@ -161,7 +174,7 @@ REFUSED = [
   (('--size=40x40',), '40×40'),
   (('--shots=2', '--overlap=6'), 'num_frames=6.*use 5'),
   (('--shots=2', f'--overlap={FRAMES}'), f'overlap={FRAMES}.*add none'),
-  (('--num_videos=1000000',), 'GB of memory.*or --stream'),
+  (('--num_videos=1000000',), 'GB of disk.*or --stream'),
   ((f'--num_frames={HUGE}',), 'GB of memory.*or --stream'),
   ((f'--num_frames={HUGE}', '--stream'), 'GB of memory.*or give --window'),
   (
@@ -185,6 +198,8 @@ def test_what_the_generator_cannot_do_is_told_before_it_samples(
   monkeypatch.setattr(sampler, 'sample_videos', sample)
   monkeypatch.setattr(VideoStream, '__init__', sample)
   monkeypatch.setattr(archive, 'free_memory', lambda: 10**9)
+  usage = types.SimpleNamespace(free=10**10)
+  monkeypatch.setattr(output.shutil, 'disk_usage', lambda _: usage)
   status, text = run(*words)
   assert status == 1 and re.search(said, text), text
   (line,) = [x for x in text.splitlines() if not x.startswith('note: ')]
@@ -196,7 +211,7 @@ def test_large_numbers_that_take_nothing_are_taken(run, made_up):
   words = ['--batch_size=65536', '--window=2147483647', '--shots=2147483647']
   status, said = run('--num_videos=1', '--stream', *words, '--fps=1000')
   assert not status, said
-  assert listing() == {f'00000_{CLASSES[0]}.mp4'}
+  assert listing() == {f'00000_{CLASSES[0]}.mp4', 'samples.json'}
 
 
 @pytest.mark.parametrize(
@@ -211,8 +226,8 @@ def test_large_numbers_that_take_nothing_are_taken(run, made_up):
   ],
 )
 def test_any_prompt_names_a_file_in_the_folder(name, file):
-  assert own_command._file_name(3, name) == file
-  assert own_command._OWN.fullmatch(file)
+  assert output.file_name(3, name) == file
+  assert output._OWN.fullmatch(file)
 
 
 @pytest.mark.parametrize('link', [None, os.symlink, os.link])
@@ -280,10 +295,47 @@ def test_interruption_tells_what_can_be_played(
   assert status == 130 and 'stopped' in said and 'Traceback' not in said
   written = 2 if stream else 5
   assert f'note: {written} of 8 videos can be played' in said
-  names = listing()  # the lock is given back, too
+  names = listing() - ABOUT  # the lock is given back, too
   assert len(names) == written
   lengths = [len(media.read_video(f'out/{name}')) for name in sorted(names)]
   assert lengths == ([3, 2] if stream else [FRAMES] * 5)
+  # The same command makes what is missing, and another one all.
+  monkeypatch.setattr(media.Mp4Writer, 'add', add)
+  made_up.clear()
+  status, said = run('--num_videos=8', *words)
+  assert not status and '8 videos written' in said
+  assert ('out: 5 of 8 are there already' in said) == (not stream)
+  pairs = [[i, i + 1] for i in range(0, 8, 2)]
+  assert made_up == (pairs if stream else [[5, 6, 7]])
+  assert listing() == videos(8) | ({'samples.json'} if stream else SET)
+  made_up.clear()
+  assert not run('--num_videos=8', *words)[0] and not sum(made_up, [])
+  assert not run('--num_videos=8', '--seed=1', *words)[0]
+  assert sorted(sum(made_up, [])) == list(range(8))
+
+
+def test_what_is_removed_or_damaged_is_made_again(run, made_up):
+  assert not run('--num_videos=4')[0]
+  with np.load('out/samples.npz') as file:
+    before = dict(file)
+  for i in range(4):
+    np.testing.assert_array_equal(
+      before['videos'][i], noise(FRAMES, SIDE, SIDE, 3, seed=i)
+    )
+  one, other, *_ = sorted(videos(4))
+  os.unlink(f'out/{one}')
+  data = pathlib.Path(f'out/{other}').read_bytes()
+  pathlib.Path(f'out/{other}').write_bytes(data[: len(data) // 2])
+  made_up.clear()
+  assert not run('--num_videos=4')[0] and made_up == [[0, 1]]
+  assert pathlib.Path(f'out/{other}').read_bytes() == data
+  # Without the set the pixels are gone, too.
+  os.unlink('out/samples.npz')
+  made_up.clear()
+  assert not run('--num_videos=4')[0] and made_up == [[0, 1, 2, 3]]
+  with np.load('out/samples.npz') as file:
+    jax.tree.map(np.testing.assert_array_equal, dict(file), before)
+  assert listing() == videos(4) | SET
 
 
 @pytest.mark.parametrize('limit', [500, 3000, 10_000])
@@ -291,8 +343,8 @@ def test_a_full_disk_is_one_line_that_names_the_file(run, made_up, limit):
   with disk.full(limit):
     status, said = run('--num_videos=2')
   assert status == 1 and 'videos can be played' in said
-  assert re.search('error: out/[a-z0-9_.]+: the file may not grow', said), said
-  for name in listing():
+  assert re.search('error: out/[a-z0-9_./]+: the file may not grow', said), said
+  for name in listing() - ABOUT:
     assert name.endswith('.mp4') and len(media.read_video(f'out/{name}'))
 
 

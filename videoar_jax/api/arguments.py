@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
-from videoar_jax.core import fields
+from videoar_jax.core import fields, spread
 
 Path = str | os.PathLike
 Condition = str | int | Sequence[str | int] | None
@@ -48,3 +49,12 @@ def size(value: Any) -> Any:
   if not isinstance(value, tuple | list) or len(value) != 2:
     raise ValueError(f'size={value!r}: wanted (height, width)')
   return tuple(whole('size', side) for side in value)
+
+
+def mesh(value: Any) -> Mesh | None:
+  """A mesh of this process's devices, by its sizes as text, or None."""
+  if value is None:
+    return None
+  if not isinstance(value, str):
+    raise ValueError(f'mesh={value!r}: wanted text, as data=4,fsdp=2')
+  return spread.own_mesh(spread.parse_mesh(value), count=1)

@@ -22,7 +22,9 @@ from videoar_jax.tokenizer import stream as stream_lib
 from videoar_jax.tokenizer.stream import Bits
 
 
-def load(checkpoint: Path, *, ema: bool = True) -> 'Model':
+def load(
+  checkpoint: Path, *, ema: bool = True, mesh: str | None = None
+) -> 'Model':
   """Loads a generator.
 
   Programs that are compiled for it are kept for later, as the commands do (see
@@ -32,14 +34,19 @@ def load(checkpoint: Path, *, ema: bool = True) -> 'Model':
     checkpoint: anything that `--checkpoint` takes: a run's folder, its
       checkpoints, one step of them, an export, or zoo:NAME.
     ema: averaged weights, or the last ones.
+    mesh: sizes of the mesh of devices that the weights and videos are spread
+      over, as `data=4,fsdp=2`; -1 takes the devices left over. None: the first
+      device alone.
   Raises:
-    ValueError: nothing to be trusted there, or no generator.
+    ValueError: nothing to be trusted there, or no generator; a mesh that does
+      not fit the devices.
   """
   cache.keep_programs()
+  devices = arguments.mesh(mesh)
   loaded = load_weights(
     arguments.path('checkpoint', checkpoint), expect='generator', ema=ema
   )
-  return Model(sampler_lib.Generator.of(loaded), str(checkpoint))
+  return Model(sampler_lib.Generator.of(loaded, devices), str(checkpoint))
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -249,6 +256,7 @@ class Model:
       wanted.conditions_nx,
       sampling=sampling,
       given=given,
+      mesh=self.generator.mesh,
     )
     return Videos(np.stack(list(videos)), wanted.names)
 

@@ -38,18 +38,28 @@ float 0..1, of shape (N, T, H, W, 3).
 import dataclasses
 
 from etils import epath
+from jax.sharding import Mesh
 
-from videoar_jax.core import cache, command, files, mesh
+from videoar_jax.core import (
+  cache,
+  command,
+  files,
+  mesh,
+  processes,
+  spread,
+  start,
+)
 from videoar_jax.evaluate import (
   checkpoint,
   compare,
   continuation,
   exposure,
   i3d,
-  memorisation,
+  kept,
   protocols,
   real_features,
   request,
+  summary,
   video_sets,
 )
 
@@ -114,6 +124,9 @@ _CAPTIONS = FLAGS.text(
   'captions', None, "JSON-lines file of captions; default: the config's."
 )
 _BATCH_SIZE = FLAGS.count('batch_size', 8, 'Videos at a time.')
+_MESH = FLAGS.text(
+  'mesh', None, "Sizes of a process's mesh: data=4,fsdp=2; default: data alone."
+)
 _FVD = FLAGS.switch('fvd', True, 'Distances between I3D features.')
 _BASELINES = FLAGS.switch(
   'baselines', False, 'Adds real against real, first frame, random bits.'
@@ -150,25 +163,27 @@ _GIVEN_FRAMES = FLAGS.counts(
 )
 _SAVE = FLAGS.text('save', None, 'Folder for videos and a picture.')
 
+_TOGETHER = start.define_flags(FLAGS)
 _FEATURES = FLAGS.text(
   'features', None, 'samples: the file of features of real clips.'
 )
 
 # What each use of the command reads; the first flags it needs.
 _SETS = (_REAL, _GENERATED, _OUT, _PAIRED, _PROTOCOL, _NUM_FRAMES)
-_SETS += (_SEED, _WEIGHTS)
+_SETS += (_SEED, _WEIGHTS, _MESH)
 _EXPOSURE = (_CHECKPOINT, _OUT, _SHARE, _DATA, _NUM_VIDEOS, _SPLIT)
 _EXPOSURE += (_BATCH_SIZE, _SEED)
 _REAL_CLIPS = (_CHECKPOINT, _OUT, _DATA, _SPLIT_FILE, _PROTOCOL, _NUM_VIDEOS)
 _REAL_CLIPS += (_NUM_FRAMES, _SPLIT, _SEED, _CAPTIONS, _BATCH_SIZE, _WEIGHTS)
+_REAL_CLIPS += (_MESH,)
 _SAMPLES = (_CHECKPOINT, _OUT, _FEATURES, _SEED, _GUIDANCE, _TEMPERATURE)
-_SAMPLES += (_TOP_P, _BATCH_SIZE, _WEIGHTS)
+_SAMPLES += (_TOP_P, _BATCH_SIZE, _WEIGHTS, _MESH)
 _MEASURE = (*_REAL_CLIPS, _GUIDANCE, _TEMPERATURE, _TOP_P)
 _MEASURE += (_FVD, _BASELINES, _H264, _SAVE)
 _MEASURE += (_PROBE, _MEMORISATION, _INTERVALS, _TRAIN_WINDOWS)
 _CONTINUATION = (_CHECKPOINT, _OUT, _GIVEN_FRAMES, _DATA, _SPLIT_FILE)
 _CONTINUATION += (_NUM_FRAMES, _GUIDANCE, _TEMPERATURE, _TOP_P, _BATCH_SIZE)
-_CONTINUATION += (_SEED, _FVD, _TRAIN_WINDOWS, _WEIGHTS, _SAVE)
+_CONTINUATION += (_SEED, _FVD, _TRAIN_WINDOWS, _WEIGHTS, _SAVE, _MESH)
 _SETS_OF, _CHECKPOINT_OF = '--real and --generated', '--checkpoint'
 _ACTIONS = _EXPOSURE_OF, _CONTINUATION_OF, _FEATURES_OF, _SAMPLES_OF = (
   'exposure',
@@ -184,18 +199,6 @@ _USES = {
   _FEATURES_OF: (2, _REAL_CLIPS),
   _SAMPLES_OF: (3, _SAMPLES),
 }
-_SUMMARY = (
-  'fvd',
-  'fvd_inf',
-  'kvd',
-  'psnr',
-  'ssim',
-  'lpips',
-  'bits_per_pixel',
-  'class_accuracy',
-  'class_accuracy_real',
-)
-_BESIDE = ('fvd', 'fvd_inf', 'kvd', 'psnr', 'ssim', 'lpips', 'bits_per_clip')
 
 
 def main(words: list[str]) -> None:
@@ -203,7 +206,17 @@ def main(words: list[str]) -> None:
   name = chosen_use(words)
   inputs = (_REAL, _GENERATED, _WEIGHTS, _SPLIT_FILE, _CAPTIONS, _FEATURES)
   out = files.output_file(_OUT.value, inputs=[x.value for x in inputs])
-  command.note(f'measuring on {mesh.describe()}')
+  _mesh_sizes()  # faults of a flag are told before anything is read
+  with start.together(FLAGS):
+    run(name, out)
+
+
+def run(name: str, out: epath.Path) -> None:
+  """Measures, and writes what one use of the command is for."""
+  if processes.is_first():
+    alone = name == _EXPOSURE_OF
+    devices = _devices(mesh.MeshConfig(data=1) if alone else _mesh_sizes())
+    command.note(f'measuring on {spread.describe(devices)}')
   if name == _FEATURES_OF:
     keep_features(out)
   else:
@@ -214,9 +227,28 @@ def main(words: list[str]) -> None:
       _CONTINUATION_OF: evaluate_continuation,
       _SAMPLES_OF: evaluate_samples,
     }[name]()
-    compare.write_json(out, result)
-    print_summary(result)
-  print(f'written to {_OUT.value}')
+    if processes.is_first():
+      compare.write_json(out, result)
+      summary.print_summary(result)
+  spread.meet()  # the result is there before its parts go
+  kept.clear(_parts())
+  if processes.is_first():
+    print(f'written to {_OUT.value}')
+
+
+def _parts() -> epath.Path:
+  """The folder of what is made until the result is written."""
+  return epath.Path(f'{_OUT.value}.parts')
+
+
+def _mesh_sizes() -> mesh.MeshConfig | None:
+  return spread.parse_mesh(_MESH.value) if _MESH.value else None
+
+
+def _devices(sizes: mesh.MeshConfig | None) -> Mesh:
+  """The mesh of this process, for as many videos as the flags say."""
+  count = _NUM_VIDEOS.value or request.NUM_VIDEOS
+  return spread.own_mesh(sizes, count=len(spread.own(count)))
 
 
 def chosen_use(words: list[str]) -> str:
@@ -235,7 +267,7 @@ def chosen_use(words: list[str]) -> str:
     if not flag.value:
       either = ' (or --checkpoint)' if flag is _REAL else ''
       raise command.UsageError(f'--{flag.name}{either} is missing')
-  FLAGS.check_read(read, by=name)
+  FLAGS.check_read((*read, *_TOGETHER), by=name)
   return name
 
 
@@ -265,7 +297,9 @@ def keep_features(out: epath.Path) -> None:
   """Writes I3D's features of the real clips for --checkpoint."""
   if out.suffix != '.npz':
     raise ValueError(f'--out={out}: an .npz file is written; name it so')
-  real_features.write(out, real_features.measure_real(_request()))
+  found = real_features.measure_real(_request())
+  if processes.is_first():
+    real_features.write(out, found)
 
 
 def evaluate_samples() -> dict:
@@ -282,7 +316,8 @@ def evaluate_checkpoint() -> dict:
 
 def _request(**others) -> request.Request:
   """What the flags ask for; `others` are fields without a flag."""
-  others.setdefault('pictures', None)
+  others = {'pictures': None, 'parts': _parts(), **others}
+  others['mesh'] = _mesh_sizes()
   names = {field.name for field in dataclasses.fields(request.Request)}
   names -= set(others)
   return request.Request(**{name: FLAGS[name] for name in names}, **others)
@@ -299,91 +334,20 @@ def evaluate_sets() -> dict:
       f'num_frames={frames}: FVD needs at least {i3d.MIN_FRAMES}; use more'
     )
   rules = protocol or protocols.get_protocol(protocols.DEFAULT)
-  model = None
+  devices, model = _devices(_mesh_sizes()), None
   if _WEIGHTS.value:
-    model = i3d.load_i3d(rules.i3d, path=_WEIGHTS.value)
+    model = i3d.load_i3d(rules.i3d, path=_WEIGHTS.value, mesh=devices)
   real = video_sets.load_videos(_REAL.value, num_frames=frames)
   generated = video_sets.load_videos(_GENERATED.value, num_frames=frames)
   # The sets are checked before the weights are read, which takes seconds.
-  compare.check_sets(real, generated, protocol=protocol, paired=_PAIRED.value)
+  shapes = real.shape, generated.shape
+  compare.check_sets(*shapes, protocol=protocol, paired=_PAIRED.value)
   result = compare.compare_sets(
     real,
     generated,
     protocol=protocol,
     paired=_PAIRED.value,
-    model=model or i3d.load_i3d(rules.i3d),
+    model=model or i3d.load_i3d(rules.i3d, mesh=devices),
     seed=_SEED.value,
   )
   return {**result, 'real': _REAL.value, 'generated': _GENERATED.value}
-
-
-def print_summary(result: dict) -> None:
-  """Prints the figures a reader looks for, one a line."""
-  for name in ('clean', 'flipped', 'harm'):
-    if found := result.get(name):
-      shown = ' '.join(f'{value:.4f}' for value in found)
-      print(f'{name}, nats a bit by frame from the second: {shown}')
-  for name in _SUMMARY:
-    if result.get(name) is not None:
-      print(f'{name} {result[name]:.4f}')
-  for name in ('i3d_classes', 'i3d_classes_real'):
-    if found := result.get(name):
-      print(
-        f'{name}: {found["among"]:.3f} right (chance {found["chance"]:.3f}), '
-        f'among 400 top1 {found["top1"]:.3f} top5 {found["top5"]:.3f}'
-      )
-  beside = dict(result.get('baselines', {}))
-  if 'h264' in result:
-    beside['H.264'] = result['h264']
-  for name, figures in beside.items():
-    shown = [
-      f'{key} {figures[key]:.2f}'
-      for key in _BESIDE
-      if figures.get(key) is not None
-    ]
-    if gap := figures.get('farther'):
-      shown.append(f'farther {gap["kvd"]:.2f} ± {gap["kvd_stderr"]:.2f} in kvd')
-    print(f'{name}: {", ".join(shown)}')
-  print_further(result)
-
-
-def print_further(result: dict) -> None:
-  """Prints probe, memorisation, intervals and continuation."""
-  found = result.get('probe', result)
-  if 'ridge' in found:
-    print(
-      f'probe of {found["train_windows"]} windows of {found["train_clips"]} '
-      f'clips, ridge {found["ridge"]}, chance {found["chance"]:.3f}:'
-    )
-  for name, figures in found.items():
-    if isinstance(figures, dict) and 'accuracy' in figures:
-      print(f'  {name} {_accuracy(figures)}')
-  if found := result.get('memorisation'):
-    for name in memorisation.SETS:
-      print(f'nearest training window, {name}: {found[name]["median"]:.2f}')
-    for name, share in found['nearer'].items():
-      print(f'  samples nearer than {name}: {_share(share, "share")}')
-  for name, figures in result.get('intervals', {}).items():
-    if isinstance(figures, dict):
-      print(f'{name} by units of clips {_share(figures, "value")}')
-  if found := result.get('between_groups'):
-    kvd = found['kvd']
-    print(
-      f'real against real of other groups: kvd {kvd["median"]:.2f} '
-      f'({kvd["least"]:.2f} to {kvd["most"]:.2f})'
-    )
-  for given, figures in result.get('given', {}).items():
-    for name in ('psnr', 'psnr_repeated', 'psnr_coded'):
-      shown = ' '.join(f'{value:.1f}' for value in figures[name])
-      print(f'{given} given, {name} by frame: {shown}')
-    for name, accuracy in figures.get('probe', {}).items():
-      print(f'  {name} {_accuracy(accuracy)}')
-
-
-def _accuracy(figures: dict) -> str:
-  return f'{_share(figures, "accuracy")} of {figures["windows"]}'
-
-
-def _share(figures: dict, name: str) -> str:
-  ends = f'{figures["low"]:.3f} to {figures["high"]:.3f}'
-  return f'{figures[name]:.3f} ({ends})'

@@ -23,29 +23,43 @@ playable at any time, and nothing else; with `--window` a frame sees the last so
 many latent frames alone, and neither memory nor time of a frame grows.
 `--shots` streams, too: each shot begins with the last frames of the one before.
 A file that is read is not written over; what another run left in the folder
-stays there, and is named. Cut short, it says how many videos can be played.
+stays there, and is named. Cut short, it says how many videos can be played, and
+the same command makes the missing ones (see `sample.output`). Videos are spread
+over the devices there are, or over `--mesh=data=4,fsdp=2`; of several processes
+each makes its own share.
 """
 
 import contextlib
 import dataclasses
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 
 import jax
-import numpy as np
 from etils import epath
 
 from videoar_jax import media
-from videoar_jax.core import buckets, cache, command, console, files, lock, mesh
-from videoar_jax.core.export import load_weights, locate
+from videoar_jax.core import (
+  buckets,
+  cache,
+  command,
+  console,
+  digest,
+  files,
+  lock,
+  mesh,
+  processes,
+  spread,
+  start,
+)
+from videoar_jax.core.export import Loaded, load_weights, locate
 from videoar_jax.data import pictures
 from videoar_jax.data.prompts import check_prompt
 from videoar_jax.rollout.guidance import parse_guidance
 from videoar_jax.sample import sampler as sampler_lib
 from videoar_jax.sample.given import read_given
 from videoar_jax.sample.memory import check_memory
+from videoar_jax.sample.output import SHEET_VIDEOS, Output
 from videoar_jax.sample.streaming import VideoStream, check_shots
 from videoar_jax.sample.wanted import (
   MOST_VIDEOS,
@@ -118,24 +132,25 @@ _GIVEN_FRAMES = FLAGS.count(
 _WINDOW = FLAGS.count(
   'window', None, 'Latent frames that a frame sees before its own; all.'
 )
+_MESH = FLAGS.text(
+  'mesh', None, "Sizes of a process's mesh: data=4,fsdp=2; default: data alone."
+)
 _STREAM = FLAGS.switch('stream', False, 'Write frames as they are made.')
 _SHOTS = FLAGS.count('shots', 1, 'Shots of a video; streamed.')
 _OVERLAP = FLAGS.count('overlap', 5, 'Frames that two shots share.')
 _OUT = FLAGS.text('out', None, 'The folder to write.')
+start.define_flags(FLAGS)
 _EMA = FLAGS.switch('ema', True, 'Averaged weights, or the last ones.')
 
-_SET = ('samples.npz', 'grid.gif', 'grid.webp', 'grid.png')
-_OWN = re.compile(r'[0-9]{5,}(_.*)?\.mp4')  # names of videos
 _COMPILING = 'compiling and sampling the first videos'
-_SHEET_VIDEOS = 64  # more than these do not fit a picture
-_NAME_LENGTH = 40  # of a class or prompt, in names of files and pictures
 
 
 def main(words: list[str]) -> None:
   cache.keep_programs()
   command.check_arguments(words, (_CHECKPOINT, _OUT))
   check_flags()
-  run()
+  with start.together(FLAGS):
+    run()
 
 
 def check_flags() -> None:
@@ -163,6 +178,8 @@ def check_flags() -> None:
       raise ValueError(f'{path}: no such file')
   if _SIZE.value:
     command.parse_size(_SIZE.value)
+  if _MESH.value:
+    spread.parse_mesh(_MESH.value)
   if _GUIDANCE.value:
     parse_guidance(_GUIDANCE.value, num_frames=1, num_scales=1)
   if _STREAM.value or FLAGS.given('shots'):
@@ -173,12 +190,16 @@ def check_flags() -> None:
 def run() -> None:
   """Loads, samples, writes."""
   loaded = load_weights(_CHECKPOINT.value, expect='generator', ema=_EMA.value)
-  generator = sampler_lib.Generator.of(loaded)
-  command.note(
-    f'{_CHECKPOINT.value}: generator of step {loaded.step}, '
-    f'{mesh.count_parameters(generator.nets["transformer"])} parameters, '
-    f'{len(generator.classes)} classes, on {mesh.describe()}'
-  )
+  count = len(spread.own(_count(loaded.config.get('classes', ()))))
+  sizes = spread.parse_mesh(_MESH.value) if _MESH.value else None
+  devices = spread.own_mesh(sizes, count=count)
+  generator = sampler_lib.Generator.of(loaded, devices)
+  if processes.is_first():
+    command.note(
+      f'{_CHECKPOINT.value}: generator of step {loaded.step}, '
+      f'{mesh.count_parameters(generator.nets["transformer"])} parameters, '
+      f'{len(generator.classes)} classes, on {spread.describe(devices)}'
+    )
   wanted = chosen_videos(generator)
   sampling = generator.sampling(
     num_frames=_NUM_FRAMES.value,
@@ -191,73 +212,83 @@ def run() -> None:
     window=_WINDOW.value,
   )
   streamed = _STREAM.value or _SHOTS.value != 1
-  check_memory(generator, sampling, count=len(wanted), streamed=streamed)
+  check_memory(
+    generator, sampling, count=count, streamed=streamed, kept=SHEET_VIDEOS
+  )
   check_shots(generator, sampling, _SHOTS.value, _OVERLAP.value)
-  out = epath.Path(_OUT.value)
-  output = Output(out, wanted)
-  check_names(output, () if streamed else _SET)
+  given = given_bits(generator, sampling)
+  output = make_output(loaded, wanted, sampling, given, streamed=streamed)
+  output.check(_given_files())
   if streamed:
     program, write = VideoStream(generator, sampling), write_streams
   else:
     program, write = generator.program(sampling), write_videos
-  given = given_bits(generator, sampling)
-  with lock.hold(out, what='sample'), playable(output):
-    write(output, program, generator, sampling, given)
-  print(f'{len(wanted)} videos written to {out}')
+  with _held(output.folder), playable(output):
+    missing = output.begin()
+    if output.written:
+      there, own = len(output.written), len(missing) + len(output.written)
+      command.note(f'{output.folder}: {there} of {own} are there already')
+    write(output, missing, program, generator, sampling, given)
+    if not streamed:
+      output.end(fps=_FPS.value)
+  if processes.is_first():
+    print(f'{len(wanted)} videos written to {output.folder}')
 
 
-def check_names(output: 'Output', others: Sequence[str]) -> None:
-  """Refuses to write over what is read, and tells what stays in the folder."""
-  out, names = output.folder, {*output.names, *others}
-  for name in sorted(names):
-    files.check_replaceable(out / name, inputs=_given_files())
-  old = sorted(
-    path.name
-    for path in (out.iterdir() if out.exists() else ())
-    if (_OWN.fullmatch(path.name) or path.name in _SET)
-    and path.name not in names
+def _count(classes: Sequence[str]) -> int:
+  """How many videos are asked for, by what the flags say alone."""
+  if _NUM_VIDEOS.value:
+    return _NUM_VIDEOS.value
+  several = len(classes) if _CLASS.value in (None, 'all') else 1
+  return len(_PROMPT.value or ()) or several
+
+
+def _held(folder: epath.Path) -> contextlib.AbstractContextManager:
+  """Holds the folder for all processes of this job."""
+  return lock.hold(
+    folder,
+    what='sample',
+    first=processes.is_first(),
+    agree=lambda reason: processes.from_first(lambda: reason),
   )
-  if old:
-    more = ', …' if len(old) > 3 else ''
-    command.note(
-      f'{out}: {len(old)} files of another run stay beside the new ones: '
-      f'{", ".join(old[:3])}{more}'
-    )
+
+
+def make_output(
+  loaded: Loaded, wanted: Wanted, sampling, given, *, streamed: bool
+) -> Output:
+  """What is to be written, and all that decides it."""
+  chosen = dataclasses.asdict(sampling)
+  del chosen['batch_size']
+  frames = sampling.num_frames
+  if streamed:
+    frames += (_SHOTS.value - 1) * (frames - _OVERLAP.value)
+  about = {
+    'step': loaded.step,
+    'digest': loaded.digest,
+    'tokenizer_digest': loaded.tokenizer.digests['autoencoder'],
+    **chosen,
+    'shots': _SHOTS.value,
+    'overlap': _OVERLAP.value if _SHOTS.value != 1 else None,
+    'fps': _FPS.value,
+    'given': given and digest.tree_digest({'bits': dict(enumerate(given))}),
+  }
+  shape = (frames, *sampling.size, 3)
+  return Output(epath.Path(_OUT.value), wanted, about, shape, streamed)
 
 
 @contextlib.contextmanager
-def playable(output: 'Output') -> Iterator[None]:
+def playable(output: Output) -> Iterator[None]:
   """After an error or Ctrl-C, tells which videos can be played by then."""
   try:
     yield
   except BaseException:
-    written, wanted = len(output.written), len(output.wanted)
-    command.note(f'{written} of {wanted} videos can be played')
+    own = len(spread.own(len(output.wanted)))
+    command.note(f'{len(output.written)} of {own} videos can be played')
     raise
 
 
 def _given_files() -> list[str]:
   return [path for path in (_IMAGE.value, _VIDEO.value) if path]
-
-
-@dataclasses.dataclass(frozen=True)
-class Output:
-  """What is written.
-
-  Attributes:
-    folder: to write to.
-    wanted: the videos.
-    written: files of those that can be played by now.
-  """
-
-  folder: epath.Path
-  wanted: Wanted
-  written: list[str] = dataclasses.field(default_factory=list)
-
-  @property
-  def names(self) -> list[str]:
-    """Names of the videos' files."""
-    return [_file_name(i, name) for i, name in enumerate(self.wanted.names)]
 
 
 def given_bits(generator, sampling):
@@ -277,57 +308,53 @@ def given_bits(generator, sampling):
   return tuple(tokenizer.encode(video))
 
 
-def write_videos(output: Output, program, generator, sampling, given) -> None:
-  """Samples batch by batch, and writes each video and the set of them."""
-  wanted, videos = output.wanted, []
+def write_videos(
+  output: Output, missing, program, generator, sampling, given
+) -> None:
+  """Samples batch by batch, and writes each video."""
   stream = sampler_lib.sample_videos(
     program,
     generator.nets,
-    wanted.conditions_nx,
+    output.wanted.conditions_nx[missing],
     sampling=sampling,
+    index_n=missing,
     given=given,
+    mesh=generator.mesh,
   )
   stream = console.first_slow(stream, _COMPILING)
-  for name, video in zip(output.names, stream, strict=True):
-    media.write_mp4(output.folder / name, video, fps=_FPS.value)
-    output.written.append(name)
-    videos.append(video)
-    _progress(len(videos), len(wanted))
-  write_set(output.folder, np.stack(videos), wanted)
+  for done, (index, video) in enumerate(zip(missing, stream, strict=True), 1):
+    output.add(int(index), video, fps=_FPS.value)
+    _progress(done, len(missing))
 
 
-def write_streams(output: Output, stream, generator, sampling, given) -> None:
+def write_streams(
+  output: Output, missing, stream, generator, sampling, given
+) -> None:
   """Writes frames as they are made; what is cut short can be played."""
-  wanted = output.wanted
-  for start in range(0, len(wanted), sampling.batch_size):
-    batch = slice(start, start + sampling.batch_size)
-    names, frames = output.names[batch], 0
+  size = sampling.batch_size
+  for first in range(0, len(missing), size):
+    batch, frames = missing[first : first + size], 0
     with contextlib.ExitStack() as stack:
       writers = [
         stack.enter_context(
-          media.Mp4Writer(output.folder / name, fps=_FPS.value, live=True)
+          media.Mp4Writer(output.path(index), fps=_FPS.value, live=True)
         )
-        for name in names
+        for index in batch.tolist()
       ]
       pieces = stream.shots(
-        wanted.conditions_nx[batch],
+        output.wanted.conditions_nx[batch],
         num_shots=_SHOTS.value,
         overlap=_OVERLAP.value,
-        first_index=start,
+        index_b=batch,
         given=given,
       )
       for video in console.first_slow(pieces, _COMPILING):
         for writer, part in zip(writers, video):
           writer.add(part)
         if not frames:
-          output.written.extend(names)
+          output.written.extend(batch.tolist())
         frames += video.shape[1]
         _progress(frames, what='frames')
-
-
-def _file_name(index: int, name: str) -> str:
-  words = re.sub(r'\W+', '_', name).strip('_')[:_NAME_LENGTH]
-  return f'{index:05d}{"_" if words else ""}{words}.mp4'
 
 
 def chosen_videos(generator) -> Wanted:
@@ -342,21 +369,10 @@ def chosen_videos(generator) -> Wanted:
   return by_class(generator, name, _NUM_VIDEOS.value)
 
 
-def write_set(out: epath.Path, videos_nTHWc, wanted: Wanted) -> None:
-  """Writes samples.npz and the labelled grid."""
-  with files.replacing(out / 'samples.npz') as partial:
-    np.savez_compressed(partial, videos=videos_nTHWc, **wanted.facts)
-  shown = videos_nTHWc[:_SHEET_VIDEOS]
-  names = [name[:_NAME_LENGTH] for name in wanted.names[: len(shown)]]
-  columns = min(8, len(shown))
-  grid = media.labelled_grid(shown, names, columns=columns)
-  media.write_gif(out / 'grid.gif', grid, fps=_FPS.value)
-  media.write_webp(out / 'grid.webp', grid, fps=_FPS.value)
-  media.write_contact_sheet(out / 'grid.png', shown, labels=names)
-
-
 def _progress(done: int, total: int | None = None, what: str = '') -> None:
   """One line per batch; on a terminal the line is rewritten."""
+  if not processes.is_first():
+    return
   tty = sys.stderr.isatty()
   if total is None:
     line, is_last = f'{done} {what}', False
@@ -365,5 +381,7 @@ def _progress(done: int, total: int | None = None, what: str = '') -> None:
     line, is_last = f'{done}/{total}', done == total
     due = is_last or not done % _BATCH_SIZE.value
   if due:
-    line = f'sampled {line} on {jax.default_backend()}'
+    several = jax.process_count() > 1
+    own = f' of process 0 of {jax.process_count()}' if several else ''
+    line = f'sampled {line}{own} on {jax.default_backend()}'
     print(line, end='\r' if tty and not is_last else '\n', file=sys.stderr)

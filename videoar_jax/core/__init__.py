@@ -17,6 +17,7 @@ processes   what the processes of one job agree on
 start       how a job of several processes begins
 peers       what its processes hear of one another, and how they end together
 relay       the way from each of them to JAX's coordination service
+spread      videos of a job over a process's devices, and over processes
 compiler    how programs are compiled, platform by platform
 flops       operations of a program's products, counted as it is traced
 chips       what accelerators have, as their makers state it

@@ -9,6 +9,7 @@ video_sets      reads a set of videos from a folder or an .npz file
 compare         two sets of videos to one dictionary of metrics
 checkpoint      a trained tokenizer or generator to one dictionary of metrics
 request         what of a checkpoint is measured, resolved and checked
+kept            what takes long, in files until a result is written
 real_features   I3D's features of real clips in a file, and gFVD by them
 windows         the real clips of a data source
 clips           all disjoint windows of a split; which clips belong together
@@ -21,6 +22,7 @@ further         probe and memorisation of a checkpoint
 continuation    how a generator goes on from the first frames of real clips
 baselines       what to compare a figure with, at the same number of videos
 h264            clips as H.264 at a tokenizer's number of bits
+summary         the figures that a reader looks for, printed
 stages          seconds and progress of the parts of an evaluation
 facts           what a result file says besides its figures
 provenance      what a figure was computed with: versions, commit

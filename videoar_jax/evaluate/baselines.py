@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from videoar_jax.core import spread
 from videoar_jax.core.compiler import jit
 from videoar_jax.evaluate import compare, frechet, intervals
 from videoar_jax.rollout.bits import sample_keys
@@ -186,6 +187,13 @@ class BitCounts:
     """Share of ones per scale, float64 (q,), 0..1."""
     return [ones / n for ones, n in zip(self._ones, self._tokens)]
 
+  def of_all(self) -> 'BitCounts':
+    """The counts of all processes together, each of which has some."""
+    whole = BitCounts()
+    whole._ones = [spread.total(ones_q) for ones_q in self._ones]
+    whole._tokens = spread.total(self._tokens).tolist()
+    return whole
+
   def entropies(self) -> list[np.ndarray]:
     """Entropy of the marginals per scale, (q,); bits, 0..1."""
     return [_entropy(share_q) for share_q in self.marginals()]
@@ -244,7 +252,7 @@ def random_bits(
   params: Any,
   marginals: Sequence[np.ndarray],
   *,
-  num_videos: int,
+  index_n: np.ndarray,
   batch_size: int,
   seed: int,
 ) -> Iterator[np.ndarray]:
@@ -254,15 +262,17 @@ def random_bits(
     decode: from `make_random_decoder`.
     params: of the autoencoder.
     marginals: from `BitCounts`.
-    num_videos: in all; the last batch is cut to it.
+    index_n: of the videos; the last batch is cut to them.
     batch_size: videos at a time; has no influence on what a video is.
     seed: with its index it decides a video.
   """
   marginals = [np.float32(share_q) for share_q in marginals]
-  for start in range(0, num_videos, batch_size):
-    index_b = np.arange(start, start + batch_size, dtype=np.uint32)
+  count = len(index_n)
+  for start in range(0, count, batch_size):
+    rows = np.minimum(np.arange(start, start + batch_size), count - 1)
+    index_b = np.asarray(index_n)[rows].astype(np.uint32)
     video = decode(params, marginals, index_b, np.uint32(seed))
-    yield np.asarray(video)[: num_videos - start]
+    yield np.asarray(video)[: count - start]
 
 
 def _entropy(share_q: np.ndarray) -> np.ndarray:

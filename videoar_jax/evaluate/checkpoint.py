@@ -5,17 +5,20 @@ SSIM), a generator by its samples (gFVD); on the built-in moving shapes both
 also by the motion that the videos show. Averaged weights are measured.
 """
 
+import dataclasses
+
 import numpy as np
 from etils import epath
 
 from videoar_jax import media
-from videoar_jax.core import files
+from videoar_jax.core import files, processes, spread
 from videoar_jax.evaluate import (
   baselines,
   compare,
   facts,
   further,
   h264,
+  kept,
   motion,
   protocols,
 )
@@ -30,12 +33,10 @@ from videoar_jax.evaluate.measure import (
 from videoar_jax.evaluate.request import (
   Request,
   Task,
-  check_measurable,
   resolve,
 )
 from videoar_jax.evaluate.stages import Stages
-from videoar_jax.evaluate.windows import Windows
-from videoar_jax.sample import sampler as sampler_lib
+from videoar_jax.evaluate.windows import Windows, check_splits
 
 _DISTANCES = ('fvd', 'fvd_inf', 'kvd', 'kvd_stderr', 'paired', 'halves')
 _SHEET_VIDEOS = 16  # more rows do not fit a picture
@@ -60,15 +61,16 @@ def evaluate_checkpoint(request: Request) -> dict:
   with stages.timed('load'):
     save = request.save and files.output_folder(request.save)
     task = resolve(request)
-    check_measurable(request, task)
+    _check_measurable(request, task)
     model = load_i3d(request, task)
   real = draw(task, stages, seed=request.seed, name='real clips')
   labels_n, counts = real.labels_n, None
   if task.paired:
     videos, counts = reconstruct(task, real.videos_nTHWc, stages)
+    counts = counts.of_all()
   else:
     labels_n, conditions_nx = _wanted(task, real)
-    videos = _sample(task, conditions_nx, stages)
+    videos = _sample(request, task, conditions_nx, stages)
   shown = {'reconstructed' if task.paired else 'generated': videos}
   if request.h264:
     shown['h264'], h264_bits = _code_h264(task, real, stages)
@@ -83,11 +85,11 @@ def evaluate_checkpoint(request: Request) -> dict:
     )
   if task.paired:
     with stages.timed('pairs'):
-      result |= compare.compare_pairs(real.videos_nTHWc, videos)
+      result |= _pairs(task, real, videos)
     result |= facts.code_facts(task, counts)
   if request.h264:
     with stages.timed('pairs: H.264'):
-      pairs = compare.compare_pairs(real.videos_nTHWc, shown['h264'])
+      pairs = _pairs(task, real, shown['h264'])
     figures = {**pairs, 'bits_per_clip': h264_bits}
     result['h264'] = result.get('h264', {}) | figures
   if task.data.kind.rendered and videos.shape[1] >= motion.MIN_FRAMES:
@@ -98,6 +100,34 @@ def evaluate_checkpoint(request: Request) -> dict:
       )
   result |= facts.all_facts(request, task, model, real)
   return {**result, 'seconds': stages.seconds}
+
+
+def _check_measurable(request: Request, task: Task) -> None:
+  """Raises ValueError where no figure could be computed."""
+  if request.i3d_weights is not None and not request.fvd:
+    raise ValueError(
+      f'i3d_weights={request.i3d_weights} with fvd=False: nothing reads them; '
+      'leave out one'
+    )
+  if request.memorisation and task.paired:
+    raise ValueError(
+      f'memorisation=True: {request.checkpoint} is a tokenizer, which samples '
+      'nothing; leave memorisation out, or give a generator'
+    )
+  if request.probe or request.memorisation:
+    check_splits(task.data, several_classes=request.probe)
+  if request.fvd or task.paired:
+    return
+  if not task.data.kind.rendered:
+    raise ValueError(
+      f'fvd=False: nothing is left to measure of a generator on '
+      f'{task.data.source}; leave out --nofvd, or use videoar_jax.sample'
+    )
+  if task.data.num_frames < motion.MIN_FRAMES:
+    raise ValueError(
+      f'num_frames={task.data.num_frames} with fvd=False: nothing is left to '
+      f'measure, as motion takes {motion.MIN_FRAMES} frames; use more'
+    )
 
 
 def _by_features(
@@ -154,19 +184,24 @@ def _wanted(task: Task, real: Windows) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sample(
-  task: Task, conditions_nx: np.ndarray, stages: Stages
+  request: Request, task: Task, conditions_nx: np.ndarray, stages: Stages
 ) -> np.ndarray:
-  """One sample for each condition, uint8 nTHWc."""
-  program = task.generator.program(task.sampling)
-  videos_nTHWc = empty_videos(task)
-  with stages.counted('sampling', len(conditions_nx)) as progress:
-    stream = sampler_lib.sample_videos(
-      program, task.generator.nets, conditions_nx, sampling=task.sampling
-    )
-    for i, video in enumerate(stream):
-      videos_nTHWc[i] = video
-      progress.add(1)
-  return videos_nTHWc
+  """This process's share of the samples, one for each condition."""
+  return kept.samples(
+    task.generator,
+    task.sampling,
+    conditions_nx,
+    stages,
+    digest=f'{task.loaded.digest} {task.loaded.tokenizer.digest}',
+    folder=request.parts,
+  )
+
+
+def _pairs(task: Task, real: Windows, other_nTHWc: np.ndarray) -> dict:
+  """See `compare.compare_pairs`; of all processes' videos."""
+  return compare.compare_pairs(
+    real.videos_nTHWc, other_nTHWc, count=task.num_videos
+  )
 
 
 def _code_h264(
@@ -175,12 +210,12 @@ def _code_h264(
   """Real clips through H.264 at the tokenizer's bits; the mean it took."""
   wanted, bits = facts.bits_per_clip(task), 0
   videos_nTHWc = empty_videos(task)
-  with stages.counted('H.264', task.num_videos) as progress:
+  with stages.counted('H.264', len(videos_nTHWc)) as progress:
     for i, clip_THWc in enumerate(real.videos_nTHWc):
       videos_nTHWc[i], count = h264.code_at(clip_THWc, wanted)
       bits += count
       progress.add(1)
-  return videos_nTHWc, bits / task.num_videos
+  return videos_nTHWc, int(spread.total(bits)) / task.num_videos
 
 
 def _named(task: Task, distances: dict) -> dict:
@@ -192,7 +227,17 @@ def _named(task: Task, distances: dict) -> dict:
 def _save(
   folder: epath.Path, real: Windows, shown: dict[str, np.ndarray], labels_n
 ) -> None:
-  """Writes videos.npz and contact_sheet.png; originals only beside copies."""
+  """Writes videos.npz and contact_sheet.png; originals only beside copies.
+
+  All processes' videos come together, and the first one writes them.
+  """
+  count = len(labels_n)
+  real = dataclasses.replace(
+    real, videos_nTHWc=spread.gather(real.videos_nTHWc, count)
+  )
+  shown = {name: spread.gather(x, count) for name, x in shown.items()}
+  if not processes.is_first():
+    return
   folder.mkdir(parents=True, exist_ok=True)
   with files.replacing(folder / 'videos.npz') as partial:
     np.savez(

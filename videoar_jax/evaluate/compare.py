@@ -3,10 +3,12 @@
 import json
 import math
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
 from videoar_jax.core import files
+from videoar_jax.core.spread import gather, own_rows, total
 from videoar_jax.evaluate import (
   frechet,
   i3d,
@@ -47,13 +49,16 @@ def compare_sets(
   Raises:
     ValueError: the sets do not fit each other, or not the protocol.
   """
-  check_sets(real_nTHWc, generated_mTHWc, protocol=protocol, paired=paired)
+  shapes = real_nTHWc.shape, generated_mTHWc.shape
+  check_sets(*shapes, protocol=protocol, paired=paired)
   rules = protocol or protocols.get_protocol(protocols.DEFAULT)
   model = model or i3d.load_i3d(rules.i3d)
   if model.config != rules.i3d:
     raise ValueError(f'model of {model.config}: wanted {rules.i3d}')
   features = [
-    i3d.logits(model, videos, batch_size=batch_size)
+    gather(
+      i3d.logits(model, own_rows(videos), batch_size=batch_size), len(videos)
+    )
     for videos in (real_nTHWc, generated_mTHWc)
   ]
   result = compare_features(
@@ -104,9 +109,19 @@ def compare_features(
   }
 
 
-def compare_pairs(real_nTHWc: np.ndarray, other_nTHWc: np.ndarray) -> dict:
+def compare_pairs(
+  real_nTHWc: np.ndarray,
+  other_nTHWc: np.ndarray,
+  *,
+  count: int | None = None,
+) -> dict:
   """PSNR, SSIM and LPIPS of reconstructions, averaged over videos.
 
+  Args:
+    real_nTHWc: uint8 or float.
+    other_nTHWc: their reconstructions.
+    count: videos of all processes, of which these are this one's; None: these
+      are all.
   Returns:
     `psnr` (infinite where any frame is reproduced exactly), `ssim` (None for
     frames below 11 pixels a side, smaller than its window), `lpips` (AlexNet;
@@ -118,19 +133,24 @@ def compare_pairs(real_nTHWc: np.ndarray, other_nTHWc: np.ndarray) -> dict:
   large = min(real_nTHWc.shape[2:4]) >= reconstruction.MIN_SIDE
   ssim = reconstruction.ssim(real_nTHWc, other_nTHWc) if large else None
   lpips = reconstruction.lpips_or_none(real_nTHWc, other_nTHWc)
+
+  def mean(rows_n: np.ndarray | None) -> float | None:
+    if rows_n is None:
+      return None
+    return float((rows_n if count is None else gather(rows_n, count)).mean())
+
+  same = reconstruction.identical_frames(real_nTHWc, other_nTHWc)
   return {
-    'psnr': float(reconstruction.psnr(real_nTHWc, other_nTHWc).mean()),
-    'ssim': None if ssim is None else float(ssim.mean()),
-    'lpips': None if lpips is None else float(lpips.mean()),
-    'identical_frames': reconstruction.identical_frames(
-      real_nTHWc, other_nTHWc
-    ),
+    'psnr': mean(reconstruction.psnr(real_nTHWc, other_nTHWc)),
+    'ssim': mean(ssim),
+    'lpips': mean(lpips),
+    'identical_frames': same if count is None else int(total(same)),
   }
 
 
 def check_sets(
-  real: np.ndarray,
-  generated: np.ndarray,
+  real: Sequence[int],
+  generated: Sequence[int],
   *,
   protocol: protocols.Protocol | None,
   paired: bool,
@@ -138,40 +158,40 @@ def check_sets(
   """Raises a ValueError where two sets cannot be compared.
 
   Args:
-    real: (n, T, H, W, 3).
-    generated: (m, T, H, W, 3).
+    real: their shape, (n, T, H, W, 3).
+    generated: their shape, (m, T, H, W, 3).
     protocol: rules both sets must meet, or None.
     paired: the sets must have equal numbers.
   """
   for name, videos in (('real', real), ('generated', generated)):
-    if videos.ndim != 5 or videos.shape[-1] != 3:
+    if len(videos) != 5 or videos[-1] != 3:
       raise ValueError(
-        f'{name} videos of shape {videos.shape}: wanted (N, T, H, W, 3)'
+        f'{name} videos of shape {videos}: wanted (N, T, H, W, 3)'
       )
-  if real.shape[1] != generated.shape[1]:
+  if real[1] != generated[1]:
     raise ValueError(
-      f'{real.shape[1]} frames in the real videos, {generated.shape[1]} in the '
+      f'{real[1]} frames in the real videos, {generated[1]} in the '
       'generated ones: wanted equal; keep the first n with num_frames'
     )
-  if real.shape[2:4] != generated.shape[2:4]:
+  if real[2:4] != generated[2:4]:
     raise ValueError(
-      f'real videos of {real.shape[2:4]}, generated ones of '
-      f'{generated.shape[2:4]}: wanted one height and width; resize the real '
+      f'real videos of {real[2:4]}, generated ones of '
+      f'{generated[2:4]}: wanted one height and width; resize the real '
       'ones as the training data was'
     )
-  if paired and len(real) != len(generated):
+  if paired and real[0] != generated[0]:
     raise ValueError(
-      f'paired sets of {len(real)} and {len(generated)} videos: wanted equal '
+      f'paired sets of {real[0]} and {generated[0]} videos: wanted equal '
       'numbers'
     )
-  if min(len(real), len(generated)) < 2:
+  if min(real[0], generated[0]) < 2:
     raise ValueError(
-      f'sets of {len(real)} and {len(generated)} videos: a distance between '
+      f'sets of {real[0]} and {generated[0]} videos: a distance between '
       'sets needs at least 2 in each'
     )
-  if real.shape[1] < i3d.MIN_FRAMES:
+  if real[1] < i3d.MIN_FRAMES:
     raise ValueError(
-      f'videos of {real.shape[1]} frames: FVD needs at least {i3d.MIN_FRAMES}'
+      f'videos of {real[1]} frames: FVD needs at least {i3d.MIN_FRAMES}'
     )
   if protocol is not None:
     _check_protocol(real, generated, protocol)
@@ -188,9 +208,9 @@ def _check_protocol(real, generated, protocol: protocols.Protocol) -> None:
   side = protocol.resolution
   wanted = (protocol.num_videos, protocol.num_frames, side, side)
   for name, videos in (('real', real), ('generated', generated)):
-    if videos.shape[:4] != wanted:
+    if videos[:4] != wanted:
       raise ValueError(
-        f'{name} videos of shape {videos.shape}: protocol {protocol.name} '
+        f'{name} videos of shape {videos}: protocol {protocol.name} '
         f'wants {(*wanted, 3)}; without a protocol the sets are taken as they '
         'are'
       )

@@ -13,6 +13,7 @@ import numpy as np
 from etils import epath
 
 from videoar_jax import media
+from videoar_jax.core import processes, spread
 from videoar_jax.evaluate import i3d, provenance
 from videoar_jax.evaluate.clips import ClipWindows
 from videoar_jax.evaluate.measure import coded_batches, load_i3d
@@ -67,7 +68,7 @@ def measure_checkpoint(
         for name, videos in (('continued', made), ('repeated', still))
       }
     result['given'][str(given)] = found
-    if request.save:
+    if request.save and processes.is_first():
       _show(epath.Path(request.save), windows, made, given)
   return {**result, **_facts(request, task, windows, model, stages)}
 
@@ -157,7 +158,8 @@ def _continue(
   frames.
   """
   generator = task.generator
-  program = generator.program(task.sampling)
+  mesh = task.mesh
+  program = spread.on_mesh(generator.program(task.sampling), mesh)
   latent_frames = generator.tokenizer.latent_frames(given)
   conditions_nx = windows.labels_n
   if generator.prompts is not None:
@@ -165,17 +167,19 @@ def _continue(
     conditions_nx = of_class[windows.labels_n]
   count = len(windows.labels_n)
   made_nTHWc = np.empty_like(windows.videos_nTHWc)
-  size = min(task.sampling.batch_size, count)
+  size = spread.rounded(min(task.sampling.batch_size, count), mesh)
   with stages.counted(f'going on from {given}', count) as progress:
     for start in range(0, count, size):
       index_b = np.arange(start, start + size)
       rows = np.minimum(index_b, count - 1)  # one program serves all
+      given_bits = [np.float32(scale[rows, :latent_frames]) for scale in bits]
+      condition_bx, index_b, given_bits = spread.put_batch(
+        (conditions_nx[rows], index_b.astype(np.uint32), tuple(given_bits)),
+        mesh,
+      )
+      seed = np.uint32(task.sampling.seed)
       video, _ = program(
-        generator.nets,
-        conditions_nx[rows],
-        index_b.astype(np.uint32),
-        np.uint32(task.sampling.seed),
-        tuple(np.float32(scale[rows, :latent_frames]) for scale in bits),
+        generator.nets, condition_bx, index_b, seed, given_bits
       )
       left = min(size, count - start)
       made_nTHWc[start : start + left] = np.asarray(video)[:left]

@@ -6,6 +6,7 @@ if it had made these errors itself. Later frames are read without errors, so
 that the harm of one frame is measured. Without guidance, averaged weights.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from videoar_jax.core.compiler import jit
+from videoar_jax.core.mesh import MeshConfig
 from videoar_jax.core.precision import HIGHEST
 from videoar_jax.data.config import DataConfig
 from videoar_jax.evaluate import provenance
@@ -39,7 +41,8 @@ def measure_checkpoint(request: Request, *, share: float) -> dict:
   Raises:
     ValueError: see `measure` and `request.resolve`; or it is a tokenizer.
   """
-  task = resolve(request)
+  # Its draws are of a batch, which no mesh may divide.
+  task = resolve(dataclasses.replace(request, mesh=MeshConfig(data=1)))
   if task.generator is None:
     raise ValueError(
       f'{request.checkpoint} is a tokenizer, which predicts nothing; give a '

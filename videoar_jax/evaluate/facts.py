@@ -72,6 +72,6 @@ def all_facts(
     'weights_sha256': model and model.sha256,
     'seeds': seeds,
     'device': jax.devices()[0].device_kind,
-    'num_devices': jax.device_count(),
+    'num_devices': task.mesh.size * jax.process_count(),
     'versions': provenance.versions(),
   }

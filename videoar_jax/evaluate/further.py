@@ -3,6 +3,7 @@
 import numpy as np
 from etils import epath
 
+from videoar_jax.core import processes, spread
 from videoar_jax.evaluate import memorisation, probe
 from videoar_jax.evaluate.measure import Measure, reconstruct
 from videoar_jax.evaluate.request import Request, Task
@@ -36,12 +37,14 @@ def probe_figures(
   """
   splits = measure.splits
   windows = splits.heldout
-  videos, _ = reconstruct(task, windows.videos_nTHWc, stages)
+  count = len(windows.labels_n)
+  own_nTHWc = spread.own_rows(windows.videos_nTHWc)
+  videos, _ = reconstruct(task, own_nTHWc, stages)
   result = {
     **splits.probe_facts(),
     'real_heldout': splits.named(splits.heldout_nd),
     'reconstructions': splits.named(
-      measure.logits('held-out reconstructions', videos)
+      measure.logits('held-out reconstructions', videos, count)
     ),
     'first_frame': splits.named(splits.still_nd),
   }
@@ -69,16 +72,18 @@ def memorisation_figures(
     measure: whose features there are.
     stages: are told what takes how long.
     rows_nd: logits of the samples.
-    videos_nTHWc: the samples.
+    videos_nTHWc: this process's share of the samples.
   """
   splits = measure.splits
-  with stages.counted('training clips', NUM_COPIES) as progress:
+  count = min(NUM_COPIES, len(splits.train.labels_n))
+  with stages.counted('training clips', len(spread.own(count))) as progress:
     again = draw_windows(
       splits.data,
-      num_videos=min(NUM_COPIES, len(splits.train.labels_n)),
+      num_videos=count,
       train=True,
       seed=request.seed,
       progress=progress,
+      shared=True,
     )
   copies, _ = reconstruct(task, again.videos_nTHWc, stages)
   train = splits.training_set
@@ -86,12 +91,16 @@ def memorisation_figures(
     train,
     samples_nd=rows_nd,
     heldout_nd=splits.heldout_nd,
-    reconstructions_nd=measure.logits('training reconstructions', copies),
+    reconstructions_nd=measure.logits(
+      'training reconstructions', copies, count
+    ),
   )
   folder = request.save or request.pictures
   if folder is not None:
     folder = epath.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    memorisation.write_pairs(folder, train, rows_nd, videos_nTHWc)
+    videos_nTHWc = spread.gather(videos_nTHWc, len(rows_nd))
+    if processes.is_first():
+      folder.mkdir(parents=True, exist_ok=True)
+      memorisation.write_pairs(folder, train, rows_nd, videos_nTHWc)
     result['picture'] = str(folder / 'nearest.webp')
   return result

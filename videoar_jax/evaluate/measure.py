@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from videoar_jax.core import spread
 from videoar_jax.core.pretrained import MissingWeightsError
 from videoar_jax.evaluate import (
   baselines,
@@ -17,6 +18,7 @@ from videoar_jax.evaluate import (
   intervals,
   kinetics,
 )
+from videoar_jax.evaluate.kept import shared_logits
 from videoar_jax.evaluate.request import Request, Task
 from videoar_jax.evaluate.splits import Splits
 from videoar_jax.evaluate.stages import Stages
@@ -33,7 +35,9 @@ def load_i3d(request: Request, task: Task) -> i3d.I3D | None:
   if not request.fvd:
     return None
   try:
-    return i3d.load_i3d(task.rules.i3d, path=request.i3d_weights)
+    return i3d.load_i3d(
+      task.rules.i3d, path=request.i3d_weights, mesh=task.mesh
+    )
   except MissingWeightsError as error:
     raise ValueError(f'{error}; or pass --nofvd') from error
 
@@ -42,8 +46,8 @@ _make_coder = functools.cache(make_reconstructor)  # compiled once
 
 
 def draw(task: Task, stages: Stages, *, seed: int, name: str) -> Windows:
-  """Real clips of the task's split."""
-  with stages.counted(name, task.num_videos) as progress:
+  """Real clips of the task's split, of whose videos this process's share."""
+  with stages.counted(name, len(spread.own(task.num_videos))) as progress:
     return draw_windows(
       task.data,
       num_videos=task.num_videos,
@@ -51,6 +55,7 @@ def draw(task: Task, stages: Stages, *, seed: int, name: str) -> Windows:
       seed=seed,
       progress=progress,
       prompts=task.generator and task.generator.prompts,
+      shared=True,
     )
 
 
@@ -69,26 +74,26 @@ def coded_batches(
   task: Task, videos_nTHWc: np.ndarray, stages: Stages
 ) -> Iterator[tuple[slice, np.ndarray, list[np.ndarray]]]:
   """Yields which clips, what the tokenizer makes of them, and their bits."""
-  code = _make_coder(task.tokenizer)
-  params = jax.device_put(task.autoencoder)
+  code = spread.on_mesh(_make_coder(task.tokenizer), task.mesh)
   count = len(videos_nTHWc)
-  size = min(task.data.batch_size, count)
+  size = spread.rounded(min(task.data.batch_size, max(count, 1)), task.mesh)
   with stages.counted('reconstruction', count) as progress:
     for start in range(0, count, size):
       batch = videos_nTHWc[start : start + size]
       left = len(batch)
       # The last batch is filled up, so that one program serves all.
       batch = np.concatenate([batch, np.repeat(batch[-1:], size - left, 0)])
-      video, bits = jax.device_get(code(params, batch))
+      batch = spread.put_batch(batch, task.mesh)
+      video, bits = jax.device_get(code(task.autoencoder, batch))
       rows = slice(start, start + left)
       yield rows, video[:left], [scale[:left] for scale in bits]
       progress.add(left)
 
 
 def empty_videos(task: Task) -> np.ndarray:
-  """Room for as many videos as there are clips, uint8 nTHWc."""
-  data = task.data
-  shape = (task.num_videos, data.num_frames, data.height, data.width, 3)
+  """Room for this process's videos, uint8 nTHWc."""
+  data, count = task.data, len(spread.own(task.num_videos))
+  shape = (count, data.num_frames, data.height, data.width, 3)
   return np.empty(shape, np.uint8)
 
 
@@ -122,10 +127,20 @@ class Measure:
     paired: bool,
     units: list[str] | None = None,
   ) -> baselines.Features:
-    """I3D's features of another set, after a check that it fits."""
+    """I3D's features of another set, after a check that it fits.
+
+    Args:
+      name: of the set.
+      videos_nTHWc: this process's share of as many videos as real ones.
+      paired: row i belongs to real row i.
+      units: of the clips.
+    """
+    shapes = (
+      (self._task.num_videos, *x.shape[1:])
+      for x in (self._real.videos_nTHWc, videos_nTHWc)
+    )
     compare.check_sets(
-      self._real.videos_nTHWc,
-      videos_nTHWc,
+      *shapes,
       protocol=self._task.protocol,
       paired=paired,
     )
@@ -181,10 +196,21 @@ class Measure:
     labels_n = self._real.labels_n if labels_n is None else labels_n
     return kinetics.class_accuracy(rows_nd, labels_n, self._real.classes)
 
-  def logits(self, name: str, videos_nTHWc: np.ndarray) -> np.ndarray:
-    """I3D's features of a set."""
+  def logits(
+    self, name: str, videos_nTHWc: np.ndarray, count: int | None = None
+  ) -> np.ndarray:
+    """I3D's features of a whole set, from this process's share of it.
+
+    Args:
+      name: of the set.
+      videos_nTHWc: this process's videos.
+      count: videos in all; None: as many as real ones.
+    """
+    count = self._task.num_videos if count is None else count
     with self._stages.timed(f'I3D: {name}'):
-      return i3d.logits(self._model, videos_nTHWc)
+      return shared_logits(
+        self._model, videos_nTHWc, count, self._request.parts
+      )
 
 
 def find_baselines(
@@ -206,7 +232,8 @@ def find_baselines(
     names.FIRST_FRAME: measure.features(names.FIRST_FRAME, still, paired=True),
   }
   if counts is None:
-    videos, counts = reconstruct(task, real.videos_nTHWc, stages)
+    videos, own_counts = reconstruct(task, real.videos_nTHWc, stages)
+    counts = own_counts.of_all()
     found[names.RECONSTRUCTIONS] = measure.features(
       names.RECONSTRUCTIONS, videos, paired=True
     )
@@ -226,13 +253,15 @@ def _random_bits(
     task.tokenizer, latent_frames=latent_frames, scales=task.scales
   )
   videos_nTHWc, done = empty_videos(task), 0
-  with stages.counted('decoding random bits', task.num_videos) as progress:
+  index_n = spread.own(task.num_videos)
+  size = min(task.data.batch_size, max(len(index_n), 1))
+  with stages.counted('decoding random bits', len(index_n)) as progress:
     for batch in baselines.random_bits(
-      decode,
-      jax.device_put(task.autoencoder),
+      spread.on_mesh(decode, task.mesh),
+      task.autoencoder,
       counts.marginals(),
-      num_videos=task.num_videos,
-      batch_size=min(task.data.batch_size, task.num_videos),
+      index_n=index_n,
+      batch_size=spread.rounded(size, task.mesh),
       seed=request.seed,
     ):
       videos_nTHWc[done : done + len(batch)] = batch

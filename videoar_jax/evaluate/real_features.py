@@ -6,25 +6,28 @@ and no file of a video is needed.
 """
 
 import dataclasses
-import hashlib
 import io
 import json
 from typing import Any
 
 import jax
 import numpy as np
-from absl import logging
 
-from videoar_jax.core import cache, files, structure
+from videoar_jax.core import files, spread, structure
 from videoar_jax.core.archive import Archive
 from videoar_jax.core.export import load_weights
-from videoar_jax.evaluate import baselines, i3d, protocols, provenance
+from videoar_jax.evaluate import (
+  baselines,
+  i3d,
+  kept,
+  protocols,
+  provenance,
+)
+from videoar_jax.evaluate.measure import draw
 from videoar_jax.evaluate.request import Request, resolve
 from videoar_jax.evaluate.stages import Stages
-from videoar_jax.evaluate.windows import draw_windows
 from videoar_jax.sample import sampler as sampler_lib
 
-_BLOCK = 32  # clips in a file of the cache
 _FIX = 'make it again with `python -m videoar_jax.evaluate features`'
 _ABOUT = {
   'classes': [str],
@@ -63,17 +66,12 @@ def measure_real(request: Request) -> RealFeatures:
     ValueError: see `checkpoint.evaluate_checkpoint`.
   """
   task, stages = resolve(request), Stages()
-  model = i3d.load_i3d(task.rules.i3d, path=request.i3d_weights)
-  with stages.counted('real clips', task.num_videos) as progress:
-    real = draw_windows(
-      task.data,
-      num_videos=task.num_videos,
-      train=task.train,
-      seed=request.seed,
-      progress=progress,
-    )
+  model = i3d.load_i3d(task.rules.i3d, path=request.i3d_weights, mesh=task.mesh)
+  real = draw(task, stages, seed=request.seed, name='real clips')
   with stages.timed('I3D: real clips'):
-    rows_nd = i3d.logits(model, real.videos_nTHWc)
+    rows_nd = kept.shared_logits(
+      model, real.videos_nTHWc, task.num_videos, request.parts
+    )
   about = {
     'classes': list(real.classes),
     'protocol': request.protocol,
@@ -96,43 +94,6 @@ def write(path: Any, real: RealFeatures) -> None:
   np.savez(data, rows=real.rows_nd, labels=real.labels_n, about=about)
   with files.replacing(path) as partial:
     partial.write_bytes(data.getvalue())
-
-
-def kept_logits(model: i3d.I3D, videos_nTHWc: np.ndarray) -> np.ndarray:
-  """`i3d.logits` of clips that are asked for again and again.
-
-  They are kept in the user's cache by a digest of the clips, a few clips in a
-  file, so that work which was cut short goes on.
-  """
-  return np.concatenate(
-    [
-      _kept_block(model, videos_nTHWc[start : start + _BLOCK])
-      for start in range(0, len(videos_nTHWc), _BLOCK)
-    ]
-  )
-
-
-def _kept_block(model: i3d.I3D, videos_nTHWc: np.ndarray) -> np.ndarray:
-  rules = model.sha256, model.config, jax.default_backend()
-  digest = hashlib.sha256(repr((rules, videos_nTHWc.shape)).encode())
-  digest.update(np.ascontiguousarray(videos_nTHWc).tobytes())
-  path = cache.cache_dir() / 'i3d' / f'{digest.hexdigest()}.npz'
-  if path.exists():
-    try:
-      with Archive(path, fix='it is made again') as archive:
-        rows_nd = archive.read_array('rows')
-      if rows_nd.shape == (len(videos_nTHWc), i3d.NUM_CLASSES):
-        return rows_nd
-    except ValueError as error:
-      logging.warning('%s', error)
-  rows_nd = i3d.logits(model, videos_nTHWc)
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.replacing(path) as partial:
-      np.savez(partial, rows=rows_nd)
-  except OSError as error:
-    logging.warning('%s: cannot keep features: %s', path, error)
-  return rows_nd
 
 
 def read(path: Any) -> RealFeatures:
@@ -173,7 +134,10 @@ def measure_samples(request: Request, real: RealFeatures) -> dict:
   """
   stages = Stages()
   loaded = load_weights(request.checkpoint, expect='generator')
-  generator = sampler_lib.Generator.of(loaded)
+  mesh = spread.own_mesh(
+    request.mesh, count=len(spread.own(len(real.labels_n)))
+  )
+  generator = sampler_lib.Generator.of(loaded, mesh)
   sampling = generator.sampling(
     num_frames=real.about['frames'],
     guidance=request.guidance,
@@ -183,23 +147,25 @@ def measure_samples(request: Request, real: RealFeatures) -> dict:
     batch_size=request.batch_size,
   )
   _check_fit(request, generator, sampling, real)
-  model = i3d.load_i3d(real.rules.i3d, path=request.i3d_weights)
+  model = i3d.load_i3d(real.rules.i3d, path=request.i3d_weights, mesh=mesh)
   if model.sha256 != real.about['weights_sha256']:
     raise ValueError(
       f'features by I3D {real.about["weights_sha256"]}, here is '
       f'{model.sha256}; use the same weights for both'
     )
   conditions_nx = generator.of_classes(real.labels_n)
-  stream = sampler_lib.sample_videos(
-    generator.program(sampling),
-    generator.nets,
+  videos_nTHWc = kept.samples(
+    generator,
+    sampling,
     conditions_nx,
-    sampling=sampling,
+    stages,
+    digest=loaded.digest,
+    folder=request.parts,
   )
-  with stages.timed('sampling'):
-    videos_nTHWc = np.stack(list(stream))
   with stages.timed('I3D: samples'):
-    rows_nd = i3d.logits(model, videos_nTHWc)
+    rows_nd = kept.shared_logits(
+      model, videos_nTHWc, len(conditions_nx), request.parts
+    )
   distances = baselines.distances(
     real.rows_nd,
     baselines.Features(rows_nd, paired=False),

@@ -1,16 +1,23 @@
 """What of a checkpoint is to be measured, resolved and checked beforehand."""
 
 import dataclasses
+import functools
 import os
 from typing import Annotated, Any
 
-from videoar_jax.core import archive, fields
+import jax
+from etils import epath
+from jax.sharding import Mesh
+
+from videoar_jax.core import archive, fields, spread
 from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import Loaded, load_weights
+from videoar_jax.core.mesh import MeshConfig
+from videoar_jax.core.placement import replicate
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.kinds import parse_source
-from videoar_jax.evaluate import i3d, motion, protocols
-from videoar_jax.evaluate.windows import check_splits, open_split
+from videoar_jax.evaluate import i3d, protocols
+from videoar_jax.evaluate.windows import open_split
 from videoar_jax.rollout.bits import Temperature, TopP
 from videoar_jax.sample import sampler as sampler_lib
 from videoar_jax.sample.program import SamplingConfig, choose
@@ -60,6 +67,10 @@ class Request:
     i3d_weights: an I3D weight file instead of the package's.
     save: folder for the videos and a contact sheet of them; None saves none.
     pictures: folder for the picture of `memorisation` where `save` is None.
+    mesh: sizes of the mesh of each process's devices; None: see
+      `spread.own_mesh`.
+    parts: folder that keeps samples and features until the result is written,
+      for an evaluation that is cut short; None keeps none.
   """
 
   checkpoint: str
@@ -85,6 +96,8 @@ class Request:
   i3d_weights: str | None = None
   save: str | os.PathLike | None = None
   pictures: str | os.PathLike | None = None
+  mesh: MeshConfig | None = None
+  parts: epath.Path | None = None
 
   def __post_init__(self):
     fields.check(self)
@@ -113,6 +126,7 @@ class Task:
     data: source and size of the real clips.
     num_videos: N.
     split: one of `SPLITS`.
+    mesh: of this process's devices, over which videos are spread.
     generator: for a generator's checkpoint.
     sampling: the same.
   """
@@ -124,6 +138,7 @@ class Task:
   data: DataConfig
   num_videos: int
   split: str
+  mesh: Mesh
   generator: sampler_lib.Generator | None = None
   sampling: SamplingConfig | None = None
 
@@ -132,11 +147,12 @@ class Task:
     """Videos are reconstructions of the real clips, one of each."""
     return self.generator is None
 
-  @property
+  @functools.cached_property
   def autoencoder(self) -> Any:
-    """Parameters of the tokenizer, a generator's own."""
-    nets = self.generator.nets if self.generator else self.loaded.nets
-    return nets['autoencoder']
+    """Parameters of the tokenizer, a generator's own, on each device."""
+    if self.generator is not None:
+      return self.generator.nets['autoencoder']
+    return replicate(self.loaded.nets['autoencoder'], self.mesh)
 
   @property
   def scales(self) -> tuple[tuple[int, int], ...]:
@@ -165,9 +181,10 @@ def resolve(request: Request) -> Task:
       f'{request.checkpoint} is a checkpoint of recipe {recipe!r}; wanted a '
       'tokenizer or a generator'
     )
+  mesh = _mesh(request, protocol)
   generator = None
   if recipe == 'generator':
-    generator = sampler_lib.Generator.of(loaded)
+    generator = sampler_lib.Generator.of(loaded, mesh)
     tokenizer = generator.tokenizer
     _check_no_code(request)
   else:
@@ -195,39 +212,12 @@ def resolve(request: Request) -> Task:
     data=_data(request, own, tokenizer, protocol, sampling, frames=frames),
     num_videos=_num_videos(request, protocol),
     split=_split(request, protocol),
+    mesh=mesh,
     generator=generator,
     sampling=sampling,
   )
   _check_classes(task)
   return task
-
-
-def check_measurable(request: Request, task: Task) -> None:
-  """Raises ValueError where no figure could be computed."""
-  if request.i3d_weights is not None and not request.fvd:
-    raise ValueError(
-      f'i3d_weights={request.i3d_weights} with fvd=False: nothing reads them; '
-      'leave out one'
-    )
-  if request.memorisation and task.paired:
-    raise ValueError(
-      f'memorisation=True: {request.checkpoint} is a tokenizer, which samples '
-      'nothing; leave memorisation out, or give a generator'
-    )
-  if request.probe or request.memorisation:
-    check_splits(task.data, several_classes=request.probe)
-  if request.fvd or task.paired:
-    return
-  if not task.data.kind.rendered:
-    raise ValueError(
-      f'fvd=False: nothing is left to measure of a generator on '
-      f'{task.data.source}; leave out --nofvd, or use videoar_jax.sample'
-    )
-  if task.data.num_frames < motion.MIN_FRAMES:
-    raise ValueError(
-      f'num_frames={task.data.num_frames} with fvd=False: nothing is left to '
-      f'measure, as motion takes {motion.MIN_FRAMES} frames; use more'
-    )
 
 
 def _num_videos(request: Request, protocol) -> int:
@@ -236,10 +226,21 @@ def _num_videos(request: Request, protocol) -> int:
   return NUM_VIDEOS if request.num_videos is None else request.num_videos
 
 
+def _mesh(request: Request, protocol) -> Mesh:
+  """The mesh of this process, whose share of the videos is not empty."""
+  count, processes = _num_videos(request, protocol), jax.process_count()
+  if count < processes:
+    raise ValueError(
+      f'num_videos={count}: fewer than the {processes} processes; use fewer '
+      'processes'
+    )
+  return spread.own_mesh(request.mesh, count=len(spread.own(count)))
+
+
 def _check_memory(request: Request, protocol, own: DataConfig, frames) -> None:
   """Raises ValueError where two sets of videos take more than there is."""
   num_videos, free = _num_videos(request, protocol), archive.free_memory()
-  wanted = 2 * num_videos * frames * own.height * own.width * 3
+  wanted = 2 * len(spread.own(num_videos)) * frames * own.height * own.width * 3
   if wanted > free:
     raise ValueError(
       f'num_videos={num_videos} of {frames} frames: real and generated ones '

@@ -9,11 +9,12 @@ import functools
 
 import numpy as np
 
+from videoar_jax.core import spread
 from videoar_jax.data.config import DataConfig
 from videoar_jax.evaluate import baselines, i3d, probe
 from videoar_jax.evaluate.clips import ClipWindows, read_windows
+from videoar_jax.evaluate.kept import cached_logits, shared_logits
 from videoar_jax.evaluate.memorisation import TrainingSet
-from videoar_jax.evaluate.real_features import kept_logits
 from videoar_jax.evaluate.stages import Stages
 from videoar_jax.evaluate.windows import open_split
 
@@ -113,7 +114,8 @@ class Splits:
   def logits(self, name: str, videos_nTHWc: np.ndarray) -> np.ndarray:
     """I3D's features of other videos, which are not kept."""
     with self._stages.timed(f'I3D: {name}'):
-      return i3d.logits(self._model, videos_nTHWc)
+      own_nTHWc = spread.own_rows(videos_nTHWc)
+      return shared_logits(self._model, own_nTHWc, len(videos_nTHWc))
 
   def _read(self, name: str, *, train: bool, most: int) -> ClipWindows:
     count = min(most, len(open_split(self.data, num_videos=2, train=train)))
@@ -122,4 +124,4 @@ class Splits:
 
   def _kept(self, name: str, videos_nTHWc: np.ndarray) -> np.ndarray:
     with self._stages.timed(f'I3D: {name}'):
-      return kept_logits(self._model, videos_nTHWc)
+      return cached_logits(self._model, videos_nTHWc)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 
 from videoar_jax.core import console
+from videoar_jax.core.processes import is_first
 from videoar_jax.data.work import Progress
 
 
@@ -31,10 +32,23 @@ class Stages:
 
   @contextlib.contextmanager
   def counted(self, name: str, total: int) -> Iterator[Progress]:
-    """As `timed`, with a progress bar (or lines) with ETA over videos."""
+    """As `timed`, with a progress bar (or lines) with ETA over videos.
+
+    Of several processes the first one shows its own.
+    """
     with self.timed(name):
-      progress = Progress(total, 'video')
+      progress = Progress(total, 'video') if is_first() else _Silent()
       try:
         yield progress
       finally:
         progress.close()
+
+
+class _Silent:
+  """In place of progress that another process shows."""
+
+  def add(self, count: int) -> None:
+    del count
+
+  def close(self) -> None:
+    pass

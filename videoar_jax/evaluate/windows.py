@@ -3,8 +3,10 @@
 import dataclasses
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
+from videoar_jax.core import spread
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import FailureLog
 from videoar_jax.data.pipeline import clip_order, make_batches, make_source
@@ -21,7 +23,8 @@ class Windows:
   """Clips of a split, each a random window of its video.
 
   Attributes:
-    videos_nTHWc: uint8.
+    videos_nTHWc: uint8; this process's share of the clips, where it was asked
+      for, while all else is of all clips.
     labels_n: int32, indices into `classes`.
     classes: names of the labels.
     videos_in_split: how many videos the split holds.
@@ -116,6 +119,7 @@ def draw_windows(
   seed: int,
   progress: Progress | None = None,
   prompts: PromptEncoder | None = None,
+  shared: bool = False,
 ) -> Windows:
   """Draws clips, from different videos as far as there are enough.
 
@@ -128,53 +132,104 @@ def draw_windows(
     seed: of the order and of the windows.
     progress: is told of every clip.
     prompts: of the clips' prompts, if they are wanted.
+    shared: each process reads its share of the clips (see `core.spread`).
   Raises:
     ValueError: see `open_split`; BadDataError: too many unreadable videos.
   """
   source = open_split(
     config, num_videos=num_videos, train=train, prompts=prompts
   )
-  config = dataclasses.replace(
-    config, batch_size=min(config.batch_size, num_videos)
-  )
-  failures = FailureLog(source, max_bad_share=config.max_bad_share)
-  size = (config.num_frames, config.height, config.width, 3)
-  videos_nTHWc = np.empty((num_videos, *size), np.uint8)
-  labels_n = np.empty(num_videos, np.int32)
-  clips_n = np.empty(num_videos, np.int64)
-  prompts_nx = None
-  if prompts is not None:
-    prompts_nx = np.empty((num_videos, prompts.length), np.int32)
-  done = substituted = passes = 0
+  ways = jax.process_count() if shared else 1
+  drawn = _Drawn(source, config, num_videos, ways, prompts)
+
+  done = passes = 0
   while done < num_videos:
     # The held-out split ends after one pass, so further ones are begun anew.
     left = num_videos - done
     end = done + (left if train else min(left, len(source)))
     own_seed = (seed + passes * _NEXT_PASS) % 2**32
-    order = clip_order(len(source), seed=own_seed)
-    clips_n[done:end] = [order[i] for i in range(end - done)]
-    batches = make_batches(config, train=train, seed=own_seed, prompts=prompts)
-    passes += 1
-    for batch in batches:
-      count = min(len(batch['label']), end - done)
-      videos_nTHWc[done : done + count] = batch['video'][:count]
-      labels_n[done : done + count] = batch['label'][:count]
-      if prompts_nx is not None:
-        prompts_nx[done : done + count] = batch['prompt'][:count]
-      failures.update(batch['failed'][:count])
-      substituted += int((batch['failed'][:count] >= 0).sum())
-      done += count
+    drawn.read(done, end, train=train, seed=own_seed, progress=progress)
+    done, passes = end, passes + 1
+  return drawn.windows(num_videos)
+
+
+class _Drawn:
+  """Clips as they are drawn, those of one process."""
+
+  def __init__(
+    self,
+    source: Source,
+    config: DataConfig,
+    num_videos: int,
+    ways: int,
+    prompts: PromptEncoder | None,
+  ):
+    self._source, self._prompts, self._ways = source, prompts, ways
+    # A row of a batch falls to each process.
+    size = ways if ways > 1 else min(config.batch_size, num_videos)
+    self._config = dataclasses.replace(config, batch_size=size)
+    self._failures = FailureLog(source, max_bad_share=config.max_bad_share)
+    count = len(range(self._first(0), num_videos, ways))
+    shape = (config.num_frames, config.height, config.width, 3)
+    self._rows = {
+      'video': np.empty((count, *shape), np.uint8),
+      'label': np.empty(count, np.int32),
+      'failed': np.empty(count, np.int32),
+    }
+    if prompts is not None:
+      self._rows['prompt'] = np.empty((count, prompts.length), np.int32)
+    self._clips_n = np.empty(num_videos, np.int64)
+    self._done = 0
+
+  def _first(self, start: int) -> int:
+    """This process's first clip from `start` on."""
+    return start + (jax.process_index() - start) % self._ways
+
+  def read(
+    self,
+    start: int,
+    end: int,
+    *,
+    train: bool,
+    seed: int,
+    progress: Progress | None,
+  ) -> None:
+    """Reads this process's clips of `start` to `end`, a pass of their own."""
+    order = clip_order(len(self._source), seed=seed)
+    self._clips_n[start:end] = [order[i] for i in range(end - start)]
+    stop = self._done + len(range(self._first(start), end, self._ways))
+    batches = make_batches(
+      self._config,
+      train=train,
+      seed=seed,
+      process_index=self._first(start) - start,
+      process_count=self._ways,
+      prompts=self._prompts,
+    )
+    while self._done < stop:
+      batch = next(batches)
+      count = min(len(batch['label']), stop - self._done)
+      for name, rows in self._rows.items():
+        rows[self._done : self._done + count] = batch[name][:count]
+      self._failures.update(batch['failed'][:count])
+      self._done += count
       if progress is not None:
         progress.add(count)
-      if done == end:
-        break
-  return Windows(
-    videos_nTHWc,
-    labels_n,
-    tuple(source.classes),
-    len(source),
-    substituted,
-    clips_n,
-    source.name,
-    prompts_nx,
-  )
+
+  def windows(self, num_videos: int) -> Windows:
+    """All clips, of whose videos each process has its own."""
+    gathered = {
+      name: rows if self._ways == 1 else spread.gather(rows, num_videos)
+      for name, rows in self._rows.items()
+      if name != 'video'
+    }
+    return Windows(
+      self._rows['video'],
+      gathered['label'],
+      tuple(self._source.classes),
+      len(self._source),
+      int((gathered['failed'] >= 0).sum()),
+      self._clips_n,
+      self._source.name,
+      gathered.get('prompt'),
+    )

@@ -28,6 +28,7 @@ from videoar_jax.transformer.model import VideoAR, make_transformer
 from videoar_jax.transformer.params import (
   NET,
   inference_params,
+  inference_shapes,
   init_params,
 )
 from videoar_jax.transformer.prefix import prefix_lengths, unconditional
@@ -142,6 +143,10 @@ class BitsFamily:
   def inference_params(self, params: Any) -> Any:
     """Parameters as a rollout reads them fastest, see `params`."""
     return inference_params(params, self.transformer)
+
+  def inference_shapes(self) -> Any:
+    """Their shapes and dtypes with logical axes; nothing is computed."""
+    return inference_shapes(self.model)
 
   def objective(
     self,

@@ -60,6 +60,9 @@ class Family(walk.Family, Protocol):
   def inference_params(self, params: Any) -> Any:
     """Parameters as a rollout reads them fastest; changes no prediction."""
 
+  def inference_shapes(self) -> Any:
+    """Their shapes and dtypes with logical axes; nothing is computed."""
+
   def objective(
     self,
     corruption: CorruptionConfig,

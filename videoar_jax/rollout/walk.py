@@ -89,7 +89,7 @@ class State:
 
   Attributes:
     cache: keys and values of the prefix and of the units there is room for;
-      with guidance those of the unconditional pass follow along the batch.
+      with guidance each video's unconditional pass follows it in the batch.
     length_b: of the conditions, see `Family.prefill`.
     canvas: see `Family.blank`.
     block: the next one, int32.
@@ -126,7 +126,7 @@ def begin(
   batch = condition_bx.shape[0]
   if guided:
     nothing = family.unconditional(condition_bx)
-    condition_bx = jnp.concatenate([condition_bx, nothing])
+    condition_bx = _both(condition_bx, nothing)
   cache, length_b = family.prefill(params, condition_bx, plan=plan)
   return State(
     cache=cache,
@@ -268,12 +268,21 @@ def _predict(
 ):
   """The prediction of a unit, guided where both passes are kept."""
   if state.guided:
-    inputs_blx = jnp.concatenate([inputs_blx, inputs_blx])
+    inputs_blx = _both(inputs_blx, inputs_blx)
   found, own = family.decode(
     params, inputs_blx, state.cache, place=at, length_b=state.length_b
   )
   if state.guided:
-    conditional, without = jnp.split(found, 2)
+    conditional, without = found[::2], found[1::2]
     gamma_l = gamma_l.reshape(-1, *(1,) * (found.ndim - 2))
     found = gamma_l * conditional + (1.0 - gamma_l) * without
   return found, own
+
+
+def _both(one_bx: jax.Array, other_bx: jax.Array) -> jax.Array:
+  """The rows of two passes in one batch.
+
+  The two of a video lie side by side, on one device: a mesh that splits the
+  batch moves nothing between its devices.
+  """
+  return jnp.stack([one_bx, other_bx], 1).reshape(-1, *one_bx.shape[1:])

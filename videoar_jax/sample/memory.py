@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from videoar_jax.core import archive
+from videoar_jax.core.mesh import batch_ways
+from videoar_jax.core.spread import rounded
 from videoar_jax.sample.program import SamplingConfig
 from videoar_jax.sample.sampler import Generator
 
@@ -12,7 +14,12 @@ _STRENGTH_BYTES = 16  # of a unit's strength of guidance, and what it is made of
 
 
 def check_memory(
-  generator: Generator, sampling: SamplingConfig, *, count: int, streamed: bool
+  generator: Generator,
+  sampling: SamplingConfig,
+  *,
+  count: int,
+  streamed: bool,
+  kept: int | None = None,
 ) -> None:
   """Raises where what is asked for cannot fit, before any of it is made.
 
@@ -20,10 +27,12 @@ def check_memory(
   keys and values, the units of the plan. What passes may still be too much.
 
   Args:
-    generator: its shape.
+    generator: its shape, and the mesh that splits a batch.
     sampling: frames, size, batch and window.
-    count: videos in all.
+    count: videos of this process.
     streamed: whether frames are written as they are made, and not kept.
+    kept: videos that the host keeps at a time, where they are not streamed;
+      None: all.
   Raises:
     ValueError: more than is free; frames or a size that the tokenizer has not.
   """
@@ -31,18 +40,20 @@ def check_memory(
   frames = tokenizer.latent_frames(sampling.num_frames)
   height, width = sampling.size or tokenizer.resolution
   scales = tokenizer.scales_for(height, width)
-  batch = min(sampling.batch_size, count)
-  kept = frames if sampling.window is None else min(frames, sampling.window + 1)
-  tokens = kept * sum(h * w for h, w in scales)
+  batch = rounded(min(sampling.batch_size, count), generator.mesh)
+  ways = 1 if generator.mesh is None else batch_ways(generator.mesh)
+  seen = frames if sampling.window is None else min(frames, sampling.window + 1)
+  tokens = seen * sum(h * w for h, w in scales)
   item = 2 * transformer.width * jnp.dtype(transformer.dtype).itemsize
   video = sampling.num_frames * height * width * 3
   device = batch * tokens * transformer.num_layers * item
-  host = len(scales) * (kept * _UNIT_BYTES + frames * _STRENGTH_BYTES)
+  host = len(scales) * (seen * _UNIT_BYTES + frames * _STRENGTH_BYTES)
   if not streamed:
     device += batch * video * 4  # decoded, float32
-    host += 2 * count * video  # one by one, and as one array
+    # One by one, and as one array.
+    host += 2 * (count if kept is None else kept) * video
   try:
-    _check(host, device)
+    _check(host, device, ways)
   except ValueError as error:
     advice = 'ask for fewer frames or videos'
     if not streamed:
@@ -55,10 +66,11 @@ def check_memory(
     ) from None
 
 
-def _check(host: int, device: int) -> None:
-  stats = jax.devices()[0].memory_stats()
+def _check(host: int, device: int, ways: int) -> None:
+  """Holds bytes of the host, and of so many devices, against what is free."""
+  stats = jax.local_devices()[0].memory_stats()
   if not stats or 'bytes_limit' not in stats:  # one memory for both
     archive.check_memory(host + device)
     return
   archive.check_memory(host)
-  archive.check_memory(device, free=stats['bytes_limit'])
+  archive.check_memory(device // ways, free=stats['bytes_limit'])

@@ -7,11 +7,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from videoar_jax.core import fields, structure
 from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import Loaded
-from videoar_jax.core.placement import to_host
+from videoar_jax.core.placement import place_net, replicate, to_host
+from videoar_jax.core.spread import on_mesh, put_batch, rounded
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.prompts import PromptConfig, PromptEncoder, shortened
 from videoar_jax.families.bits import Bits
@@ -53,6 +55,8 @@ class Generator:
     classes: names of the labels.
     nets: {'autoencoder': …, 'transformer': …}.
     prompts: what reads prompts; None where classes condition it.
+    mesh: of this process, over which the nets lie and videos are spread; None:
+      the first device.
   """
 
   config: Any
@@ -60,11 +64,15 @@ class Generator:
   classes: tuple[str, ...]
   nets: dict[str, Any]
   prompts: PromptEncoder | None = None
+  mesh: Mesh | None = None
 
   @classmethod
-  def of(cls, loaded: Loaded) -> 'Generator':
+  def of(cls, loaded: Loaded, mesh: Mesh | None = None) -> 'Generator':
     """Takes apart what `load_weights` returned for a generator.
 
+    Args:
+      loaded: the weights, on the host; each goes straight to where it belongs.
+      mesh: see the class.
     Raises:
       ValueError: no tokenizer beside it, or config and weights do not fit.
     """
@@ -84,8 +92,9 @@ class Generator:
       config=loaded.config,
       family=family,
       classes=tuple(loaded.config.classes),
-      nets=jax.device_put(nets),
+      nets=_placed(nets, family, mesh),
       prompts=make_prompt_encoder(loaded.config, family.transformer),
+      mesh=mesh,
     )
 
   @property
@@ -144,14 +153,30 @@ class Generator:
     return make_sample_program(self.family, sampling)
 
 
+def _placed(nets: dict[str, Any], family: Family, mesh: Mesh | None) -> Any:
+  """Host arrays of both networks on the first device, or spread over a mesh.
+
+  Each device holds the tokenizer whole: it is small beside the transformer,
+  and a stream would gather it for every frame.
+  """
+  if mesh is None:
+    return jax.device_put(nets)
+  shapes = family.inference_shapes()
+  return {
+    'autoencoder': replicate(nets['autoencoder'], mesh),
+    family.net: place_net(nets[family.net], shapes, mesh),
+  }
+
+
 def sample_videos(
   program: Any,
   nets: dict[str, Any],
   conditions_nx: np.ndarray,
   *,
   sampling: SamplingConfig,
-  first_index: int = 0,
+  index_n: np.ndarray | None = None,
   given: Bits | None = None,
+  mesh: Mesh | None = None,
 ) -> Iterator[np.ndarray]:
   """Yields one video per condition, in order, sampled batch by batch.
 
@@ -161,24 +186,26 @@ def sample_videos(
     program: from `make_sample_program`.
     nets: parameters of both networks.
     conditions_nx: class or prompt of each sample.
-    sampling: seed and batch size.
-    first_index: index of the first sample.
+    sampling: seed and batch size, which is rounded up to what the mesh splits.
+    index_n: index of each sample; None: counted from 0.
     given: bits of the first latent frames of every video, of a batch of one.
+    mesh: that the nets lie on and the videos are spread over, of this process;
+      None: as the nets lie.
 
   Yields:
     uint8 THWc.
   """
   conditions_nx = np.asarray(conditions_nx, np.int32)
   count = len(conditions_nx)
-  size = min(sampling.batch_size, max(count, 1))
+  index_n = np.arange(count) if index_n is None else np.asarray(index_n)
+  size = rounded(min(sampling.batch_size, max(count, 1)), mesh)
   if given is not None:
-    given = repeat_bits(given, size)
+    given = put_batch(repeat_bits(given, size), mesh)
+  program, seed = on_mesh(program, mesh), np.uint32(sampling.seed)
   for start in range(0, count, size):
-    rows = np.arange(start, start + size)
-    condition_bx = conditions_nx[np.minimum(rows, count - 1)]
-    index_b = (rows + first_index).astype(np.uint32)
-    seed = np.uint32(sampling.seed)
-    video, _ = program(nets, condition_bx, index_b, seed, given)
+    rows = np.minimum(np.arange(start, start + size), count - 1)
+    batch = conditions_nx[rows], index_n[rows].astype(np.uint32)
+    video, _ = program(nets, *put_batch(batch, mesh), seed, given)
     yield from to_host(video)[: count - start]
 
 

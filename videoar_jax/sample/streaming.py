@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from videoar_jax.core.compiler import jit
+from videoar_jax.core.spread import on_mesh, put_batch, rounded
 from videoar_jax.families.bits import Bits
 from videoar_jax.rollout.bits import sample_keys
 from videoar_jax.sample.program import Chosen, SamplingConfig, choose
-from videoar_jax.sample.sampler import Generator, check_continues, repeat_bits
+from videoar_jax.sample.sampler import Generator, check_continues
 from videoar_jax.tokenizer.autoencoder import to_uint8
 from videoar_jax.tokenizer.stream import Codec
 
@@ -30,13 +31,15 @@ class VideoStream:
   def __init__(self, generator: Generator, sampling: SamplingConfig):
     self.generator, self.sampling = generator, sampling
     self._chosen = choose(generator.family, sampling)
-    self._begin, self._step = _programs(self._chosen)
+    self._begin, self._step = (
+      on_mesh(program, generator.mesh) for program in _programs(self._chosen)
+    )
 
   def video(
     self,
     condition_bx: np.ndarray,
     *,
-    first_index: int = 0,
+    index_b: np.ndarray | None = None,
     given: Bits | None = None,
     shot: int = 0,
   ) -> Iterator[np.ndarray]:
@@ -44,9 +47,11 @@ class VideoStream:
 
     The bits are those of `sampler.sample_videos`, up to how sums are rounded.
 
+    On a mesh the batch is filled up to what it splits.
+
     Args:
       condition_bx: class or prompt of each video.
-      first_index: index of the first video.
+      index_b: index of each video; None: counted from 0.
       given: bits of the first latent frames of every video; of a batch of one,
         or of all.
       shot: added to the seed, which begins at 0 again after 2**32 - 1.
@@ -55,23 +60,28 @@ class VideoStream:
       uint8 bTHWc; one frame for the first latent frame, then τ for each.
     """
     condition_bx = np.asarray(condition_bx, np.int32)
-    nets, batch = self.generator.nets, len(condition_bx)
-    index_b = np.arange(batch, dtype=np.uint32) + np.uint32(first_index)
-    seed = np.uint32((self.sampling.seed + shot) % 2**32)
-    key_b = sample_keys(seed, index_b)
-    if given is not None and len(given[0]) < batch:
-      given = repeat_bits(given, batch)
+    nets, mesh = self.generator.nets, self.generator.mesh
+    count = len(condition_bx)
+    index_b = np.arange(count) if index_b is None else np.asarray(index_b)
+    rows = np.minimum(np.arange(rounded(count, mesh)), count - 1)
+    if given is not None:
+      given = tuple(np.float32(x[rows % len(x)]) for x in given)
     num_given = given[0].shape[1] if given else 0
+    condition_bx, index_b = put_batch(
+      (condition_bx[rows], index_b[rows].astype(np.uint32)), mesh
+    )
+    seed = np.uint32((self.sampling.seed + shot) % 2**32)
+    key_b = on_mesh(sample_keys, mesh)(seed, index_b)
     state, conv = self._begin(nets, condition_bx), None
     step, drawing = self._chosen.plan.block_frames, self._chosen.drawing
     for t in range(0, len(drawing.gamma_ts), step):
       own, block = None, slice(t, t + step)
       if t < num_given:
-        own = tuple(np.float32(scale[:, block]) for scale in given)
+        own = put_batch(tuple(scale[:, block] for scale in given), mesh)
       state, conv, video = self._step(
         nets, state, conv, key_b, drawing.of(block), own
       )
-      yield np.asarray(video)
+      yield np.asarray(video)[:count]
 
   def shots(
     self,
@@ -79,7 +89,7 @@ class VideoStream:
     *,
     num_shots: int,
     overlap: int,
-    first_index: int = 0,
+    index_b: np.ndarray | None = None,
     given: Bits | None = None,
   ) -> Iterator[np.ndarray]:
     """Yields the frames of several shots, each going on from the one before.
@@ -91,7 +101,7 @@ class VideoStream:
       condition_bx: class or prompt of each video.
       num_shots: at least 1.
       overlap: pixel frames that two shots share, on the tokenizer's grid.
-      first_index: index of the first video.
+      index_b: index of each video; None: counted from 0.
       given: bits of the first shot's first latent frames.
 
     Yields:
@@ -112,7 +122,7 @@ class VideoStream:
         shot + 1 == num_shots,
       )
       for video in self.video(
-        condition_bx, first_index=first_index, given=given, shot=shot
+        condition_bx, index_b=index_b, given=given, shot=shot
       ):
         if not is_last:
           seen = (

@@ -1,11 +1,13 @@
 """A transformer's parameters: the first ones, and those of a checkpoint."""
 
-import operator
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
 
 from videoar_jax.core.config import from_saved
 from videoar_jax.core.export import CheckpointError, Loaded, check_net
@@ -72,22 +74,61 @@ def inference_params(params: Any, config: TransformerConfig) -> Any:
   for all layers compiles sooner.
 
   Args:
-    params: of the transformer, as training has them, or from here.
+    params: of the transformer, as training has them, or from here; arrays on
+      the host or on devices, which stay there, or in boxes with logical axes.
     config: its shape.
   """
   if 'layers' not in params or isinstance(params['layers']['qkv'], tuple):
     return params
 
-  def split(path: Any, x: jax.Array) -> Any:
+  def split(path: Any, x: Any) -> Any:
     # Norms, one gain for each layer and channel, stay float32.
-    x = x.astype(config.dtype if x.ndim > 2 else x.dtype)
+    shape = _shape(x)
+    if len(shape) > 2:
+      x = _cast(x, jnp.dtype(config.dtype))
     several = path[-1].key in ('qkv', 'gate_up')
-    return tuple(jnp.unstack(x, axis=1)) if several else x
+    return tuple(_at(x, i, 1) for i in range(shape[1])) if several else x
 
-  layers = jax.tree_util.tree_map_with_path(split, params['layers'])
+  layers = jax.tree_util.tree_map_with_path(
+    split, params['layers'], is_leaf=_is_box
+  )
   if platform() != 'cpu':
     return {**params, 'layers': layers}
   rest = {name: params[name] for name in params if name != 'layers'}
   for i in range(config.num_layers):
-    rest[layer_name(i)] = jax.tree.map(operator.itemgetter(i), layers)
+    layer = functools.partial(_at, place=i, axis=0)
+    rest[layer_name(i)] = jax.tree.map(layer, layers, is_leaf=_is_box)
   return rest
+
+
+def inference_shapes(model: VideoAR) -> Any:
+  """What `inference_params` gives: shapes and dtypes with logical axes."""
+  return jax.eval_shape(
+    lambda: inference_params(
+      init_params(model, jax.random.key(0)), model.config
+    )
+  )
+
+
+def _is_box(x: Any) -> bool:
+  return isinstance(x, nn.LogicallyPartitioned)
+
+
+def _shape(x: Any) -> tuple[int, ...]:
+  return x.value.shape if _is_box(x) else x.shape
+
+
+def _cast(x: Any, dtype: Any) -> Any:
+  if _is_box(x):
+    return x.replace(value=_cast(x.value, dtype))
+  return x if x.dtype == dtype else x.astype(dtype)
+
+
+def _at(x: Any, place: int, axis: int) -> Any:
+  """A part of an array along an axis; one on the host stays there."""
+  if _is_box(x):
+    names = (*x.names[:axis], *x.names[axis + 1 :])
+    return x.replace(value=_at(x.value, place, axis), names=names)
+  if isinstance(x, np.ndarray):
+    return x[(slice(None),) * axis + (place,)]
+  return jax.lax.index_in_dim(x, place, axis, keepdims=False)

@@ -1,0 +1,136 @@
+"""Sampling and evaluation by several processes: the files of one process."""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+import pytest
+from shared_work import MODEL, run_lines, run_shared, stub_logits
+from tiny_runs import FRAMES, SIDE, runs  # noqa: F401
+
+from videoar_jax.evaluate import i3d, kept
+from videoar_jax.sample import sampler
+
+COUNT = 5  # of videos, no multiple of the processes or devices
+# What differs between runs of one and several processes.
+TIMED = ('seconds', 'num_devices', 'versions')
+
+
+@pytest.fixture(autouse=True)
+def stub_i3d(monkeypatch, tmp_path):
+  monkeypatch.setattr(i3d, 'logits', stub_logits)
+  monkeypatch.setattr(i3d, 'load_i3d', lambda config, **_: MODEL)
+  monkeypatch.setenv('VIDEOAR_CACHE', str(tmp_path / 'cache'))
+
+
+def both(lines, folder, monkeypatch, count=2, devices=2):
+  """Runs lines in one process and in several; their two folders."""
+  found = [folder / 'one', folder / 'several']
+  for path in found:
+    path.mkdir()
+  monkeypatch.chdir(found[0])
+  run_lines(lines)
+  said = run_shared(lines, count=count, devices=devices, cwd=found[1])
+  assert all('written to' not in text for text in said[1:])
+  return found
+
+
+def same_files(one, other):
+  """Equal folders; of results all but what tells of the machine."""
+  names = sorted(str(x.relative_to(one)) for x in one.rglob('*'))
+  assert names == sorted(str(x.relative_to(other)) for x in other.rglob('*'))
+  for name in names:
+    a, b = one / name, other / name
+    if a.is_dir():
+      continue
+    if a.suffix == '.npz':
+      with np.load(a) as first, np.load(b) as second:
+        assert sorted(first) == sorted(second)
+        for key in first:
+          if key == 'about':
+            continue
+          np.testing.assert_array_equal(first[key], second[key])
+    elif a.suffix == '.json' and a.name != 'samples.json':
+      first, second = (json.loads(x.read_text()) for x in (a, b))
+      for key in TIMED:
+        first.pop(key), second.pop(key)
+      assert first == second
+    else:
+      assert a.read_bytes() == b.read_bytes(), name
+  return names
+
+
+def test_two_processes_write_what_one_writes(runs, tmp_path, monkeypatch):  # noqa: F811
+  given = (f'--checkpoint={runs}/generator', '--guidance=2')
+  lines = [
+    ['sample', *given, f'--num_videos={COUNT}', '--out=samples'],
+    ['evaluate', *given, f'--num_videos={COUNT}', '--out=result.json'],
+  ]
+  names = same_files(*both(lines, tmp_path, monkeypatch))
+  assert len([x for x in names if x.endswith('.mp4')]) == COUNT
+  result = json.loads((tmp_path / 'several' / 'result.json').read_text())
+  assert result['num_devices'] == 4 and result['num_generated'] == COUNT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('count', [2, 3])
+def test_every_figure_of_several_processes_is_that_of_one(
+  runs,  # noqa: F811
+  tmp_path,
+  monkeypatch,
+  count,
+):
+  generator = f'--checkpoint={runs}/generator'
+  tokenizer = f'--checkpoint={runs}/tokenizer'
+  sizes = ('--num_videos=11', '--train_windows=40', '--batch_size=3')
+  asked = ('--probe', '--memorisation', '--intervals', '--baselines')
+  lines = [
+    ['sample', generator, '--stream', '--num_videos=5', '--out=streams'],
+    ['sample', generator, '--num_videos=5', '--out=a'],
+    ['sample', generator, '--num_videos=5', '--seed=1', '--out=b'],
+    ['evaluate', generator, *sizes, *asked, '--out=a.json', '--save=a'],
+    ['evaluate', tokenizer, *sizes, '--probe', '--baselines', '--h264']
+    + ['--split=validation', '--out=b.json', '--save=b'],
+    ['evaluate', 'continuation', generator, *sizes[1:], '--out=c.json']
+    + ['--save=c'],
+    ['evaluate', 'features', generator, sizes[0], '--out=real.npz'],
+    ['evaluate', 'samples', generator, '--features=real.npz', '--out=d.json'],
+    ['evaluate', '--real=a/samples.npz', '--generated=b/samples.npz']
+    + ['--out=e.json', '--paired'],
+  ]
+  same_files(*both(lines, tmp_path, monkeypatch, count=count, devices=2))
+
+
+def test_an_evaluation_that_is_cut_short_goes_on(
+  runs,  # noqa: F811
+  tmp_path,
+  monkeypatch,
+):
+  monkeypatch.setattr(kept, 'BLOCK', 2)
+  monkeypatch.chdir(tmp_path)
+  asked = []
+
+  def sample(program, nets, conditions_nx, *, index_n, **_):
+    asked.append(index_n.tolist())
+    for done, i in enumerate(index_n):
+      if len(asked) == 1 and done == 3:
+        raise KeyboardInterrupt
+      rng = np.random.default_rng(i)
+      yield rng.integers(0, 256, (FRAMES, SIDE, SIDE, 3), np.uint8)
+
+  monkeypatch.setattr(sampler, 'sample_videos', sample)
+  line = ['evaluate', f'--checkpoint={runs}/generator', '--out=result.json']
+  line += [f'--num_videos={COUNT}']
+  with pytest.raises(SystemExit):
+    run_lines([line])
+  assert not os.path.exists('result.json')
+  results = []
+  for _ in range(2):
+    run_lines([line])
+    assert not os.path.exists('result.json.parts')
+    results.append(json.loads(pathlib.Path('result.json').read_text()))
+    del results[-1]['seconds']
+  # The first block was kept, and nothing once the result was written.
+  assert asked == [[0, 1, 2, 3, 4], [2, 3, 4], [0, 1, 2, 3, 4]]
+  assert results[0] == results[1]
