@@ -149,6 +149,7 @@ def take(place, token, **options):
 
 
 def test_one_job_holds_a_folder_of_a_bucket(place, capsys):
+  (place / lock.NAME).write_bytes(b'')  # damaged, and of nobody
   give_back = take(place, 'a')
   time.sleep(2 * BEAT_S)
   with pytest.raises(lock.LockedError, match='in use, by x of x'):

@@ -15,7 +15,7 @@ from typing import Any
 _SCHEME = 'gs://'
 _TAIL = '.tail'  # of an object's name: what is joined to it next
 _ATTEMPTS = 3  # to read an object that others replace
-_MEDIA = ('.html', '.json', '.jsonl', '.npz', '.png', '.webp')
+_SHOWN = ('.json', '.jsonl', '.npz', '.png', '.webp')  # in a report
 
 
 def is_bucket(path: Any) -> bool:
@@ -222,7 +222,7 @@ def copy_results(path: Any, folder: pathlib.Path) -> pathlib.Path:
     target, prefix = folder / pathlib.PurePath(blob.name).name, f'{blob.name}/'
     for found in blob.bucket.list_blobs(prefix=prefix):
       inner = pathlib.PurePosixPath(found.name.removeprefix(prefix))
-      if inner.suffix in _MEDIA and not {'..', 'checkpoints'} & {*inner.parts}:
+      if inner.suffix in _SHOWN and not {'..', 'checkpoints'} & {*inner.parts}:
         file = target / inner
         file.parent.mkdir(parents=True, exist_ok=True)
         found.download_to_filename(str(file))

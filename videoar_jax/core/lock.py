@@ -197,8 +197,9 @@ def take_by_beats(
   def give_back() -> None:
     ended.set()
     thread.join()
-    if (sign.read() or {}).get('token') == about['token']:
-      path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+      if (sign.read() or {}).get('token') == about['token']:
+        path.unlink(missing_ok=True)
 
   return give_back
 
@@ -225,8 +226,10 @@ class _BucketSign(_Sign):
 
   def read(self) -> dict | None:
     data, self._generation = buckets.read(self.path)
+    if data is None:
+      return None
     try:
-      return data and files.parse_json(data, _HOLDER, where=str(self.path))
+      return files.parse_json(data, _HOLDER, where=str(self.path))
     except ValueError:
       return {}
 
