@@ -38,7 +38,7 @@ float 0..1, of shape (N, T, H, W, 3).
 import dataclasses
 import pathlib
 
-from videoar_jax.core import cache, command, files, mesh
+from videoar_jax.core import cache, command, files, mesh, start
 from videoar_jax.evaluate import (
   checkpoint,
   compare,
@@ -53,6 +53,7 @@ from videoar_jax.evaluate import (
 )
 
 FLAGS = command.Flags()
+_JOB = start.define_flags(FLAGS)
 
 _OUT = FLAGS.text('out', None, 'The JSON file to write.')
 _PROTOCOL = FLAGS.text(
@@ -197,6 +198,7 @@ _SUMMARY = (
 _BESIDE = ('fvd', 'fvd_inf', 'kvd', 'psnr', 'ssim', 'lpips', 'bits_per_clip')
 
 
+@start.together(FLAGS)
 def main(words: list[str]) -> None:
   cache.keep_programs()
   name = chosen_use(words)
@@ -234,7 +236,7 @@ def chosen_use(words: list[str]) -> str:
     if not flag.value:
       either = ' (or --checkpoint)' if flag is _REAL else ''
       raise command.UsageError(f'--{flag.name}{either} is missing')
-  FLAGS.check_read(read, by=name)
+  FLAGS.check_read((*read, *_JOB), by=name)
   return name
 
 

@@ -38,7 +38,15 @@ import jax
 import numpy as np
 
 from videoar_jax import media
-from videoar_jax.core import cache, command, console, files, lock, mesh
+from videoar_jax.core import (
+  cache,
+  command,
+  console,
+  files,
+  lock,
+  mesh,
+  start,
+)
 from videoar_jax.core.export import load_weights, locate
 from videoar_jax.data import pictures
 from videoar_jax.data.prompts import check_prompt
@@ -56,6 +64,7 @@ from videoar_jax.sample.wanted import (
 from videoar_jax.tokenizer.stream import Codec
 
 FLAGS = command.Flags()
+start.define_flags(FLAGS)
 
 _CHECKPOINT = FLAGS.text(
   'checkpoint', None, 'Generator: workdir, step folder, export or zoo:NAME.'
@@ -135,7 +144,8 @@ def main(words: list[str]) -> None:
   cache.keep_programs()
   command.check_arguments(words, (_CHECKPOINT, _OUT))
   check_flags()
-  run()
+  with start.together(FLAGS):
+    run()
 
 
 def check_flags() -> None:
@@ -298,8 +308,8 @@ def write_videos(output: Output, program, generator, sampling, given) -> None:
 def write_streams(output: Output, stream, generator, sampling, given) -> None:
   """Writes frames as they are made; what is cut short can be played."""
   wanted = output.wanted
-  for start in range(0, len(wanted), sampling.batch_size):
-    batch = slice(start, start + sampling.batch_size)
+  for begin in range(0, len(wanted), sampling.batch_size):
+    batch = slice(begin, begin + sampling.batch_size)
     names, frames = output.names[batch], 0
     with contextlib.ExitStack() as stack:
       writers = [
@@ -312,7 +322,7 @@ def write_streams(output: Output, stream, generator, sampling, given) -> None:
         wanted.conditions_nx[batch],
         num_shots=_SHOTS.value,
         overlap=_OVERLAP.value,
-        first_index=start,
+        first_index=begin,
         given=given,
       )
       for video in console.first_slow(pieces, _COMPILING):
