@@ -1,6 +1,7 @@
 """Lines between the processes of a job, and the flags by which they meet."""
 
 import contextlib
+import re
 import socket
 import threading
 import types
@@ -182,3 +183,44 @@ def test_one_process_needs_no_other():
   for words in ([], one):
     assert command.run(module, ['train', *words]) is None
   assert ran == [[], []]
+
+
+@pytest.fixture
+def place(monkeypatch):
+  """place(environment): where a process without flags belongs."""
+
+  def run(**environment):
+    for name, value in environment.items():
+      monkeypatch.setenv(name, value)
+    flags = command.Flags()
+    start.define_flags(flags)
+    command.parse(flags, ['train'])
+    return start._place(flags)
+
+  return run
+
+
+SLURM = {
+  'SLURM_JOB_ID': '7',
+  'SLURM_STEP_NODELIST': 'node[03-04]',
+  'SLURM_PROCID': '1',
+  'SLURM_LOCALID': '0',
+}
+
+
+def test_srun_says_where_a_process_belongs(place):
+  found = place(**SLURM, SLURM_NTASKS='2')
+  assert (found.count, found.process, found.devices) == (2, 1, [0])
+  assert re.fullmatch(r'node03:[0-9]+', found.address)
+  assert place(**{**SLURM, 'SLURM_PROCID': '0'}, SLURM_NTASKS='1') is None
+
+
+def test_a_pod_is_alone_unless_it_is_of_an_indexed_job(place, monkeypatch):
+  def fail(*_):
+    raise KeyError('job-name')
+
+  name = 'auto_detect_unset_distributed_params'
+  monkeypatch.setattr(start.clusters.ClusterEnv, name, fail)
+  assert place(KUBERNETES_SERVICE_HOST='10.0.0.1') is None
+  with pytest.raises(ValueError, match='job-name.*give --coordinator'):
+    place(JOB_COMPLETION_INDEX='0')
