@@ -117,11 +117,19 @@ def test_a_process_that_stands_still_ends_the_job(tmp_path, process):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize('process', [0, 1])
-def test_a_signal_to_one_process_stops_all(tmp_path, whole, process, number):
+@pytest.mark.parametrize(
+  ('process', 'number', 'ahead'),
+  [
+    (0, signal.SIGTERM, {}),
+    (1, signal.SIGTERM, {'AHEAD': '1'}),
+    (1, signal.SIGINT, {}),
+  ],
+)
+def test_a_signal_to_one_process_stops_all(
+  tmp_path, whole, process, number, ahead
+):
   """Long before they log."""
-  with toy(tmp_path, 'run', '--log_every=12', PAUSE_S='0.5') as job:
+  with toy(tmp_path, 'run', '--log_every=12', PAUSE_S='0.5', **ahead) as job:
     job.wait_until(lambda: steps(tmp_path / 'run'))
     job.processes[process].send_signal(number)
     job.expect(128 + number, 128 + number, within_s=30)
@@ -131,11 +139,12 @@ def test_a_signal_to_one_process_stops_all(tmp_path, whole, process, number):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('ahead', [{}, {'AHEAD': '1'}])
 @pytest.mark.parametrize('process', [0, 1])
 def test_data_that_one_process_cannot_read_end_all_saved(
-  tmp_path, whole, process
+  tmp_path, whole, process, ahead
 ):
-  with toy(tmp_path, 'run', own=one(process, FAIL_AT='6')) as job:
+  with toy(tmp_path, 'run', own=one(process, FAIL_AT='6'), **ahead) as job:
     job.expect(1, 1)
     assert errors(job.said(process)) == ['error: clip 7 is damaged']
     (line,) = errors(job.said(1 - process))
@@ -147,7 +156,10 @@ def test_data_that_one_process_cannot_read_end_all_saved(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('early', [{'FAIL_EARLY': '1'}, {'FAIL_AT': '0'}])
+@pytest.mark.parametrize(
+  'early',
+  [{'FAIL_EARLY': '1'}, {'FAIL_AT': '0'}, {'FAIL_AT': '1', 'AHEAD': '1'}],
+)
 def test_a_process_that_cannot_begin_ends_all(tmp_path, early):
   with toy(tmp_path, 'run', own=one(1, **early)) as job:
     job.expect(1, 1, within_s=60)

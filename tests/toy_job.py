@@ -1,7 +1,8 @@
 """`python toy_job.py --workdir=… FLAGS`: the toy trained in several processes.
 
 Variables of the environment make one process differ: PAUSE_S before each batch,
-FAIL_AT the step whose batch it cannot make, FAIL_EARLY before it begins.
+FAIL_AT the step whose batch it cannot make, FAIL_EARLY before it begins. With
+AHEAD all run one step ahead, as they do on accelerators.
 """
 
 import os
@@ -13,6 +14,7 @@ import toy
 
 from videoar_jax.core import command, start
 from videoar_jax.core.mesh import make_mesh
+from videoar_jax.train import loop, runner
 
 FLAGS = command.Flags()
 _WORKDIR = FLAGS.text('workdir', None, 'Where the run lives.')
@@ -37,7 +39,17 @@ def batches_from(step):
     step += 1
 
 
+class Ahead(runner.Runner):
+  """A run on CPU devices that hears of the others one step later."""
+
+  def __post_init__(self):
+    super().__post_init__()
+    self._ahead = self._late = 1
+
+
 def main(words):
+  if 'AHEAD' in os.environ:
+    loop.Runner = Ahead
   with start.together(FLAGS):
     if 'FAIL_EARLY' in os.environ:
       raise ValueError('no such folder here')

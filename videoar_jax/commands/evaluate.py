@@ -41,8 +41,10 @@ from etils import epath
 from jax.sharding import Mesh
 
 from videoar_jax.core import (
+  buckets,
   cache,
   command,
+  digest,
   files,
   mesh,
   processes,
@@ -237,7 +239,10 @@ def run(name: str, out: epath.Path) -> None:
 
 
 def _parts() -> epath.Path:
-  """The folder of what is made until the result is written."""
+  """The folder, on this machine, of what is made until the result is there."""
+  if buckets.is_bucket(_OUT.value):
+    name = digest.text_digest(_OUT.value)[:16]
+    return epath.Path(cache.cache_dir() / 'parts' / name)
   return epath.Path(f'{_OUT.value}.parts')
 
 

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import platform
 import re
@@ -33,6 +34,7 @@ START_TIMEOUT_S = 300.0
 _LIBRARY_S = 600
 _MOST_SHOWN = 3  # differences in a message
 _CODE_LENGTH = 12  # characters of a digest
+_POD, _POD_INDEX = 'KUBERNETES_SERVICE_HOST', 'JOB_COMPLETION_INDEX'
 # Flags in which the processes of a job may differ.
 _OWN = ('coordinator', 'num_processes', 'process_id', 'start_timeout_s')
 _FREE = (*_OWN, 'verbosity')
@@ -128,9 +130,11 @@ def _detected(timeout_s: float) -> _Place | None:
         None, None, None, None, None, int(timeout_s)
       )
     except Exception as error:  # whatever a cluster's service raises
+      if _POD in os.environ and _POD_INDEX not in os.environ:
+        return None  # a pod that is of no indexed Job
       raise ValueError(
-        f'the environment is of several processes, and does not say which '
-        f'({error}); give --coordinator, --num_processes and --process_id'
+        'the environment seems to be of several processes, and does not say '
+        f'which ({error}); give --coordinator, --num_processes and --process_id'
       ) from error
   address, count, process, devices = found
   if address is None or count is None or count < 2:
