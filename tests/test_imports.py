@@ -23,6 +23,7 @@ ROOMS = (
   'evaluate',
   'train',
   'benchmark',
+  'forecast',
   'lease',
   'report',
   'api',

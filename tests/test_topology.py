@@ -17,7 +17,7 @@ from videoar_jax.core.chips import CHIPS, chip_of
     ('v5p-8', "write 'v5p:2x2x1'$"),
     ('v5litepod-16', "write 'v5e:4x4'$"),
     ('v6e-8', "write 'v6e:2x4'$"),
-    ('v5p-7', r'8x8x16\)$'),
+    ('v5p-7', r"or 'tpu7x:2x2x2'$"),
     ('v5e:4x4x4', r"topology=v5e:4x4x4: wanted 'v5e:4x4'"),
     ('v5p:4x4', 'wanted'),
     ('v5e:0x4', 'wanted'),

@@ -26,7 +26,6 @@ import sys
 
 from etils import epath
 
-from videoar_jax.commands import plan_only
 from videoar_jax.core import cache, command, files, lock, processes, start
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
@@ -101,6 +100,9 @@ def export() -> None:
 
 def plan() -> None:
   """Says what the config's run needs on a topology."""
+  # Imported where it is used: it takes long, and training never needs it.
+  from videoar_jax.forecast import plan_only
+
   config = _CONFIG.value
   sections.check_config(config)
   tokenizer = None
