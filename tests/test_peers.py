@@ -153,6 +153,10 @@ def test_a_stranger_at_the_port_disturbs_nobody(ends, meet):
       '--coordinator=h: wanted HOST:PORT',
     ),
     (
+      ['--coordinator=h:65536', '--num_processes=2', '--process_id=0'],
+      '--coordinator=h:65536: wanted HOST:PORT',
+    ),
+    (
       ['--coordinator=h:1', '--num_processes=2', '--process_id=2'],
       '--process_id=2: wanted 0 to 1',
     ),

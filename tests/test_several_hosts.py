@@ -157,11 +157,15 @@ def test_data_that_one_process_cannot_read_end_all_saved(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  'early',
-  [{'FAIL_EARLY': '1'}, {'FAIL_AT': '0'}, {'FAIL_AT': '1', 'AHEAD': '1'}],
+  ('early', 'ahead'),
+  [
+    ({'FAIL_EARLY': '1'}, {}),
+    ({'FAIL_AT': '0'}, {}),
+    ({'FAIL_AT': '1'}, {'AHEAD': '1'}),
+  ],
 )
-def test_a_process_that_cannot_begin_ends_all(tmp_path, early):
-  with toy(tmp_path, 'run', own=one(1, **early)) as job:
+def test_a_process_that_cannot_begin_ends_all(tmp_path, early, ahead):
+  with toy(tmp_path, 'run', own=one(1, **early), **ahead) as job:
     job.expect(1, 1, within_s=60)
     (line,) = errors(job.said(0))
     assert line.startswith('error: process 1 on ')
