@@ -84,6 +84,8 @@ def main(words: list[str]) -> None:
     plan()
   else:
     command.check_arguments(words, (_CONFIG, _WORKDIR))
+    if _TOPOLOGY.value:
+      raise command.UsageError('--topology is read with --plan_only alone')
     with start.together(FLAGS):
       train()
 
