@@ -9,7 +9,7 @@ import pytest
 from tiny_runs import FRAMES, SIDE, runs  # noqa: F401
 from toy import compile_cache  # noqa: F401
 
-from videoar_jax import api
+import videoar_jax as va
 from videoar_jax.core import spread
 from videoar_jax.core.export import load_weights
 from videoar_jax.core.mesh import MeshConfig
@@ -160,14 +160,14 @@ def test_tensor_parallel_logits_are_those_of_one_device(loaded, text):
 
 @pytest.mark.slow
 def test_a_model_in_python_takes_a_mesh(runs, one):  # noqa: F811
-  model = api.model.load(runs / 'generator', mesh='data=2')
+  model = va.load(runs / 'generator', mesh='data=2')
   names = [model.classes[label] for label in LABELS]
   videos = model.sample(names, guidance=2)
   np.testing.assert_array_equal(videos, one)
   frames = list(model.stream(names[0], guidance=2))
   np.testing.assert_array_equal(np.stack(frames), one[0])
   with pytest.raises(ValueError, match='mesh=2: wanted text'):
-    api.model.load(runs / 'generator', mesh=2)
+    va.load(runs / 'generator', mesh=2)
 
 
 def test_features_on_a_mesh_are_those_of_one_device(monkeypatch):
