@@ -328,7 +328,8 @@ def test_what_is_removed_or_damaged_is_made_again(run, made_up):
   pathlib.Path(f'out/{other}').write_bytes(data[: len(data) // 2])
   made_up.clear()
   assert not run('--num_videos=4')[0] and made_up == [[0, 1]]
-  assert pathlib.Path(f'out/{other}').read_bytes() == data
+  found = media.read_video(f'out/{other}').astype(int)
+  assert np.abs(found - noise(FRAMES, SIDE, SIDE, 3, seed=1)).mean() < 64
   # Without the set the pixels are gone, too.
   os.unlink('out/samples.npz')
   made_up.clear()

@@ -9,14 +9,15 @@ import pytest
 from tiny_runs import FRAMES, SIDE, runs  # noqa: F401
 from toy import compile_cache  # noqa: F401
 
-from videoar_jax import api
+import videoar_jax as va
 from videoar_jax.core import spread
 from videoar_jax.core.export import load_weights
-from videoar_jax.core.mesh import MeshConfig
+from videoar_jax.core.mesh import MeshConfig, logical_axes, unbox
 from videoar_jax.evaluate import i3d
 from videoar_jax.sample import sampler
 from videoar_jax.sample.program import choose
 from videoar_jax.sample.streaming import VideoStream
+from videoar_jax.transformer import params as params_lib
 
 pytestmark = pytest.mark.filterwarnings('ignore:Some donated buffers')
 LABELS = [2, 0, 3, 1, 2]
@@ -131,6 +132,27 @@ def test_weights_lie_where_the_mesh_says(loaded):
       assert x.is_fully_replicated
 
 
+@pytest.mark.parametrize('where', ['cpu', 'tpu'])
+def test_axes_of_weights_for_inference_are_those_of_the_arrays(
+  loaded, monkeypatch, where
+):
+  monkeypatch.setattr(params_lib, 'platform', lambda: where)
+  family = sampler.load_family(loaded)
+  boxed = family.inference_shapes()
+  arrays = family.inference_params(loaded.nets[family.net])
+
+  def check(shape, array):
+    assert isinstance(array, np.ndarray)  # nothing has gone to a device
+    assert (shape.shape, shape.dtype) == (array.shape, array.dtype)
+
+  jax.tree.map(check, unbox(boxed), arrays)
+  axes = logical_axes(boxed)
+  layer = axes['layer_0'] if where == 'cpu' else axes['layers']
+  layers = () if where == 'cpu' else ('layers',)
+  assert layer['qkv'] == ((*layers, 'embed', 'heads', None),) * 3
+  assert layer['mlp']['down'] == (*layers, 'mlp', 'embed')
+
+
 def logits_of(loaded, text):
   """Logits of the first unit and of a second one, through the cache."""
   generator, sampling = make(loaded, text)
@@ -160,14 +182,14 @@ def test_tensor_parallel_logits_are_those_of_one_device(loaded, text):
 
 @pytest.mark.slow
 def test_a_model_in_python_takes_a_mesh(runs, one):  # noqa: F811
-  model = api.model.load(runs / 'generator', mesh='data=2')
+  model = va.load(runs / 'generator', mesh='data=2')
   names = [model.classes[label] for label in LABELS]
   videos = model.sample(names, guidance=2)
   np.testing.assert_array_equal(videos, one)
   frames = list(model.stream(names[0], guidance=2))
   np.testing.assert_array_equal(np.stack(frames), one[0])
   with pytest.raises(ValueError, match='mesh=2: wanted text'):
-    api.model.load(runs / 'generator', mesh=2)
+    va.load(runs / 'generator', mesh=2)
 
 
 def test_features_on_a_mesh_are_those_of_one_device(monkeypatch):
