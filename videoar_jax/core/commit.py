@@ -34,12 +34,13 @@ class Meetings:
       OSError: one of them failed.
       RuntimeError: one did not come in time.
     """
-    place, self._left = f'{self._save}/{self._left}', self._left - 1
+    # Where this raises, all processes know, and none waits for another one.
+    left, self._left = self._left, 0
     client = distributed.global_state.client
-    client.wait_at_barrier(place, timeout_ms)
+    client.wait_at_barrier(f'{self._save}/{left}', timeout_ms)
     if client.key_value_dir_get(f'{self._save}/failed'):
-      self._left = 0
       raise OSError('another process could not write its part; it says why')
+    self._left = left - 1
 
   def give_up(self) -> None:
     """Tells the others, which wait or will, that this process failed."""
@@ -50,4 +51,3 @@ class Meetings:
     client.key_value_set(f'{self._save}/failed/{process}', 'yes')
     with contextlib.suppress(OSError, RuntimeError):
       self(key='', timeout_ms=_PATIENCE_MS)
-    self._left = 0
