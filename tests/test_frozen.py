@@ -101,23 +101,27 @@ def test_a_tokenizer_left_by_a_run_that_came_to_nothing_is_replaced(
 def test_a_copy_cut_short_by_a_kill_is_made_again(
   own, tmp_path, monkeypatch, written
 ):
-  """After so many of its two files, each cut short in turn."""
-  workdir, write, done = tmp_path / 'run', export._write, []
+  """In the middle of its weights, or before its config, which comes last."""
+  workdir, write = tmp_path / 'run', export._write
 
   def killed(path, data):
-    done.append(path)
-    if len(done) > written:
-      write(path, data[: len(data) // 2])
-      raise KeyboardInterrupt
-    write(path, data)
+    write(path, data[: len(data) // 2])
+    raise KeyboardInterrupt
 
-  monkeypatch.setattr(export, '_write', killed)
+  if written:
+    monkeypatch.setattr(export.files, 'replacing', _killed)
+  else:
+    monkeypatch.setattr(export, '_write', killed)
   with pytest.raises(KeyboardInterrupt):
     begin(workdir, checkpoint=False)
   monkeypatch.undo()
   assert list((workdir / 'tokenizer').iterdir())
   begin(workdir, checkpoint=False)
   assert digests(workdir / 'tokenizer') == digests(own / 'a' / 'tokenizer')
+
+
+def _killed(path):
+  raise KeyboardInterrupt
 
 
 def test_a_run_does_not_change_its_tokenizer(own, tmp_path):
