@@ -220,10 +220,12 @@ def test_what_does_not_fit_is_told_with_the_knob():
     'fits': False,
     'compile_s': 3.0,
   }
-  text = '\n'.join(table.lines({**found, 'knob': None, 'knobs_tried': ['--a']}))
+  text = '\n'.join(
+    table.of_step({**found, 'knob': None, 'knobs_tried': ['--a']})
+  )
   assert 'DOES NOT FIT' in text and 'none of: --a' in text
   knob = {'flags': '--config.train.accumulate=2', 'peak_bytes': 2**33}
-  text = '\n'.join(table.lines({**found, 'knob': knob}))
+  text = '\n'.join(table.of_step({**found, 'knob': knob}))
   assert '--config.train.accumulate=2 (8.00 GiB)' in text
 
 

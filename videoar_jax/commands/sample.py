@@ -27,13 +27,20 @@ stays there, and is named. Cut short, it says how many videos can be played, and
 the same command makes the missing ones (see `sample.output`). Videos are spread
 over the devices there are, or over `--mesh=data=4,fsdp=2`; of several processes
 each makes its own share.
+
+  python -m videoar_jax.sample --plan_only --topology=v5e:2x4 --batch_size=16 \\
+    --config=configs/videoar_ucf101.py:L \\
+    --tokenizer=configs/tokenizer_ucf101.py
+
+which samples nothing, says what a batch needs on the TPUs of one process, which
+need not be there (extra `plan`).
 """
 
 import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import jax
 from etils import epath
@@ -46,7 +53,6 @@ from videoar_jax.core import (
   console,
   digest,
   files,
-  lock,
   mesh,
   processes,
   spread,
@@ -55,6 +61,7 @@ from videoar_jax.core import (
 from videoar_jax.core.export import Loaded, load_weights, locate
 from videoar_jax.data import pictures
 from videoar_jax.data.prompts import check_prompt
+from videoar_jax.forecast.flags import define_flags
 from videoar_jax.rollout.guidance import parse_guidance
 from videoar_jax.sample import sampler as sampler_lib
 from videoar_jax.sample.given import read_given
@@ -138,7 +145,11 @@ _MESH = FLAGS.text(
 _STREAM = FLAGS.switch('stream', False, 'Write frames as they are made.')
 _SHOTS = FLAGS.count('shots', 1, 'Shots of a video; streamed.')
 _OVERLAP = FLAGS.count('overlap', 5, 'Frames that two shots share.')
-_OUT = FLAGS.text('out', None, 'The folder to write.')
+_OUT = FLAGS.text(
+  'out', None, 'The folder to write; of --plan_only, a JSON file.'
+)
+_PLAN = define_flags(FLAGS)
+_CONFIG = FLAGS.config('config', "--plan_only: a generator's config.")
 start.define_flags(FLAGS)
 _EMA = FLAGS.switch('ema', True, 'Averaged weights, or the last ones.')
 
@@ -147,10 +158,32 @@ _COMPILING = 'compiling and sampling the first videos'
 
 def main(words: list[str]) -> None:
   cache.keep_programs()
+  if _PLAN.plan_only.value:
+    command.check_arguments(words, (_CONFIG, _PLAN.topology))
+    plan()
+    return
   command.check_arguments(words, (_CHECKPOINT, _OUT))
+  _PLAN.check_unused()
   check_flags()
   with start.together(FLAGS):
     run()
+
+
+def plan() -> None:
+  """Says what a batch of videos needs on a topology."""
+  # Imported where it is used: it takes long, and sampling never needs it.
+  from videoar_jax.forecast import plan_only
+
+  wanted = {'num_frames': _NUM_FRAMES, 'guidance': _GUIDANCE, 'window': _WINDOW}
+  plan_only.plan_sampling(
+    _CONFIG.value,
+    _PLAN.tokenizer.value,
+    name=_PLAN.topology.value,
+    sizes=spread.parse_mesh(_MESH.value or 'data=-1'),
+    batch_size=_BATCH_SIZE.value,
+    changes={k: x.value for k, x in wanted.items() if x.value is not None},
+    out=_OUT.value,
+  )
 
 
 def check_flags() -> None:
@@ -223,7 +256,7 @@ def run() -> None:
     program, write = VideoStream(generator, sampling), write_streams
   else:
     program, write = generator.program(sampling), write_videos
-  with _held(output.folder), playable(output):
+  with output.held(), output.playable():
     missing = output.begin()
     if output.written:
       there, own = len(output.written), len(missing) + len(output.written)
@@ -241,16 +274,6 @@ def _count(classes: Sequence[str]) -> int:
     return _NUM_VIDEOS.value
   several = len(classes) if _CLASS.value in (None, 'all') else 1
   return len(_PROMPT.value or ()) or several
-
-
-def _held(folder: epath.Path) -> contextlib.AbstractContextManager:
-  """Holds the folder for all processes of this job."""
-  return lock.hold(
-    folder,
-    what='sample',
-    first=processes.is_first(),
-    agree=lambda reason: processes.from_first(lambda: reason),
-  )
 
 
 def make_output(
@@ -274,17 +297,6 @@ def make_output(
   }
   shape = (frames, *sampling.size, 3)
   return Output(epath.Path(_OUT.value), wanted, about, shape, streamed)
-
-
-@contextlib.contextmanager
-def playable(output: Output) -> Iterator[None]:
-  """After an error or Ctrl-C, tells which videos can be played by then."""
-  try:
-    yield
-  except BaseException:
-    own = len(spread.own(len(output.wanted)))
-    command.note(f'{len(output.written)} of {own} videos can be played')
-    raise
 
 
 def _given_files() -> list[str]:

@@ -31,6 +31,7 @@ from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
 from videoar_jax.core.export import check_target, load_weights, write_loaded
 from videoar_jax.core.weight_file import DTYPES
+from videoar_jax.forecast.flags import define_flags
 from videoar_jax.train import sections
 from videoar_jax.train.generator_recipe import make_generator_recipe
 from videoar_jax.train.profile import parse_steps
@@ -48,14 +49,8 @@ _PROFILE = FLAGS.text(
 _OUT = FLAGS.text(
   'out', None, 'export: the folder to write. --plan_only: a JSON file.'
 )
-_PLAN_ONLY = FLAGS.switch(
-  'plan_only', False, 'Says what the run needs on TPUs, and trains nothing.'
-)
-_TOPOLOGY = FLAGS.text('topology', None, '--plan_only: as v5e:16x16.')
+_PLAN = define_flags(FLAGS)
 _SLICES = FLAGS.count('slices', 1, '--plan_only: so many of the topology.')
-_TOKENIZER = FLAGS.config(
-  'tokenizer', "--plan_only: config of a generator's tokenizer."
-)
 _RAW = FLAGS.switch(
   'raw', False, 'export: the last parameters instead of their average.'
 )
@@ -79,13 +74,12 @@ def main(words: list[str]) -> None:
     command.check_arguments([], (_WORKDIR,))
     FLAGS.check_read((_WORKDIR,), by='verify')
     sys.exit(not verify_run(_WORKDIR.value))
-  elif _PLAN_ONLY.value:
-    command.check_arguments(words, (_CONFIG, _TOPOLOGY))
+  elif _PLAN.plan_only.value:
+    command.check_arguments(words, (_CONFIG, _PLAN.topology))
     plan()
   else:
     command.check_arguments(words, (_CONFIG, _WORKDIR))
-    if _TOPOLOGY.value:
-      raise command.UsageError('--topology is read with --plan_only alone')
+    _PLAN.check_unused()
     with start.together(FLAGS):
       train()
 
@@ -105,23 +99,10 @@ def plan() -> None:
   # Imported where it is used: it takes long, and training never needs it.
   from videoar_jax.forecast import plan_only
 
-  config = _CONFIG.value
-  sections.check_config(config)
-  tokenizer = None
-  if config.recipe == sections.GENERATOR:
-    command.check_arguments([], (_TOKENIZER,))
-    tokenizer = _TOKENIZER.value
-    sections.check_config(tokenizer)
-    if tokenizer.recipe != sections.TOKENIZER:
-      raise ValueError(
-        f'--tokenizer: its recipe is {tokenizer.recipe!r}; give the config of '
-        'a tokenizer, as configs/tokenizer_ucf101.py'
-      )
-    tokenizer = tokenizer.tokenizer
   plan_only.plan_training(
-    config,
-    tokenizer,
-    name=_TOPOLOGY.value,
+    _CONFIG.value,
+    _PLAN.tokenizer.value,
+    name=_PLAN.topology.value,
     slices=_SLICES.value,
     out=_OUT.value,
   )

@@ -120,8 +120,8 @@ def forecast_step(
   accumulate, steps = config.train.accumulate, config.train.num_steps
   placement.check_batch_size(config.data.batch_size, mesh, accumulate)
   state = abstract_state(job.updates, seed=0, num_steps=steps, mesh=mesh)
-  batch = _placed(job.batch, mesh_lib.batch_sharding(mesh))
-  frozen = _placed(job.frozen, mesh_lib.replicated(mesh))
+  batch = placed(job.batch, mesh_lib.batch_sharding(mesh))
+  frozen = placed(job.frozen, mesh_lib.replicated(mesh))
   started = time.perf_counter()
   lowered = lower_step(
     job.updates,
@@ -157,11 +157,12 @@ def forecast_step(
     **facts,
     'hbm_bytes': hbm,
     'fits': compiled is not None and facts['peak_bytes'] <= hbm,
-    **(_read(compiled, name, mesh, flops, slices) if compiled else {}),
+    **(read_program(compiled, name, mesh, flops, slices) if compiled else {}),
   }
 
 
-def _placed(shapes: Any, sharding: Any) -> Any:
+def placed(shapes: Any, sharding: Any) -> Any:
+  """Shapes of a tree of arrays or shapes, all of one sharding."""
   return jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
   )
@@ -177,20 +178,21 @@ def _state_bytes(state: Any) -> dict[str, float]:
   """What each device holds of it."""
   nets = state.nets.values()
   return {
-    'parameter_bytes': _local_bytes([net.params for net in nets]),
-    'average_bytes': _local_bytes([net.ema for net in nets]),
-    'optimizer_bytes': _local_bytes([net.opt_state for net in nets]),
+    'parameter_bytes': local_bytes([net.params for net in nets]),
+    'average_bytes': local_bytes([net.ema for net in nets]),
+    'optimizer_bytes': local_bytes([net.opt_state for net in nets]),
   }
 
 
-def _local_bytes(tree: Any) -> int:
+def local_bytes(tree: Any) -> int:
+  """Bytes that a device holds of a tree of shapes with shardings."""
   return sum(
     math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
     for x in jax.tree.leaves(tree)
   )
 
 
-def _read(
+def read_program(
   compiled: Any, name: str, mesh: Mesh, flops: float, slices: int
 ) -> dict[str, Any]:
   """What a compiled step sends and reads, and how long that takes."""

@@ -7,6 +7,7 @@ written.
 """
 
 import collections
+import contextlib
 import dataclasses
 import io
 import json
@@ -14,14 +15,14 @@ import pathlib
 import re
 import shutil
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
 
 from videoar_jax import media
-from videoar_jax.core import buckets, files, processes, spread
+from videoar_jax.core import buckets, files, lock, processes, spread
 from videoar_jax.core.console import note
 from videoar_jax.sample.wanted import Wanted
 
@@ -101,6 +102,25 @@ class Output:
         f'{most / 1e9:.1f} GB of disk until all are written, '
         f'{free / 1e9:.1f} are free; ask for fewer, or --stream them'
       )
+
+  def held(self) -> contextlib.AbstractContextManager:
+    """Holds the folder for all processes of this job."""
+    return lock.hold(
+      self.folder,
+      what='sample',
+      first=processes.is_first(),
+      agree=lambda reason: processes.from_first(lambda: reason),
+    )
+
+  @contextlib.contextmanager
+  def playable(self) -> Iterator[None]:
+    """After an error or Ctrl-C, tells which videos can be played by then."""
+    try:
+      yield
+    except BaseException:
+      own = len(spread.own(len(self.wanted)))
+      note(f'{len(self.written)} of {own} videos can be played')
+      raise
 
   def begin(self) -> np.ndarray:
     """Makes the folder ready; the indices that this process is to make."""
