@@ -8,6 +8,7 @@ import pytest
 from etils import epath
 from test_stages import _config, _tokenizer
 
+from videoar_jax.core import export
 from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.core.export import load_weights
 from videoar_jax.core.mesh import MeshConfig, make_mesh
@@ -94,6 +95,29 @@ def test_a_tokenizer_left_by_a_run_that_came_to_nothing_is_replaced(
   )
   recipe.begin()
   assert digests(workdir / 'tokenizer') == wanted.digests
+
+
+@pytest.mark.parametrize('written', [0, 1])
+def test_a_copy_cut_short_by_a_kill_is_made_again(
+  own, tmp_path, monkeypatch, written
+):
+  """After so many of its two files, each cut short in turn."""
+  workdir, write, done = tmp_path / 'run', export._write, []
+
+  def killed(path, data):
+    done.append(path)
+    if len(done) > written:
+      write(path, data[: len(data) // 2])
+      raise KeyboardInterrupt
+    write(path, data)
+
+  monkeypatch.setattr(export, '_write', killed)
+  with pytest.raises(KeyboardInterrupt):
+    begin(workdir, checkpoint=False)
+  monkeypatch.undo()
+  assert list((workdir / 'tokenizer').iterdir())
+  begin(workdir, checkpoint=False)
+  assert digests(workdir / 'tokenizer') == digests(own / 'a' / 'tokenizer')
 
 
 def test_a_run_does_not_change_its_tokenizer(own, tmp_path):

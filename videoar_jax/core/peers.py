@@ -156,6 +156,10 @@ class Peers:
       self._pass_on(fault)
     self._end(status, '')
 
+  def end_for(self, fault: Fault) -> NoReturn:
+    """Ends this process for a fault of another one, and says so."""
+    self._end(fault.status, f'error: {fault.text}')
+
   def found_fault(self, timeout_s: float = 0.0) -> Fault | None:
     """Why the job ends, once that is known; waits for it so long."""
     self._faulty.wait(timeout_s)
@@ -191,7 +195,7 @@ class Peers:
           line.said.put(message['said'])
     except TimeoutError:
       why = f'no sign of life for {SILENCE_S:.0f} s'
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
       why = str(error)
     line.closed.set()
     self._meet(
@@ -212,7 +216,7 @@ class Peers:
       self._pass_on(fault)
     if fault.status != LOST:
       time.sleep(_GRACE_S)
-    self._end(fault.status, f'error: {fault.text}')
+    self.end_for(fault)
 
   def _set_fault(self, fault: Fault) -> bool:
     with self._lock:
@@ -270,6 +274,7 @@ def listen(seat: Seat, port: int, *, service: int) -> Peers:
       _start(receive, connection)
 
   def receive(connection: socket.socket) -> None:
+    connection.settimeout(SILENCE_S)
     try:
       hello = _read_line(connection)
       if hello.get('relay'):
@@ -280,7 +285,7 @@ def listen(seat: Seat, port: int, *, service: int) -> Peers:
       else:
         _send_line(connection, host=seat.host)
         peers.add(hello['process'], connection, str(hello['host']))
-    except (OSError, ValueError, KeyError):  # whoever that was
+    except (OSError, ValueError, KeyError):  # a stranger
       connection.close()
 
   _start(serve)

@@ -7,6 +7,7 @@ process as it should.
 """
 
 import contextlib
+import functools
 import socket
 import threading
 import time
@@ -39,7 +40,7 @@ def open_relay(connect: Callable[[], socket.socket]) -> str:
       except OSError:
         client.close()
         continue
-      _start(_pump, client, far, far.close)
+      _start(_pump, client, far, functools.partial(_hang_up, far))
       _start(_pump, far, client, lambda: None)  # the client hears nothing
 
   _start(serve)
@@ -59,8 +60,8 @@ def forward(client: socket.socket, port: int) -> None:
         return
       time.sleep(_RETRY_S)
   client.settimeout(None)
-  _start(_pump, client, near, near.close)
-  _pump(near, client, client.close)
+  _start(_pump, client, near, functools.partial(_hang_up, near))
+  _pump(near, client, functools.partial(_hang_up, client))
 
 
 def _start(work: Callable[..., None], *args) -> None:
@@ -75,3 +76,10 @@ def _pump(
     while data := source.recv(_CHUNK):
       target.sendall(data)
   after()
+
+
+def _hang_up(connection: socket.socket) -> None:
+  """Closes a connection that another thread may be reading from."""
+  with contextlib.suppress(OSError):
+    connection.shutdown(socket.SHUT_RDWR)
+  connection.close()

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import platform
 import re
@@ -31,8 +32,11 @@ from videoar_jax.core.processes import AgreedExit
 START_TIMEOUT_S = 300.0
 # JAX's own watch, which ends a process with a stack, comes after ours.
 _LIBRARY_S = 600
+# Seconds until a loss is known at the latest.
+_NOTICE_S = peers.SILENCE_S + peers.BEAT_S
 _MOST_SHOWN = 3  # differences in a message
 _CODE_LENGTH = 12  # characters of a digest
+_POD, _POD_INDEX = 'KUBERNETES_SERVICE_HOST', 'JOB_COMPLETION_INDEX'
 # Flags in which the processes of a job may differ.
 _OWN = ('coordinator', 'num_processes', 'process_id', 'start_timeout_s')
 _FREE = (*_OWN, 'verbosity')
@@ -109,7 +113,8 @@ def _place(flags: command.Flags) -> _Place | None:
       '--coordinator=HOST:PORT, --num_processes and --process_id'
     )
   address, count, process = given.values()
-  if not re.fullmatch(r'.+:[0-9]{1,5}', address):
+  port = re.fullmatch(r'.+:([0-9]{1,5})', address)
+  if not port or not 0 < int(port[1]) < 2**16:
     raise command.UsageError(f'--coordinator={address}: wanted HOST:PORT')
   if process >= count:
     raise command.UsageError(
@@ -128,9 +133,11 @@ def _detected(timeout_s: float) -> _Place | None:
         None, None, None, None, None, int(timeout_s)
       )
     except Exception as error:  # whatever a cluster's service raises
+      if _POD in os.environ and _POD_INDEX not in os.environ:
+        return None  # a pod that is of no indexed Job
       raise ValueError(
-        f'the environment is of several processes, and does not say which '
-        f'({error}); give --coordinator, --num_processes and --process_id'
+        'the environment seems to be of several processes, and does not say '
+        f'which ({error}); give --coordinator, --num_processes and --process_id'
       ) from error
   address, count, process, devices = found
   if address is None or count is None or count < 2:
@@ -281,12 +288,14 @@ def _end(others: peers.Peers) -> None:
 
 def _fail(others: peers.Peers, error: BaseException) -> NoReturn:
   """Says what is wrong as a command does, and ends all processes."""
-  if type(error).__name__ in command.DEVICE_ERRORS:
-    # A collective fails where another process was lost: that is to be told.
-    fault = others.found_fault(peers.SILENCE_S + peers.BEAT_S)
-    if fault is not None:
-      others.fail(fault.text, fault.status)
+  # A collective fails where another process was lost: that is to be told.
+  of_device = type(error).__name__ in command.DEVICE_ERRORS
+  fault = others.found_fault(_NOTICE_S if of_device else 0.0)
+  if fault is not None and (of_device or fault.status == peers.LOST):
+    others.end_for(fault)
   status, text = 1, ' '.join(str(error).split()) or type(error).__name__
+  if isinstance(error, KeyboardInterrupt):
+    text = 'stopped'
   try:
     with command.refusals():
       raise error

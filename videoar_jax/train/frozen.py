@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import jax
 from etils import epath
 
-from videoar_jax.core import manifest
+from videoar_jax.core import manifest, processes
 from videoar_jax.core.console import note
 from videoar_jax.core.export import (
   CHECKPOINTS,
@@ -55,7 +54,7 @@ def _check_same(path: str, own: Loaded, kept: epath.Path) -> None:
   try:
     given = _load(path)
   except CheckpointError as error:
-    if jax.process_index() == 0:
+    if processes.is_first():
       note(f'{error}; going on with the copy in {kept}')
     return
   if given.digests != own.digests:
@@ -69,12 +68,16 @@ def _check_same(path: str, own: Loaded, kept: epath.Path) -> None:
 def keep_tokenizer(loaded: Loaded, workdir: epath.Path) -> None:
   """Copies it, so that the run's checkpoints need nothing outside.
 
-  A copy of another one, left by a run that came to no checkpoint, is replaced.
+  A copy of another one, or a part of one, left by a run that came to no
+  checkpoint, is replaced. The first process alone writes and reads it here: no
+  checkpoint is written before it is done, and without one no run reads it.
   """
+  if not processes.is_first():
+    return
   kept = workdir / TOKENIZER
   try:
     same = _load(kept).digests == loaded.digests
   except CheckpointError:
     same = False
-  if not same and jax.process_index() == 0:
+  if not same:
     write_loaded(kept, loaded)

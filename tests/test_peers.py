@@ -1,0 +1,230 @@
+"""Lines between the processes of a job, and the flags by which they meet."""
+
+import contextlib
+import re
+import socket
+import threading
+import types
+
+import jobs
+import pytest
+
+from videoar_jax.core import command, peers, start
+
+
+class Ended(Exception):
+  """In place of the end of the process."""
+
+
+@pytest.fixture
+def ends(monkeypatch):
+  """What processes ended with: (process, status, text); none of them ends."""
+  found, known = [], threading.Condition()
+
+  def end(self, status, text):
+    with known:
+      found.append((self.seat.process, status, text))
+      known.notify_all()
+    for line in self._lines.values():
+      line.finish()
+    raise Ended
+
+  def wait(count):
+    with known:
+      assert known.wait_for(lambda: len(found) >= count, 20), found
+    return {process: (status, text) for process, status, text in found}
+
+  monkeypatch.setattr(peers.Peers, '_end', end)
+  monkeypatch.setattr(peers, '_GRACE_S', 0.05)
+  monkeypatch.setattr(peers, 'BEAT_S', 0.05)
+  monkeypatch.setattr(threading, 'excepthook', lambda args: None)
+  return wait
+
+
+@pytest.fixture
+def meet():
+  """meet(count): the lines of all processes of a job, in one process."""
+
+  def run(count, **changes):
+    address = f'127.0.0.1:{jobs.free_port()}'
+    port = int(address.rpartition(':')[2])
+    first = peers.listen(peers.Seat(0, count, 'host0'), port, service=0)
+    seats = [peers.Seat(i, count, f'host{i}') for i in range(1, count)]
+    others = [peers.call(x, address, timeout_s=9) for x in seats]
+    assert first.wait_for_all(9)
+    first.address = address
+    return [first, *others]
+
+  return run
+
+
+def together(calls):
+  threads = [threading.Thread(target=call) for call in calls]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_all_wait_for_each_other_and_the_first_hears_all(ends, meet):
+  heard = []
+  lines = meet(3)
+  together(
+    [
+      lambda i=i, x=x: x.gather(f'from {i}', heard.append)
+      for i, x in enumerate(lines)
+    ]
+  )
+  assert heard == [{0: 'from 0', 1: 'from 1', 2: 'from 2'}]
+
+
+def test_the_fault_of_one_ends_all_with_its_words_and_status(ends, meet):
+  lines = meet(3)
+  with pytest.raises(Ended):
+    lines[2].fail('no such folder', 1)
+  text = 'error: process 2 on host2: no such folder'
+  assert ends(3) == {2: (1, ''), 0: (1, text), 1: (1, text)}
+
+
+@pytest.mark.parametrize('lost', [0, 2])
+def test_a_line_that_closes_is_of_a_lost_process(ends, meet, lost):
+  lines = meet(3)
+  for line in lines[lost]._lines.values():
+    line._socket.shutdown(socket.SHUT_RDWR)
+  found = ends(3)
+  for process in {0, 1, 2} - {lost}:
+    status, text = found[process]
+    assert status == peers.LOST
+    assert text.startswith(f'error: process {lost} on host{lost} was lost')
+
+
+def test_silence_is_of_a_lost_process(ends, meet, monkeypatch):
+  monkeypatch.setattr(peers, 'SILENCE_S', 0.5)
+  lines = meet(2)
+  assert lines[0].found_fault(1.0) is None  # signs of life come
+  monkeypatch.setattr(peers._Line, 'send', lambda self, **_: None)
+  found = ends(2)  # one notices it, and the other that this one ended
+  assert {status for status, _ in found.values()} == {peers.LOST}
+  assert any('no sign of life' in text for _, text in found.values())
+
+
+def test_after_all_are_done_nobody_is_lost(ends, meet):
+  lines = meet(2)
+  together([x.close for x in lines])
+  for x in lines:
+    for line in x._lines.values():
+      line.finish()
+  assert lines[0].found_fault(0.3) is None
+  assert lines[1].found_fault(0.3) is None
+
+
+@pytest.mark.parametrize(
+  ('seat', 'words'),
+  [
+    (peers.Seat(1, 2, 'again'), 'process_id=1 came twice'),
+    (peers.Seat(1, 3, 'far'), 'num_processes=3 there, 2 on host0'),
+  ],
+)
+def test_a_process_that_does_not_belong_is_refused(ends, meet, seat, words):
+  address = meet(2)[0].address
+  with pytest.raises(peers.Refused, match=words):
+    peers.call(seat, address, timeout_s=9)
+
+
+def test_a_stranger_at_the_port_disturbs_nobody(ends, meet):
+  lines = meet(2)
+  with peers.dial(lines[0].address) as stranger:
+    stranger.sendall(b'GET / HTTP/1.1\r\n\r\n')
+    stranger.settimeout(9)
+    with contextlib.suppress(ConnectionResetError):
+      assert stranger.recv(99) == b''
+  together([x.close for x in lines])
+
+
+@pytest.mark.parametrize(
+  ('words', 'fault'),
+  [
+    (['--num_processes=2'], '--coordinator, --process_id is missing'),
+    (['--coordinator=h:1', '--num_processes=2'], '--process_id is missing'),
+    (['--coordinator=h'], 'missing'),
+    (
+      ['--coordinator=h', '--num_processes=2', '--process_id=0'],
+      '--coordinator=h: wanted HOST:PORT',
+    ),
+    (
+      ['--coordinator=h:65536', '--num_processes=2', '--process_id=0'],
+      '--coordinator=h:65536: wanted HOST:PORT',
+    ),
+    (
+      ['--coordinator=h:1', '--num_processes=2', '--process_id=2'],
+      '--process_id=2: wanted 0 to 1',
+    ),
+    (['--start_timeout_s=0'], 'start_timeout_s'),
+  ],
+)
+def test_flags_that_do_not_fit_are_one_line(capsys, words, fault):
+  flags = command.Flags()
+  start.define_flags(flags)
+
+  @start.together(flags)
+  def main(words):
+    raise AssertionError('it began')
+
+  module = types.SimpleNamespace(FLAGS=flags, main=main)
+  assert command.run(module, ['train', *words]) == command.BAD_LINE
+  assert fault in capsys.readouterr().err
+
+
+def test_one_process_needs_no_other():
+  flags = command.Flags()
+  start.define_flags(flags)
+  ran = []
+  module = types.SimpleNamespace(
+    FLAGS=flags, main=start.together(flags)(ran.append)
+  )
+  one = ['--coordinator=h:1', '--num_processes=1', '--process_id=0']
+  for words in ([], one):
+    assert command.run(module, ['train', *words]) is None
+  assert ran == [[], []]
+
+
+@pytest.fixture
+def place(monkeypatch):
+  """place(environment): where a process without flags belongs."""
+
+  def run(**environment):
+    for name, value in environment.items():
+      monkeypatch.setenv(name, value)
+    flags = command.Flags()
+    start.define_flags(flags)
+    command.parse(flags, ['train'])
+    return start._place(flags)
+
+  return run
+
+
+SLURM = {
+  'SLURM_JOB_ID': '7',
+  'SLURM_STEP_NODELIST': 'node[03-04]',
+  'SLURM_PROCID': '1',
+  'SLURM_LOCALID': '0',
+}
+
+
+def test_srun_says_where_a_process_belongs(place):
+  found = place(**SLURM, SLURM_NTASKS='2')
+  assert (found.count, found.process, found.devices) == (2, 1, [0])
+  assert re.fullmatch(r'node03:[0-9]+', found.address)
+  assert place(**{**SLURM, 'SLURM_PROCID': '0'}, SLURM_NTASKS='1') is None
+
+
+def test_a_pod_is_alone_unless_it_is_of_an_indexed_job(place, monkeypatch):
+  def fail(*_):
+    raise KeyError('job-name')
+
+  name = 'auto_detect_unset_distributed_params'
+  monkeypatch.setattr(start.clusters.ClusterEnv, name, fail)
+  assert place(KUBERNETES_SERVICE_HOST='10.0.0.1') is None
+  with pytest.raises(ValueError, match='job-name.*give --coordinator'):
+    place(JOB_COMPLETION_INDEX='0')
