@@ -165,7 +165,7 @@ _GIVEN_FRAMES = FLAGS.counts(
 )
 _SAVE = FLAGS.text('save', None, 'Folder for videos and a picture.')
 
-_TOGETHER = start.define_flags(FLAGS)
+_JOB = start.define_flags(FLAGS)
 _FEATURES = FLAGS.text(
   'features', None, 'samples: the file of features of real clips.'
 )
@@ -272,7 +272,7 @@ def chosen_use(words: list[str]) -> str:
     if not flag.value:
       either = ' (or --checkpoint)' if flag is _REAL else ''
       raise command.UsageError(f'--{flag.name}{either} is missing')
-  FLAGS.check_read((*read, *_TOGETHER), by=name)
+  FLAGS.check_read((*read, *_JOB), by=name)
   return name
 
 
