@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import tiny
 
+from videoar_jax.benchmark.program import parse
 from videoar_jax.core import layers
+from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.compiler import jit
+from videoar_jax.forecast.collectives import read_collectives
 from videoar_jax.plan.next_scale import next_scale_plan
 from videoar_jax.rollout.bits import sample_keys
 from videoar_jax.transformer.params import inference_params
@@ -18,35 +21,47 @@ from videoar_jax.transformer.prefix import blank_condition
 _BATCH, _FRAMES = 3, 4
 
 
-@pytest.fixture(scope='module')
-def rollout():
+def _rollout(batch, mesh):
   """The text of a guided rollout of one loop over frames."""
   family = tiny.family()
   plan = next_scale_plan(_FRAMES, tiny.SCALES)
 
   @jit
-  def program(params, condition, gamma_ts):
+  def program(params, condition, index_b, gamma_ts):
     return family.roll(
       params,
       plan=plan,
       condition_bx=condition,
-      key_b=sample_keys(0, jnp.arange(_BATCH)),
+      key_b=sample_keys(0, index_b),
       guided=True,
       gamma_ts=gamma_ts,
       temperature=1.0,
       top_p=1.0,
     ).bits
 
-  params = tiny.transformer_params()
-  return (
-    program.lower(
-      inference_params(params, family.transformer),
-      blank_condition(family.transformer, _BATCH),
+  whole = mesh_lib.replicated(mesh)
+  rows = mesh_lib.batch_sharding(mesh)
+  params = inference_params(tiny.transformer_params(), family.transformer)
+  with jax.set_mesh(mesh):
+    lowered = program.lower(
+      jax.device_put(params, whole),
+      jax.device_put(blank_condition(family.transformer, batch), rows),
+      jax.device_put(np.arange(batch, dtype=np.uint32), rows),
       np.full((_FRAMES, len(tiny.SCALES)), 2.0, np.float32),
     )
-    .compile()
-    .as_text()
-  )
+    return lowered.compile().as_text()
+
+
+@pytest.fixture(scope='module')
+def rollout():
+  return _rollout(_BATCH, mesh_lib.make_mesh(devices=jax.devices()[:1]))
+
+
+def test_videos_on_several_devices_exchange_nothing():
+  mesh = mesh_lib.make_mesh(devices=jax.devices()[:2])
+  text = _rollout(4, mesh)
+  assert 'num_partitions=2' in text
+  assert not read_collectives(parse(text), devices=2)
 
 
 def test_the_cache_is_written_in_place(rollout):

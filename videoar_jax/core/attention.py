@@ -127,7 +127,9 @@ def _scores(q_bnlk: jax.Array, part: Keys) -> jax.Array:
     scores = product('bnmk,bnlk->bnml', part.k_bnmk, q_bnlk)
     allowed_bml = allowed_blm.swapaxes(1, 2)
     scores = jnp.where(allowed_bml[:, None], scores, lowest)
-    return in_order(scores.swapaxes(2, 3))
+    return in_order(
+      scores.swapaxes(2, 3), 'batch', 'attention_heads', None, None
+    )
   scores = product('bnlk,bnmk->bnlm', q_bnlk, part.k_bnmk)
   if allowed_blm is None:
     return scores

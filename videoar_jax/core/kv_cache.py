@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 
-from videoar_jax.core.mesh import constrain, platform
+from videoar_jax.core.mesh import constrain, over_shards, platform
 
 
 @flax.struct.dataclass
@@ -71,14 +71,24 @@ def _put(old: jax.Array, new: jax.Array, offset: jax.Array | int) -> jax.Array:
   new = new.astype(old.dtype)
   axis = old.ndim - 2
   out = jax.lax.dynamic_update_slice_in_dim(old, new, offset, axis=axis)
-  layers = ('layers',) * (old.ndim - 4)
-  axes = (*layers, 'batch', 'attention_heads', None, 'head_dim')
-  return _pinned(constrain(out, *axes))
+  return _pinned(constrain(out, *_axes(out)))
 
 
-def in_order(x: jax.Array) -> jax.Array:
-  """An array whose axes lie in memory in their order."""
-  return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
+def in_order(x: jax.Array, *axes: str | None) -> jax.Array:
+  """An array whose axes lie in memory in their order, on each device.
+
+  Args:
+    x: the array.
+    *axes: logical ones; the compiler would gather an array whose layout is
+      said to it as a whole.
+  """
+  order = Layout(tuple(range(x.ndim)))
+  return over_shards(
+    lambda part: with_layout_constraint(part, order),
+    [x],
+    axes=[axes],
+    out_axes=axes,
+  )
 
 
 def _pinned(x: jax.Array) -> jax.Array:
@@ -87,4 +97,10 @@ def _pinned(x: jax.Array) -> jax.Array:
   Left to itself, the compiler has an order for writing and others for reading,
   and turns the whole cache round between them.
   """
-  return in_order(x) if platform() == 'tpu' else x
+  return in_order(x, *_axes(x)) if platform() == 'tpu' else x
+
+
+def _axes(x: jax.Array) -> tuple[str | None, ...]:
+  """Logical axes of keys or values, of all layers or of one."""
+  layers = ('layers',) * (x.ndim - 4)
+  return (*layers, 'batch', 'attention_heads', None, 'head_dim')
