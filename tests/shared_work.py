@@ -61,8 +61,7 @@ def run_shared(lines, *, count, devices, cwd):
   finally:
     for process in begun:
       process.kill()
-  for process, text in zip(begun, said):
-    assert not process.returncode, text
+  assert not any(process.returncode for process in begun), '\n'.join(said)
   return said
 
 

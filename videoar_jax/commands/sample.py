@@ -262,6 +262,7 @@ def run() -> None:
       there, own = len(output.written), len(missing) + len(output.written)
       command.note(f'{output.folder}: {there} of {own} are there already')
     write(output, missing, program, generator, sampling, given)
+    spread.meet()
     if not streamed:
       output.end(fps=_FPS.value)
   if processes.is_first():

@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from etils import epath
 
@@ -185,8 +186,11 @@ class Output:
   def _write_about(self) -> None:
     self.folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(self._about(), indent=2)
-    with files.replacing(self.folder / ABOUT) as partial:
+    # All processes write the same at once, also into one folder.
+    partial = self.folder / f'.{ABOUT}.{jax.process_index()}'
+    with files.named(self.folder / ABOUT, partial=partial):
       partial.write_text(text + '\n')
+      partial.replace(self.folder / ABOUT)
 
   def _part(self, index: int) -> epath.Path:
     return self.folder / _PARTS / f'{index:05d}.npy'
