@@ -137,7 +137,8 @@ def test_other_processes_get_the_prompts_tokenizer_of_the_first(
     monkeypatch.setattr(jax, 'process_index', lambda: process)
     got = iter(list(sent))
 
-    def send(x):
+    def send(x, is_source=True):
+      del is_source
       sent.append(x)
       return next(got) if process else x
 

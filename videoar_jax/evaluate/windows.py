@@ -202,8 +202,7 @@ class _Drawn:
       self._config,
       train=train,
       seed=seed,
-      process_index=self._first(start) - start,
-      process_count=self._ways,
+      rows=[self._first(start) - start] if self._ways > 1 else None,
       prompts=self._prompts,
     )
     while self._done < stop:
