@@ -113,6 +113,22 @@ def test_shardings_follow_the_boxes_also_of_scanned_layers():
   assert names == ('layers', 'embed', 'mlp')
 
 
+def test_large_arrays_that_stay_whole_are_told_once(caplog):
+  mesh = make_mesh(MeshConfig(data=1, fsdp=8))
+
+  def boxed(rows):
+    shape = jax.ShapeDtypeStruct((rows, 2**20 + 1), jnp.float32)
+    return {'w': nn.LogicallyPartitioned(shape, ('embed', None))}
+
+  for rows in (12, 12, 8):  # 12 · 4 MiB that 8 does not divide, twice
+    mesh_lib.shardings(boxed(rows), mesh)
+  told = [record.message for record in caplog.records]
+  assert told == [
+    'mesh fsdp=8 divides no dimension of 1 arrays: all of their 48 MiB are on '
+    'each device'
+  ]
+
+
 def test_constrain_pins_within_a_mesh_and_is_free_without():
   x = jnp.arange(64.0).reshape(8, 8)
   np.testing.assert_array_equal(mesh_lib.constrain(x, 'batch', 'mlp'), x)

@@ -15,11 +15,13 @@ same.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import jax
+from absl import logging
 from flax import linen as nn
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -60,6 +62,8 @@ _MUST_DIVIDE = ('heads', 'attention_heads', 'mlp')
 # A compiler pads the last part: tokens come in any number.
 _MAY_PAD = ('length',)
 
+
+_LARGE = 2**24  # bytes, of which a warning is worth its line
 
 _Axis = Annotated[int, fields.Range(least=-1, most=2**20)]
 
@@ -204,8 +208,11 @@ def shardings(abstract_boxed_tree: Any, mesh: Mesh) -> Any:
       A leaf without a box is replicated.
     mesh: the mesh.
   Returns:
-    The tree without boxes, a NamedSharding at each leaf.
+    The tree without boxes, a NamedSharding at each leaf. Where `fsdp` divides
+    no dimension of large arrays, which are then whole on each device, that is
+    said once.
   """
+  whole = []
 
   def sharding(leaf: Any) -> Any:
     if not _is_box(leaf):
@@ -213,11 +220,28 @@ def shardings(abstract_boxed_tree: Any, mesh: Mesh) -> Any:
     if not jax.tree.leaves(leaf.value):
       # An optimiser of some parameters alone leaves the others' boxes empty.
       return leaf.value
-    return NamedSharding(
-      mesh, partition_spec(leaf.names, leaf.value.shape, mesh)
-    )
+    spec = partition_spec(leaf.names, leaf.value.shape, mesh)
+    if not any(spec) and any('fsdp' in _rule(name) for name in leaf.names):
+      whole.append(leaf.value.size * leaf.value.dtype.itemsize)
+    return NamedSharding(mesh, spec)
 
-  return jax.tree.map(sharding, abstract_boxed_tree, is_leaf=_is_box)
+  placed = jax.tree.map(sharding, abstract_boxed_tree, is_leaf=_is_box)
+  if sum(whole) >= _LARGE and mesh.shape['fsdp'] > 1:
+    _warn(
+      f'mesh fsdp={mesh.shape["fsdp"]} divides no dimension of {len(whole)} '
+      f'arrays: all of their {sum(whole) / 2**20:.0f} MiB are on each device'
+    )
+  return placed
+
+
+@functools.cache
+def _warn(text: str) -> None:
+  logging.warning(text)
+
+
+def copies(mesh: Mesh) -> int:
+  """How many parts of a mesh compute the same of convolutions."""
+  return mesh.size // batch_ways(mesh)
 
 
 def unbox(tree: Any) -> Any:

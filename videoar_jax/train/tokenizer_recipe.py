@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from etils import epath
 from jax.sharding import Mesh
 
+from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core import placement
 from videoar_jax.core.config import from_section, of_section
 from videoar_jax.data.config import DataConfig
@@ -36,6 +37,7 @@ from videoar_jax.train.recipe import (
   origin_of,
   write_work,
 )
+from videoar_jax.train.runner import say
 from videoar_jax.train.sections import read_optimizer, read_streams
 from videoar_jax.train.state import TrainState, Update
 
@@ -65,6 +67,11 @@ def make_tokenizer_recipe(
       missing.
   """
   parts = tokenizer_updates(config)
+  if (copies := mesh_lib.copies(mesh)) > 1:
+    say(
+      f'a tokenizer goes over data and fsdp alone: on this mesh {copies} '
+      'devices compute the same; use mesh.tensor=1 and mesh.sequence=1'
+    )
   model, losses, streams = parts.model, parts.losses, parts.streams
   update = parts.updates[0]
   frozen = {}
