@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import test_checkpoint as whole
+from absl import logging
 
 from videoar_jax.core import manifest
 from videoar_jax.core.checkpoint import Checkpoints
@@ -20,6 +21,14 @@ WORDS = (
   .replace('"{', '{')
   .replace('}"', '}'),
 )
+
+
+@pytest.fixture(autouse=True)
+def _verbosity():
+  """The script changes it for its process."""
+  before = logging.get_verbosity()
+  yield
+  logging.set_verbosity(before)
 
 
 @pytest.fixture(scope='module')

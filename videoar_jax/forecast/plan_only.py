@@ -36,11 +36,11 @@ def plan_training(
     ValueError: the topology is not known, libtpu is missing, or the config
       does not fit the devices.
   """
-  _check(name, out)
   sections.check_config(config)
   shape = None
   if config.recipe == sections.GENERATOR:
     shape = _tokenizer_section(tokenizer)
+  _check(name, out)
   found = _step(config, shape, name, slices)
   if not found['fits']:
     found.update(_first_that_fits(config, shape, name, slices, found))
@@ -72,13 +72,13 @@ def plan_sampling(
     UsageError: the tokenizer is missing.
     ValueError: as `plan_training`.
   """
-  _check(name, out)
   sections.check_config(config)
   if config.recipe != sections.GENERATOR:
     raise ValueError(
       f'--config: its recipe is {config.recipe!r}, and a generator samples'
     )
   shape = _tokenizer_section(tokenizer)
+  _check(name, out)
   arguments = (config, shape, name, sizes, batch_size, dict(changes))
   found = process.run_alone(
     _sampling, *arguments, environment=ahead.environment(name)
