@@ -46,7 +46,16 @@ _make_coder = functools.cache(make_reconstructor)  # compiled once
 
 
 def draw(task: Task, stages: Stages, *, seed: int, name: str) -> Windows:
-  """Real clips of the task's split, of whose videos this process's share."""
+  """Real clips of the task's split, of whose videos this process's share.
+
+  Raises:
+    ValueError: some process would have none; see `windows.draw_windows`.
+  """
+  if task.num_videos < jax.process_count():
+    raise ValueError(
+      f'num_videos={task.num_videos}: fewer than the {jax.process_count()} '
+      'processes; use fewer processes'
+    )
   with stages.counted(name, len(spread.own(task.num_videos))) as progress:
     return draw_windows(
       task.data,

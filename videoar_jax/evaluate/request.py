@@ -5,7 +5,6 @@ import functools
 import os
 from typing import Annotated, Any
 
-import jax
 from etils import epath
 from jax.sharding import Mesh
 
@@ -181,7 +180,8 @@ def resolve(request: Request) -> Task:
       f'{request.checkpoint} is a checkpoint of recipe {recipe!r}; wanted a '
       'tokenizer or a generator'
     )
-  mesh = _mesh(request, protocol)
+  count = len(spread.own(_num_videos(request, protocol)))
+  mesh = spread.own_mesh(request.mesh, count=count)
   generator = None
   if recipe == 'generator':
     generator = sampler_lib.Generator.of(loaded, mesh)
@@ -224,17 +224,6 @@ def _num_videos(request: Request, protocol) -> int:
   if protocol is not None:
     return protocol.num_videos
   return NUM_VIDEOS if request.num_videos is None else request.num_videos
-
-
-def _mesh(request: Request, protocol) -> Mesh:
-  """The mesh of this process, whose share of the videos is not empty."""
-  count, processes = _num_videos(request, protocol), jax.process_count()
-  if count < processes:
-    raise ValueError(
-      f'num_videos={count}: fewer than the {processes} processes; use fewer '
-      'processes'
-    )
-  return spread.own_mesh(request.mesh, count=len(spread.own(count)))
 
 
 def _check_memory(request: Request, protocol, own: DataConfig, frames) -> None:
