@@ -32,8 +32,7 @@ each makes its own share.
     --config=configs/videoar_ucf101.py:L \\
     --tokenizer=configs/tokenizer_ucf101.py
 
-which samples nothing, says what a batch needs on the TPUs of one process, which
-need not be there (extra `plan`).
+samples nothing: it says what a batch needs on TPUs (extra `plan`).
 """
 
 import contextlib
