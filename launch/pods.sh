@@ -80,7 +80,7 @@ generator 4B_v5p_4x4x4_all v5p:4x4x4 videoar_ucf101.py:4B tokenizer_ucf101.py
 for name in v5e:8x8 v5p:4x4x4 v6e:16x16; do
   batch=64
   [[ $name != v6e* ]] || batch=256
-  few=(--config.mesh.data=2 --config.data.batch_size=$batch)
+  few=(--config.mesh.data=2 "--config.data.batch_size=$batch")
   generator "XL_${name/:/_}" $name videoar_ucf101.py:XL tokenizer_ucf101.py \
     "${few[@]}"
   for stage in 1 2 3; do
