@@ -10,9 +10,9 @@ import sys
 _BEGIN, _END = '<!-- table -->\n', '<!-- end of table -->\n'
 _GIB, _GB = 2**30, 1e9
 _HEAD = (
-  '| run | chips | mesh | batch | state, GiB | peak / has, GiB | gathered '
-  '| scattered | added up | waits | least step, ms | MFU ≤ | bound by '
-  '| compile, CPU-s | commit |\n'
+  '| row | TPUs | chips | mesh | batch | state, GiB | peak / has, GiB '
+  '| gathered | scattered | exchanged | added up | waits | least step, ms '
+  '| MFU ≤ | bound by | compile, CPU-s | commit |\n'
 )
 
 
@@ -40,10 +40,10 @@ def _row(path: pathlib.Path) -> str:
   if not found['fits']:
     knob = found.get('knob')
     memory = f'**{memory}** ({knob["flags"] if knob else "no knob fits it"})'
-  name = path.stem.split('_')[0]
   slices = f'{found["slices"]} × ' if found['slices'] > 1 else ''
   cells = [
-    f'{name}, {slices}{found["topology"]}',
+    f'`{path.stem}`',
+    f'{slices}{found["topology"]}',
     found['chips'],
     mesh,
     found['batch_size'],
@@ -59,14 +59,15 @@ def _row(path: pathlib.Path) -> str:
 def _network(found: dict) -> list[str]:
   """GB by kind, what is waited for, and the bound; blank without a program."""
   if 'collectives' not in found:
-    return [''] * 7
+    return [''] * 8
   kinds = {
     kind: sum(
       one['moved_bytes'] for one in found['collectives'] if one['kind'] in names
     )
     for kind, names in {
       'gathered': ('all-gather',),
-      'scattered': ('reduce-scatter', 'collective-permute', 'all-to-all'),
+      'scattered': ('reduce-scatter',),
+      'exchanged': ('all-to-all', 'collective-permute'),
       'added': ('all-reduce',),
     }.items()
   }

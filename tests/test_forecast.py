@@ -53,6 +53,11 @@ HloModule step, is_scheduled=true
   ROOT %part = f32[4]{0} slice(%whole), slice={[0:4]}
 }
 
+%exchange (z: f32[8]) -> f32[8] {
+  %z = f32[8]{0} parameter(0)
+  ROOT %swapped = f32[8]{0} all-to-all(%z), channel_id=7, replica_groups={{0,1,2,3}}, dimensions={0}
+}
+
 %body (t: (s32[], f32[2])) -> (s32[], f32[2]) {
   %t = (s32[], f32[2]{0}) parameter(0)
   %i = s32[] get-tuple-element(%t), index=0
@@ -82,6 +87,8 @@ ENTRY %main (x: f32[2], y: f32[8]) -> f32[4] {
   %loop = (s32[], f32[2]{0}) while(%begin), condition=%condition, body=%body
   %all = f32[8]{0} all-reduce(%y), channel_id=3, replica_groups={}, to_apply=%add
   %moved = f32[2]{0} collective-permute(%x), channel_id=6, source_target_pairs={{0,1},{1,0}}
+  %first = pred[] constant(true)
+  %branch = f32[8]{0} conditional(%first, %y, %y), true_computation=%exchange, false_computation=%double
   %chain.1 = f32[8]{0} fusion(%x), kind=kCustom, calls=%async_collective_fusion.1
   %chain.2 = f32[8]{0} fusion(%x), kind=kCustom, calls=%fused_end
   ROOT %scattered = f32[4]{0} fusion(%y), kind=kCustom, calls=%all-reduce-scatter.7
@@ -90,21 +97,31 @@ ENTRY %main (x: f32[2], y: f32[8]) -> f32[4] {
 
 
 def test_collectives_of_a_program():
-  found = lib.read_collectives(parse(PROGRAM), devices=4, slices=2)
+  found = lib.read_collectives(parse(PROGRAM), devices=4, slices=2).found
   told = [
-    (x.kind, x.num_bytes, x.parts, x.times, x.hidden, x.between_slices)
-    for x in found
+    (x.kind, x.num_bytes, x.parts, x.times, x.hidden, x.slices) for x in found
   ]
   assert told == [
-    (lib.GATHER, 32, 4, 3, True, True),
-    (lib.GATHER, 16, 2, 3, False, True),
-    (lib.REDUCE, 32, 4, 1, False, True),
-    (lib.PERMUTE, 8, 2, 1, False, False),
-    (lib.GATHER, 32, 4, 1, True, True),
-    (lib.SCATTER, 32, 2, 1, False, False),
+    (lib.GATHER, 32, 4, 3, True, 2),
+    (lib.GATHER, 16, 2, 3, False, 2),
+    (lib.REDUCE, 32, 4, 1, False, 2),
+    (lib.PERMUTE, 8, 2, 1, False, 1),
+    (lib.EXCHANGE, 32, 4, 0.5, False, 2),
+    (lib.GATHER, 32, 4, 1, True, 2),
+    (lib.SCATTER, 32, 2, 1, False, 1),
   ]
   moved = [x.moved_bytes for x in found]
-  assert moved == [3 * 24, 3 * 8, 2 * 24, 8, 24, 16]
+  assert moved == [3 * 24, 3 * 8, 2 * 24, 8, 12, 24, 16]
+  # Of four devices in two slices, a half comes from the other one.
+  assert found[0].within_bytes == 3 * 16 and found[0].between_bytes == 3 * 8
+  assert found[2].within_bytes == 2 * 16 and found[2].between_bytes == 2 * 8
+
+
+def test_loops_of_unknown_length_are_named():
+  text = PROGRAM.replace('direction=LT', 'direction=EQ')
+  found = lib.read_collectives(parse(text), devices=4)
+  assert found.unknown_loops == ('loop',)
+  assert found.found[0].times == 1
 
 
 @pytest.mark.parametrize(
@@ -143,7 +160,7 @@ def test_collectives_of_a_compiled_program():
   w = jax.ShapeDtypeStruct((64, 32), jnp.float32, sharding=weights)
   x = jax.ShapeDtypeStruct((16, 64), jnp.float32, sharding=rows)
   text = step.lower(w, x).compile().as_text()
-  found = lib.read_collectives(parse(text), devices=8)
+  found = lib.read_collectives(parse(text), devices=8).found
   gathered = [x for x in found if x.kind == lib.GATHER]
   assert sum(x.num_bytes for x in gathered) >= 64 * 32 * 4
   assert any(x.kind in (lib.REDUCE, lib.SCATTER) for x in found)
@@ -151,8 +168,8 @@ def test_collectives_of_a_compiled_program():
 
 
 def test_least_time_of_a_step():
-  def one(hidden, between=False):
-    return lib.Collective(lib.GATHER, 400e9, 2, 1.0, hidden, between)
+  def one(hidden, slices=1):
+    return lib.Collective(lib.GATHER, 400e9, 2, 1.0, hidden, slices)
 
   # 200 GB received at 200 GB/s each way.
   bounds = make_bounds(
@@ -162,7 +179,7 @@ def test_least_time_of_a_step():
   assert (bounds.memory_s, bounds.network_s, bounds.waiting_s) == (1, 2, 1)
   assert (bounds.least_s, bounds.most_mfu) == (3, 2 / 3)
   slow = make_bounds(
-    CHIPS['v5e'], [one(True, between=True)], flops=1e12, memory_bytes=0
+    CHIPS['v5e'], [one(True, slices=2)], flops=1e12, memory_bytes=0
   )
   assert slow.bound_by == 'network'
   assert slow.least_s == pytest.approx(200e9 / 3.1e9)
@@ -196,6 +213,11 @@ def test_knobs_come_in_order_and_fit_the_run():
     '--config.mesh.fsdp=1 --config.mesh.sequence=4',
   ]
   assert found[2][1].train.accumulate == 2
+  assert '--config.mesh.data=2 --config.mesh.fsdp=8' in [
+    flags for flags, _ in knobs(_config(), {**mesh, 'data': 4}, slices=2)
+  ]
+  split = [flags for flags, _ in knobs(_config(), {**mesh, 'tensor': 2})]
+  assert split[-1] == '--config.mesh.fsdp=2 --config.mesh.sequence=2'
   mesh['data'] = 1
   full = _config(**{'transformer.remat': 'full', 'data.batch_size': 4})
   assert [flags for flags, _ in knobs(full, mesh)] == [

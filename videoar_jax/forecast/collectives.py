@@ -23,7 +23,8 @@ KINDS = (GATHER, SCATTER, REDUCE, EXCHANGE, PERMUTE)
 _BESIDE = 'async_collective_fusion'
 _SCATTER = 'all-reduce-scatter'
 _START, _DONE = '-start', '-done'
-_WORK = ('fusion', 'dot', 'convolution', 'custom-call', 'while')
+_WORK = ('fusion', 'dot', 'convolution', 'while')
+_KERNEL = 'tpu_custom_call'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +33,12 @@ class Collective:
 
   Attributes:
     kind: one of `KINDS`.
-    num_bytes: of the whole arrays: what is gathered, or added up.
+    num_bytes: of the whole arrays: what is gathered, or added up; of an
+      exchange or a permutation, what a device sends.
     parts: devices that take part together.
     times: how often it runs.
-    hidden: whether computations run beside it.
-    between_slices: whether some of the devices are of other slices.
+    hidden: whether computations run beside it, enough of them or not.
+    slices: that the devices are of.
   """
 
   kind: str
@@ -44,25 +46,56 @@ class Collective:
   parts: int
   times: float
   hidden: bool
-  between_slices: bool
+  slices: int = 1
 
   @property
   def moved_bytes(self) -> float:
     """What each device receives, in all runs, at the least."""
+    return self._received(self.parts, self.num_bytes)
+
+  @property
+  def within_bytes(self) -> float:
+    """What of it comes from devices of its own slice."""
     if self.kind == PERMUTE:
-      return self.times * self.num_bytes
-    share = (self.parts - 1) / self.parts
-    if self.kind == REDUCE:  # added up in parts, which are gathered then
-      share *= 2
-    elif self.kind == EXCHANGE:
-      share /= self.parts
-    return self.times * share * self.num_bytes
+      return 0.0 if self.slices > 1 else self.moved_bytes
+    return self._received(self.parts // self.slices, self.num_bytes)
+
+  @property
+  def between_bytes(self) -> float:
+    """What of it comes from other slices, a share for each device."""
+    if self.kind == PERMUTE:
+      return self.moved_bytes - self.within_bytes
+    share = self.num_bytes / (self.parts // self.slices)
+    if self.kind == EXCHANGE:
+      share = self.num_bytes
+    return self._received(self.slices, share)
+
+  def _received(self, parts: int, num_bytes: float) -> float:
+    if self.kind == PERMUTE:
+      return self.times * num_bytes
+    # What is added up is added up in parts, which are gathered then.
+    ways = 2 if self.kind == REDUCE else 1
+    return self.times * ways * (parts - 1) / parts * num_bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Collectives:
+  """Those of a program.
+
+  Attributes:
+    found: in the order in which they are met.
+    unknown_loops: loops around some of them whose number of trips the program
+      does not tell; they count once.
+  """
+
+  found: tuple[Collective, ...]
+  unknown_loops: tuple[str, ...]
 
 
 def read_collectives(
   program: Program, *, devices: int, slices: int = 1
-) -> list[Collective]:
-  """The collectives of a program, in the order in which they are met.
+) -> Collectives:
+  """The collectives of a program; of branches the mean is taken.
 
   Args:
     program: a compiled one.
@@ -74,7 +107,7 @@ def read_collectives(
   """
   reader = _Reader(program, devices, devices // slices)
   reader.walk(program.entry, 1.0, hidden=False)
-  return list(reader.found.values())
+  return Collectives(tuple(reader.found.values()), tuple(reader.unknown_loops))
 
 
 class _Reader:
@@ -83,7 +116,8 @@ class _Reader:
   def __init__(self, program: Program, devices: int, per_slice: int):
     self.program, self.devices, self.per_slice = program, devices, per_slice
     self.origins = Origins(program)
-    self.found: dict[str, Collective] = {}
+    self.found: dict[tuple, Collective] = {}
+    self.unknown_loops: dict[str, None] = {}
 
   def walk(self, name: str, times: float, *, hidden: bool) -> None:
     """Finds those of a computation that runs so many times."""
@@ -94,13 +128,23 @@ class _Reader:
       if kind in KINDS:
         self._add(kind, one, computation, times, hidden)
       elif one.opcode == 'while':
-        trips = self.origins.trips(computation, one) or 1
-        self.walk(one.attribute('body'), times * trips, hidden=hidden)
+        self._walk_loop(computation, one, times, hidden)
       elif one.opcode == 'conditional':
         for branch in one.branches:
-          self.walk(branch, times, hidden=hidden)
+          self.walk(branch, times / len(one.branches), hidden=hidden)
+      elif one.opcode == 'call':
+        self.walk(one.attribute('to_apply'), times, hidden=hidden)
       elif called := one.attribute('calls'):
         self.walk(called, times, hidden=hidden or _is_beside(computation, one))
+
+  def _walk_loop(
+    self, computation: Computation, loop: Instruction, times: float, hidden
+  ) -> None:
+    trips, before = self.origins.trips(computation, loop), len(self.found)
+    again = 1 if trips is None else trips
+    self.walk(loop.attribute('body'), times * again, hidden=hidden)
+    if trips is None and len(self.found) > before:
+      self.unknown_loops[loop.name] = None
 
   def _add(
     self,
@@ -120,7 +164,7 @@ class _Reader:
     ]
     grown = len(groups[0]) if kind == GATHER else 1
     # One that goes on over several fusions stands in each of them.
-    key = f'{kind} {one.attribute("channel_id") or one.name}'
+    key = kind, one.attribute('channel_id') or one.name, times
     before = self.found.get(key)
     self.found[key] = Collective(
       SCATTER if scatters else kind,
@@ -128,7 +172,7 @@ class _Reader:
       len(groups[0]),
       times,
       hidden or _is_beside(computation, one) or bool(before and before.hidden),
-      any(len({x // self.per_slice for x in one}) > 1 for one in groups),
+      max(len({x // self.per_slice for x in group}) for group in groups),
     )
 
   def _groups(self, one: Instruction) -> list[list[int]]:
@@ -147,7 +191,11 @@ def _is_beside(computation: Computation, one: Instruction) -> bool:
     if user.opcode.endswith(_DONE)
   ]
   between = names[names.index(one.name) + 1 : min(ends, default=0)]
-  return any(computation.instructions[x].opcode in _WORK for x in between)
+  return any(_is_work(computation.instructions[x]) for x in between)
+
+
+def _is_work(one: Instruction) -> bool:
+  return one.opcode in _WORK or _KERNEL in one.rest
 
 
 def read_groups(text: str, devices: int) -> list[list[int]]:

@@ -12,7 +12,7 @@ _MOST_SEQUENCE = 8
 
 
 def knobs(
-  config: ml_collections.ConfigDict, mesh: dict[str, int]
+  config: ml_collections.ConfigDict, mesh: dict[str, int], slices: int = 1
 ) -> Iterator[tuple[str, ml_collections.ConfigDict]]:
   """Changes of a run's config that need less memory, one at a time.
 
@@ -22,6 +22,7 @@ def knobs(
   Args:
     config: of the run.
     mesh: sizes of its axes on the devices in question.
+    slices: that these are of; `data` goes over them at the least.
 
   Yields:
     Flags, and the config that they give.
@@ -29,17 +30,18 @@ def knobs(
   is_generator = config.recipe == sections.GENERATOR
   if is_generator and config.transformer.remat != 'full':
     yield _changed(config, {'transformer.remat': 'full'})
-  if mesh['data'] > 1:
-    whole = mesh['data'] * mesh['fsdp']
-    yield _changed(config, {'mesh.data': 1, 'mesh.fsdp': whole})
+  if mesh['data'] > slices:
+    rest = mesh['data'] * mesh['fsdp'] // slices
+    yield _changed(config, {'mesh.data': slices, 'mesh.fsdp': rest})
   ways = mesh['data'] * mesh['fsdp']
   rows = config.data.batch_size // ways
   for parts in _doubled(_MOST_PARTS):
     if rows % parts == 0 and parts > config.train.accumulate:
       yield _changed(config, {'train.accumulate': parts})
   heads = config.transformer.num_heads if is_generator else 1
+  split = mesh['tensor'] * mesh['sequence']
   for parts in _doubled(_MOST_SEQUENCE):
-    if heads % parts == 0 and mesh['fsdp'] % parts == 0:
+    if heads % (split * parts) == 0 and mesh['fsdp'] % parts == 0:
       fewer = mesh['fsdp'] // parts
       yield _changed(
         config,

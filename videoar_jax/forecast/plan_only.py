@@ -153,9 +153,13 @@ def _first_that_fits(
 ) -> dict:
   """The first knob that lets a step fit, and those that did not."""
   tried = []
-  for flags, changed in knobs(config, found['mesh']):
+  for flags, changed in knobs(config, found['mesh'], slices):
     print(f'does not fit; trying {flags} …', flush=True)
-    new = _step(changed, tokenizer, name, slices)
+    try:
+      new = _step(changed, tokenizer, name, slices)
+    except ValueError as error:  # a mesh or batch that cannot be
+      command.note(f'{flags}: {error}')
+      continue
     if new['fits']:
       knob = {'flags': flags, 'peak_bytes': new['peak_bytes']}
       return {'knob': knob, 'knobs_tried': tried}

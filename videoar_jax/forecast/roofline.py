@@ -31,18 +31,23 @@ class Bounds:
   @property
   def least_s(self) -> float:
     """All together."""
-    beside = self.network_s - self.waiting_s
-    return max(self.compute_s, self.memory_s, beside) + self.waiting_s
+    return max(self._beside.values()) + self.waiting_s
 
   @property
   def bound_by(self) -> str:
     """Which of them takes the longest."""
-    seconds = {
+    longest = max(self._beside, key=self._beside.__getitem__)
+    waits = self.waiting_s > self._beside[longest]
+    return 'network' if waits else longest
+
+  @property
+  def _beside(self) -> dict[str, float]:
+    """Seconds of what goes on at once."""
+    return {
       'compute': self.compute_s,
       'memory': self.memory_s,
-      'network': self.network_s,
+      'network': self.network_s - self.waiting_s,
     }
-    return max(seconds, key=seconds.__getitem__)
 
   @property
   def most_mfu(self) -> float:
@@ -68,11 +73,11 @@ def make_bounds(
   share = chip.devices
 
   def seconds(one: Collective) -> float:
-    # What is stated counts both directions.
-    rate = chip.link_bytes_per_s / 2
-    if one.between_slices:
-      rate = chip.slice_bytes_per_s
-    return one.moved_bytes / (rate / share)
+    # What is stated of links counts both directions.
+    within = one.within_bytes / (chip.link_bytes_per_s / 2 / share)
+    if one.slices == 1:
+      return within
+    return max(within, one.between_bytes / (chip.slice_bytes_per_s / share))
 
   return Bounds(
     compute_s=flops / (chip.flops_per_s / share),

@@ -47,8 +47,8 @@ def forecast_sampling(
     changes: fields of `SamplingConfig` to set.
 
   Returns:
-    As `training.forecast_step`, of the program; `weight_bytes` and
-    `cache_bytes` of a device; `units`, how often the weights are read; and
+    As `training.forecast_step`, of the program; of a device `weight_bytes`, and
+    `cache_bytes` before padding; `units`, how often the weights are read; and
     `videos_per_s`, the most that the bound allows.
 
   Raises:
@@ -79,12 +79,12 @@ def forecast_sampling(
     'batch_size': batch_size,
     'units': len(chosen.plan.units),
     'weight_bytes': local_bytes(nets),
-    'cache_bytes': _cache_bytes(chosen, batch_size) / _ways(mesh),
+    'cache_bytes': _cache_bytes(chosen, batch_size) / mesh.size,
     'flops': _count(chosen, arguments),
     'lower_s': lower_s,
     **facts,
     'hbm_bytes': hbm,
-    'fits': compiled is not None and facts['peak_bytes'] <= hbm,
+    'fits': compiled is not None,
   }
   if compiled is not None:
     found |= read_program(compiled, name, mesh, found['flops'], 1)
@@ -150,8 +150,3 @@ def _cache_bytes(chosen: Any, batch_size: int) -> int:
     blank_condition(family.transformer, batch_size),
   )
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.cache))
-
-
-def _ways(mesh: Any) -> int:
-  """Over how many devices a cache is split: all axes of the mesh."""
-  return mesh.size

@@ -85,6 +85,8 @@ def _bounds(found: Found, what: str) -> Iterator[str]:
     f'{1e3 * found["network_s"]:.1f} of which {1e3 * found["waiting_s"]:.1f} '
     'waited for',
   )
+  if loops := found['unknown_loops']:
+    yield _line('counted once', f'{len(loops)} loops of unknown length')
   yield _line(
     'MFU at most', f'{found["most_mfu"]:.0%}, bound by {found["bound_by"]}'
   )

@@ -156,7 +156,7 @@ def forecast_step(
     'lower_s': lower_s,
     **facts,
     'hbm_bytes': hbm,
-    'fits': compiled is not None and facts['peak_bytes'] <= hbm,
+    'fits': compiled is not None,  # the compiler knows what it may take
     **(read_program(compiled, name, mesh, flops, slices) if compiled else {}),
   }
 
@@ -197,18 +197,19 @@ def read_program(
 ) -> dict[str, Any]:
   """What a compiled step sends and reads, and how long that takes."""
   text = compiled.as_text()
-  found = read_collectives(parse(text), devices=mesh.size, slices=slices)
-  moved = read_traffic(text).num_bytes
+  sent = read_collectives(parse(text), devices=mesh.size, slices=slices)
+  traffic = read_traffic(text)
   bounds = make_bounds(
     CHIPS[name.partition(':')[0]],
-    found,
+    sent.found,
     flops=flops / mesh.size,
-    memory_bytes=moved,
+    memory_bytes=traffic.num_bytes,
   )
   return {
-    'memory_traffic_bytes': moved,
+    'memory_traffic_bytes': traffic.num_bytes,
+    'unknown_loops': sorted({*sent.unknown_loops, *traffic.unknown_loops}),
     'compiler_flops': (compiled.cost_analysis() or {}).get('flops'),
-    'collectives': sum_up(found),
+    'collectives': sum_up(sent.found),
     **dataclasses.asdict(bounds),
     'least_s': bounds.least_s,
     'bound_by': bounds.bound_by,
