@@ -282,8 +282,8 @@ def test_a_small_model_is_compiled_for_a_tpu(kernel, tmp_path):
   done = subprocess.run(
     [
       *(sys.executable, '-m', 'videoar_jax.train', '--plan_only'),
-      *('--topology=v5e:2x2', '--config.mesh.data=2', '--config.mesh.fsdp=2'),
-      '--config=configs/quickstart.py:generator,smoke',
+      *('--topology=v5e:2x2', '--config=configs/quickstart.py:generator,smoke'),
+      *('--config.mesh.data=2', '--config.mesh.fsdp=2'),
       f'--config.transformer.attention={kernel}',
       '--tokenizer=configs/quickstart.py:tokenizer,smoke',
       f'--out={out}',
