@@ -1,5 +1,7 @@
 """The mesh: sizes, rules, fall-back to replication, constraints, batches."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +24,22 @@ def test_one_size_may_be_the_rest():
   )
   assert make_mesh(devices=jax.devices()[:1]).size == 1
   assert make_mesh(MeshConfig(data=1, fsdp=-1)).shape['fsdp'] == 8
+
+
+@pytest.mark.parametrize(
+  ('platform', 'attribute', 'slices'),
+  [
+    ('tpu', 'slice_index', [0, 1]),
+    ('tpu', 'partition_index', [0, 1]),
+    ('gpu', 'slice_index', [0, 0]),  # there it counts hosts
+    ('cpu', 'none', [0, 0]),
+  ],
+)
+def test_only_tpus_come_in_slices(platform, attribute, slices):
+  devices = [
+    types.SimpleNamespace(platform=platform, **{attribute: i}) for i in (0, 1)
+  ]
+  assert [mesh_lib._slice(x) for x in devices] == slices
 
 
 @pytest.mark.parametrize(
@@ -152,6 +170,21 @@ def test_batch_is_split_over_data_and_fsdp():
     placement.batch_rows(mesh, 6)
   with pytest.raises(ValueError, match='multiple of 8'):
     placement.check_batch_size(4, mesh, accumulate=2)
+
+
+def test_rows_of_a_device_are_not_copied(monkeypatch):
+  mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
+  x, shared = np.zeros((8, 3), np.float32), []
+  original = jax.make_array_from_callback
+
+  def make(shape, sharding, part):
+    for index in sharding.addressable_devices_indices_map(shape).values():
+      shared.append(np.shares_memory(part(index), x))
+    return original(shape, sharding, part)
+
+  monkeypatch.setattr(jax, 'make_array_from_callback', make)
+  placement.shard_batch({'x': x}, mesh)
+  assert shared == [True] * 8
 
 
 def test_replicated_arrays_are_whole_on_each_device():

@@ -5,7 +5,9 @@ import json
 import math
 import subprocess
 import sys
+import threading
 import time
+import types
 
 import jax
 import jax.numpy as jnp
@@ -137,6 +139,11 @@ def test_a_bad_batch_is_named_with_its_clips(tmp_path, capsys):
   (told,) = _told(capsys)
   assert "step 5: the batch's y is not finite; its clips are clip 4/0" in told
   assert 'clip 4/7 and 8 more, see ' in told
+  toy.train(
+    tmp_path / 'unnamed', batches_from=_batches(spoil), clips_of=lambda _: 1 / 0
+  )
+  (told,) = _told(capsys)
+  assert "step 5: the batch's y is not finite" in told and 'clip' not in told
   (line,) = map(json.loads, (tmp_path / 'bad_updates.jsonl').open())
   assert line['step'] == 5 and line['clips'] == clips_of(4)
   with pytest.raises(TrainingError, match="in 1 .* 5; .*the batch's y"):
@@ -238,6 +245,19 @@ def test_a_hang_is_told_once_and_ends_the_process(tmp_path, monkeypatch, capfd):
   assert capfd.readouterr().err.count('where all threads are') == 1
 
 
+def test_a_disk_that_hangs_keeps_no_process(tmp_path, monkeypatch):
+  left = []
+  monkeypatch.setattr(watch.os, '_exit', left.append)
+  with watch.Watch(Clock(), tmp_path, after_s=0.02) as watched:
+    never = threading.Event()
+    monkeypatch.setattr(
+      watched, '_path', types.SimpleNamespace(write_text=lambda _: never.wait())
+    )
+    _wait_for(lambda: left)
+  never.set()
+  assert left[0] == watch.HUNG
+
+
 @pytest.mark.slow
 def test_a_run_that_hangs_ends_and_its_command_resumes(tmp_path):
   options = {'hang_after_s': 0.5, 'checkpoint_every': 1, 'hang_at': 4}
@@ -261,6 +281,13 @@ def test_some_steps_are_traced(tmp_path, capsys):
   toy.train(tmp_path, num_steps=5, profile_steps='2:3')
   assert '4 steps are done already' in capsys.readouterr().err
   assert list((tmp_path / profile.FOLDER).rglob('*.xplane.pb')) == [trace]
+
+
+def test_a_trace_that_cannot_be_written_ends_nothing(tmp_path, caplog):
+  (tmp_path / profile.FOLDER).write_text('in the way')
+  toy.train(tmp_path, num_steps=4, profile_steps='2:3')
+  assert read_metrics(tmp_path)[-1]['step'] == 4
+  assert 'Training goes on' in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import types
 
 import jobs
 import pytest
+from jax._src import clusters
 
 from videoar_jax.core import command, peers, start
 
@@ -90,9 +91,10 @@ def test_the_fault_of_one_ends_all_with_its_words_and_status(ends, meet):
 @pytest.mark.parametrize('lost', [0, 2])
 def test_a_line_that_closes_is_of_a_lost_process(ends, meet, lost):
   lines = meet(3)
+  lines[lost]._over = True  # it does and says nothing any more
   for line in lines[lost]._lines.values():
     line._socket.shutdown(socket.SHUT_RDWR)
-  found = ends(3)
+  found = ends(2)
   for process in {0, 1, 2} - {lost}:
     status, text = found[process]
     assert status == peers.LOST
@@ -126,10 +128,36 @@ def test_after_all_are_done_nobody_is_lost(ends, meet):
     (peers.Seat(1, 3, 'far'), 'num_processes=3 there, 2 on host0'),
   ],
 )
-def test_a_process_that_does_not_belong_is_refused(ends, meet, seat, words):
+def test_a_process_that_does_not_belong_is_refused(
+  ends, meet, monkeypatch, seat, words
+):
   address = meet(2)[0].address
+  monkeypatch.setattr(peers, 'SILENCE_S', 0.5)
   with pytest.raises(peers.Refused, match=words):
     peers.call(seat, address, timeout_s=9)
+
+
+def test_the_next_job_waits_until_this_one_has_ended(ends, meet, monkeypatch):
+  """A process that was started again, before its own loss was noticed."""
+  first, old = meet(2)
+  seat, found = peers.Seat(1, 2, 'host1'), []
+  monkeypatch.setattr(peers, '_RETRY_S', 0.05)
+
+  def call():
+    try:
+      peers.call(seat, first.address, timeout_s=0.5)
+    except (OSError, peers.Refused) as error:
+      found.append(type(error))
+
+  thread = threading.Thread(target=call)
+  thread.start()
+  thread.join(1.0)
+  assert thread.is_alive() and not found  # it came twice, and calls again
+  old._lines[0]._socket.shutdown(socket.SHUT_RDWR)
+  thread.join(20)
+  together([call])
+  # Of this job it hears nothing more; another one would answer in its place.
+  assert found == [OSError, OSError] and first.missing() == []
 
 
 def test_a_stranger_at_the_port_disturbs_nobody(ends, meet):
@@ -189,6 +217,15 @@ def test_one_process_needs_no_other():
   assert ran == [[], []]
 
 
+def test_one_process_of_a_larger_allocation_may_be_alone(monkeypatch):
+  for name, value in {**SLURM, 'SLURM_NTASKS': '2'}.items():
+    monkeypatch.setenv(name, value)
+  flags = command.Flags()
+  start.define_flags(flags)
+  command.parse(flags, ['train', '--num_processes=1'])
+  assert start._place(flags) is None
+
+
 @pytest.fixture
 def place(monkeypatch):
   """place(environment): where a process without flags belongs."""
@@ -220,11 +257,24 @@ def test_srun_says_where_a_process_belongs(place):
 
 
 def test_a_pod_is_alone_unless_it_is_of_an_indexed_job(place, monkeypatch):
-  def fail(*_):
+  def fail(**_):
     raise KeyError('job-name')
 
   name = 'auto_detect_unset_distributed_params'
-  monkeypatch.setattr(start.clusters.ClusterEnv, name, fail)
+  monkeypatch.setattr(clusters.ClusterEnv, name, fail)
   assert place(KUBERNETES_SERVICE_HOST='10.0.0.1') is None
   with pytest.raises(ValueError, match='job-name.*give --coordinator'):
     place(JOB_COMPLETION_INDEX='0')
+
+
+@pytest.mark.parametrize('other', [None, lambda coordinator: None])
+def test_a_jax_that_does_not_tell_is_of_one_process(place, monkeypatch, other):
+  name = 'auto_detect_unset_distributed_params'
+  if other is None:
+    monkeypatch.delattr(clusters.ClusterEnv, name)
+  else:
+    monkeypatch.setattr(clusters.ClusterEnv, name, other)
+  told = []
+  monkeypatch.setattr(start.logging, 'warning', lambda *x: told.append(x))
+  assert place(**SLURM, SLURM_NTASKS='2') is None
+  assert len(told) == 1

@@ -1,6 +1,8 @@
 """Steps without waiting: what is fetched when, and how far the host runs on."""
 
 import dataclasses
+import os
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +12,10 @@ import toy
 from toy import compile_cache  # noqa: F401
 
 from videoar_jax.core import manifest
+from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.core.mesh import MeshConfig, make_mesh
 from videoar_jax.core.placement import replicate
+from videoar_jax.train import clock as clock_lib
 from videoar_jax.train import runner
 from videoar_jax.train.heldout import make_heldout
 from videoar_jax.train.metrics import read_metrics
@@ -132,3 +136,68 @@ def test_nothing_passes_to_the_devices_unasked(tmp_path):
   ):
     with pytest.raises(Exception, match='Disallowed host-to-device transfer'):
       train(name, **options)
+
+
+def test_a_batch_of_new_shapes_is_compiled_for(tmp_path, monkeypatch):
+  """Which may take long: not the time of a step, nor a hang."""
+  make_step, watch, clocks, kinds = runner.make_step, runner.Watch, [], []
+
+  def watching(clock, *args, **options):
+    clocks.append(clock)
+    return watch(clock, *args, **options)
+
+  def making(*args, **options):
+    step = make_step(*args, **options)
+
+    def run(*arrays):
+      kinds.append(clocks[0].kind)
+      return step(*arrays)
+
+    return run
+
+  def batches_from(step):
+    for index, batch in enumerate(toy.make_batches(step), step):
+      yield batch if index % 2 else {k: x[:8] for k, x in batch.items()}
+
+  monkeypatch.setattr(runner, 'Watch', watching)
+  monkeypatch.setattr(runner, 'make_step', making)
+  toy.train(tmp_path, num_steps=5, batches_from=batches_from)
+  assert kinds == [clock_lib.COMPILE] * 2 + [clock_lib.STEPS] * 3
+
+
+def test_a_failed_save_hides_no_error_of_the_data(tmp_path, monkeypatch):
+  def batches_from(step):
+    yield from [toy.make_batch(0)] * 3
+    raise ValueError('clip 7 is damaged')
+
+  def save(*_, **__):
+    raise OSError('the disk is full')
+
+  monkeypatch.setattr(Checkpoints, 'save', save)
+  with pytest.raises(ValueError, match='clip 7 is damaged'):
+    toy.train(tmp_path / 'data', batches_from=batches_from)
+  with pytest.raises(OSError, match='the disk is full'):
+    toy.train(tmp_path / 'disk')
+
+
+def test_checkpoints_are_closed_whatever_else_fails(tmp_path, monkeypatch):
+  def close(self):
+    raise OSError('the disk is full')
+
+  closed, original = [], Checkpoints.close
+  monkeypatch.setattr(runner.metrics_lib.MetricWriter, 'close', close)
+  monkeypatch.setattr(
+    Checkpoints, 'close', lambda self: closed.append(original(self))
+  )
+  with pytest.raises(OSError, match='the disk is full'):
+    toy.train(tmp_path)
+  assert closed
+
+
+def test_a_signal_at_the_last_step_stops_nothing(tmp_path):
+  def evaluate(state):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return {'loss': 1.0}
+
+  toy.train(tmp_path, eval_every=12, evaluate=evaluate)
+  assert manifest.list_steps(tmp_path / 'checkpoints')[-1] == 12

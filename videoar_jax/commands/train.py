@@ -19,7 +19,8 @@ memory it needs, what it sends and the least time that it takes.
 On several hosts the command is started on each of them, see
 docs/several_hosts.md. A signal (SIGTERM, Ctrl-C) ends it with status 128 + its
 number once the step is done and saved; 75 means that another process of the job
-was lost, and that the same command goes on from the last checkpoint.
+was lost, or that this one hung (train.hang_after_s), and that the same command
+goes on from the last checkpoint.
 """
 
 import sys

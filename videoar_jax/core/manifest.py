@@ -94,7 +94,7 @@ def is_step(path: Any) -> bool:
   return (
     is_number(path.name)
     and path.is_dir()
-    and ocp.utils.is_checkpoint_finalized(path)
+    and ocp.path.step.is_path_finalized(path)
   )
 
 

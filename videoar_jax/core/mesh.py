@@ -98,7 +98,7 @@ def make_mesh(
   """
   devices = list(jax.devices() if devices is None else devices)
   shape = _sizes(config or MeshConfig(), len(devices))
-  slices = len({getattr(device, 'slice_index', 0) for device in devices})
+  slices = len({_slice(device) for device in devices})
   if slices == 1:
     grid = mesh_utils.create_device_mesh(
       shape, devices, allow_split_physical_axes=True
@@ -114,6 +114,14 @@ def make_mesh(
       within, (slices, 1, 1, 1), devices, allow_split_physical_axes=True
     )
   return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def _slice(device: Any) -> int:
+  """Which slice a TPU is of; GPUs of several hosts have such numbers, too."""
+  if device.platform != 'tpu':
+    return 0
+  found = getattr(device, 'slice_index', None)
+  return getattr(device, 'partition_index', 0) if found is None else found
 
 
 def _sizes(config: MeshConfig, num_devices: int) -> tuple[int, ...]:

@@ -104,7 +104,7 @@ class Peers:
     """
     self.seat, self.service = seat, service
     self._lines: dict[int, _Line] = {}
-    self._lock = threading.Lock()
+    self._lock = threading.RLock()
     self._come = threading.Condition(self._lock)
     self._fault: Fault | None = None
     self._faulty = threading.Event()
@@ -175,6 +175,28 @@ class Peers:
       self._lines[process] = _Line(connection, host)
       self._come.notify_all()
     _start(self._hear, process)
+
+  def admit(self, hello: Mapping[str, Any], connection: socket.socket) -> bool:
+    """Answers a process that calls, and keeps the line if it belongs.
+
+    Where this job is about to end there is no answer: who calls may be of the
+    next one, and calls again.
+    """
+    process, host = hello['process'], str(hello['host'])
+    with self._lock:
+      if self._over or self._fault is not None:
+        return False
+      if hello['count'] != self.seat.count:
+        text = f'num_processes={hello["count"]} there, {self.seat.count} on'
+        _send_line(connection, refused=f'{text} {self.seat.host}')
+        return False
+      if process not in self.missing():
+        text = f'process_id={process} came twice; number the processes from 0'
+        _send_line(connection, refused=text, twice=True)
+        return False
+      _send_line(connection, host=self.seat.host)
+      self.add(process, connection, host)
+    return True
 
   def wait_for_all(self, timeout_s: float) -> bool:
     """Whether all others came to the first process in time."""
@@ -279,12 +301,8 @@ def listen(seat: Seat, port: int, *, service: int) -> Peers:
       hello = _read_line(connection)
       if hello.get('relay'):
         relay.forward(connection, service)
-      elif refusal := _refusal(peers, hello):
-        _send_line(connection, refused=refusal)
+      elif not peers.admit(hello, connection):
         connection.close()
-      else:
-        _send_line(connection, host=seat.host)
-        peers.add(hello['process'], connection, str(hello['host']))
     except (OSError, ValueError, KeyError):  # a stranger
       connection.close()
 
@@ -303,19 +321,24 @@ def call(seat: Seat, address: str, *, timeout_s: float) -> Peers:
     Refused: it has another number of processes, or this one already.
     OSError: there is no answer.
   """
-  ends = time.monotonic() + timeout_s
+  began = time.monotonic()
   while True:
     try:
       connection = dial(address)
       _send_line(connection, **dataclasses.asdict(seat))
       answer = _read_line(connection)
-      break
     except (OSError, ValueError) as error:
-      if time.monotonic() > ends:
+      if time.monotonic() > began + timeout_s:
         raise OSError(str(error)) from error
-      time.sleep(_RETRY_S)
-  if refusal := answer.get('refused'):
-    raise Refused(str(refusal))
+    else:
+      if 'refused' not in answer:
+        break
+      connection.close()
+      # The other may be this process's forerunner, whose loss nobody noticed.
+      known_s = SILENCE_S + BEAT_S if answer.get('twice') else 0.0
+      if time.monotonic() > began + known_s:
+        raise Refused(str(answer['refused']))
+    time.sleep(_RETRY_S)
   peers = Peers(seat)
   peers.add(0, connection, str(answer['host']))
   return peers
@@ -332,17 +355,6 @@ def dial_service(address: str) -> socket.socket:
 def dial(address: str) -> socket.socket:
   host, _, port = address.rpartition(':')
   return socket.create_connection((host.strip('[]'), int(port)), SILENCE_S)
-
-
-def _refusal(peers: Peers, hello: Mapping[str, Any]) -> str:
-  """Why the first process does not take another one, or ''."""
-  process, count = hello['process'], hello['count']
-  own = peers.seat
-  if count != own.count:
-    return f'num_processes={count} there, {own.count} on {own.host}'
-  if process not in peers.missing():
-    return f'process_id={process} came twice; number the processes from 0'
-  return ''
 
 
 def _read_line(connection: socket.socket) -> dict:

@@ -8,6 +8,7 @@ Slurm or MPI job. Else, and where there is one process only, nothing is done.
 import contextlib
 import dataclasses
 import hashlib
+import inspect
 import json
 import os
 import pathlib
@@ -23,7 +24,7 @@ from typing import Any, NoReturn
 import jax
 import jaxlib
 from absl import flags as absl_flags
-from jax._src import clusters  # what `initialize` itself asks
+from absl import logging
 
 import videoar_jax
 from videoar_jax.core import command, console, peers, relay
@@ -32,11 +33,21 @@ from videoar_jax.core.processes import AgreedExit
 START_TIMEOUT_S = 300.0
 # JAX's own watch, which ends a process with a stack, comes after ours.
 _LIBRARY_S = 600
+_SHUTDOWN_S = 10  # for all to leave it; they have met just before
+_ALONE = 'for one process alone give --num_processes=1'
 # Seconds until a loss is known at the latest.
 _NOTICE_S = peers.SILENCE_S + peers.BEAT_S
 _MOST_SHOWN = 3  # differences in a message
 _CODE_LENGTH = 12  # characters of a digest
 _POD, _POD_INDEX = 'KUBERNETES_SERVICE_HOST', 'JOB_COMPLETION_INDEX'
+# Of what JAX finds in the environment, and is not told.
+_ASKED = (
+  'coordinator_address',
+  'num_processes',
+  'process_id',
+  'local_device_ids',
+  'cluster_detection_method',
+)
 # Flags in which the processes of a job may differ.
 _OWN = ('coordinator', 'num_processes', 'process_id', 'start_timeout_s')
 _FREE = (*_OWN, 'verbosity')
@@ -104,6 +115,8 @@ def together(flags: command.Flags) -> Iterator[None]:
 def _place(flags: command.Flags) -> _Place | None:
   """Where this process belongs; None where it is alone."""
   given = {name: flags[name] for name in _OWN[:3]}
+  if list(given.values()) == [None, 1, None]:
+    return None
   if all(value is None for value in given.values()):
     return _detected(flags['start_timeout_s'])
   missing = [f'--{name}' for name, x in given.items() if x is None]
@@ -126,18 +139,32 @@ def _place(flags: command.Flags) -> _Place | None:
 
 def _detected(timeout_s: float) -> _Place | None:
   """What JAX knows of the environment; None where it is of one process."""
+  settings = {**dict.fromkeys(_ASKED), 'initialization_timeout': int(timeout_s)}
+  try:
+    # What `initialize` itself asks.
+    from jax._src import clusters
+
+    detect = clusters.ClusterEnv.auto_detect_unset_distributed_params
+    inspect.signature(detect).bind(**settings)
+  except (ImportError, AttributeError, TypeError) as error:
+    logging.warning(
+      'this version of JAX does not tell whether there are other processes '
+      '(%s); where there are, give --coordinator, --num_processes and '
+      '--process_id',
+      error,
+    )
+    return None
   with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # of a single pod without Kubernetes' API
     try:
-      found = clusters.ClusterEnv.auto_detect_unset_distributed_params(
-        None, None, None, None, None, int(timeout_s)
-      )
+      found = detect(**settings)
     except Exception as error:  # whatever a cluster's service raises
       if _POD in os.environ and _POD_INDEX not in os.environ:
         return None  # a pod that is of no indexed Job
       raise ValueError(
         'the environment seems to be of several processes, and does not say '
-        f'which ({error}); give --coordinator, --num_processes and --process_id'
+        f'which ({error}); give --coordinator, --num_processes and '
+        f'--process_id; {_ALONE}'
       ) from error
   address, count, process, devices = found
   if address is None or count is None or count < 2:
@@ -149,7 +176,9 @@ def _meet(place: _Place, timeout_s: float) -> peers.Peers:
   """Opens the lines between this process and the others."""
   seat = peers.Seat(place.process, place.count, socket.gethostname())
   if place.process:
-    console.note(f'{seat}: waiting for process 0 at {place.address} …')
+    console.note(
+      f'{seat}: waiting for process 0 at {place.address}; {_ALONE} …'
+    )
     try:
       return peers.call(seat, place.address, timeout_s=timeout_s)
     except peers.Refused as error:
@@ -158,10 +187,12 @@ def _meet(place: _Place, timeout_s: float) -> peers.Peers:
       raise ValueError(
         f'no answer from process 0 at {place.address} in {timeout_s:.0f} s '
         f'({error}); check that it was started there, the address, and that '
-        'the port is open between the hosts'
+        f'the port is open between the hosts; {_ALONE}'
       ) from None
   port = int(place.address.rpartition(':')[2])
-  console.note(f'{seat}: waiting for {place.count - 1} others at {port} …')
+  console.note(
+    f'{seat}: waiting for {place.count - 1} others at {port}; {_ALONE} …'
+  )
   try:
     found = peers.listen(seat, port, service=relay.free_port())
   except OSError as error:
@@ -174,7 +205,7 @@ def _meet(place: _Place, timeout_s: float) -> peers.Peers:
     text = (
       f'{_listed(missing)} of {place.count} did not come to {place.address} in '
       f'{timeout_s:.0f} s; check that they were started with this address and '
-      '--num_processes, and that their hosts reach the port'
+      f'--num_processes, and that their hosts reach the port; {_ALONE}'
     )
     print(f'error: {text}', file=sys.stderr)
     found.fail(text, 1)
@@ -204,6 +235,7 @@ def _begin(others: peers.Peers, place: _Place, flags: command.Flags) -> None:
     cluster_detection_method='deactivate',
     coordinator_bind_address=address,
     heartbeat_timeout_seconds=_LIBRARY_S,
+    shutdown_timeout_seconds=_SHUTDOWN_S,
   )
   devices = jax.local_devices()
   kind = devices[0].device_kind
@@ -282,7 +314,10 @@ def _flat(values: Mapping[str, Any], where: str) -> dict[str, str]:
 def _end(others: peers.Peers) -> None:
   """Ends a process together with all others."""
   others.close()
-  jax.distributed.shutdown()
+  try:
+    jax.distributed.shutdown()
+  except Exception as error:  # the work is done, whatever JAX says
+    logging.warning('JAX did not shut down: %s', error)
   others.wait_closed()
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from videoar_jax.core import processes, structure
+from videoar_jax.core import files, processes, structure
 from videoar_jax.train.clock import BEGIN, KINDS, STEPS, Clock
 from videoar_jax.train.metrics import duration, read_lines
 
@@ -63,9 +63,8 @@ class Times:
       'seconds': {kind: round(x, 3) for kind, x in seconds.items()},
     }
     try:
-      with self._path.open('a') as file:
-        # The line before may have been cut short by a kill.
-        file.write('\n' * (not seconds) + json.dumps(line) + '\n')
+      # The line before may have been cut short by a kill.
+      files.append(self._path, '\n' * (not seconds) + json.dumps(line) + '\n')
     except OSError as error:
       logging.error('%s: %s. Training goes on', self._path, error)
 

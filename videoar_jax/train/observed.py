@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from videoar_jax.core import placement, processes
+from videoar_jax.core import files, placement, processes
 from videoar_jax.train.cadence import LoopConfig
 from videoar_jax.train.metrics import Averages
 from videoar_jax.train.spikes import Spikes
@@ -159,12 +159,15 @@ class Observed:
 
   def _clips(self, step: int, tensor: str) -> str:
     """The clips of a step's batch, in words; all of them go to the file."""
-    names = list(self._clips_of(step - 1)) if self._clips_of else []
+    names = []
+    try:
+      names += self._clips_of(step - 1) if self._clips_of else []
+    except Exception as error:  # as of a damaged listing; only names are lost
+      logging.warning('clips of step %d are not known: %s', step, error)
     if processes.is_first():
       line = {'step': step, 'tensor': tensor, 'clips': names}
       try:
-        with self._path.open('a') as file:
-          file.write(json.dumps(line) + '\n')
+        files.append(self._path, json.dumps(line) + '\n')
       except OSError as error:
         logging.error('%s: %s. Training goes on', self._path, error)
     if not names:

@@ -7,6 +7,7 @@ import tempfile
 from typing import Any
 
 import jax
+from absl import logging
 from etils import epath
 
 from videoar_jax.core import console, processes
@@ -75,14 +76,21 @@ class Profile:
     if self._local is None:
       return
     folder, self._local, self._steps = self._local, None, None
-    with folder as local:
-      jax.profiler.stop_trace()
-      for path in pathlib.Path(local).rglob('*'):
-        if path.is_file():
-          target = self._folder / path.relative_to(local)
-          target.parent.mkdir(parents=True, exist_ok=True)
-          target.write_bytes(path.read_bytes())
+    try:
+      with folder as local:
+        jax.profiler.stop_trace()
+        self._copy(pathlib.Path(local))
+    except (OSError, RuntimeError) as error:
+      logging.error('no trace in %s: %s. Training goes on', self._folder, error)
+      return
     console.say(
       f'trace in {self._folder}; pip install xprof, then xprof '
       f'--logdir={self._folder}'
     )
+
+  def _copy(self, local: pathlib.Path) -> None:
+    for path in local.rglob('*'):
+      if path.is_file():
+        target = self._folder / path.relative_to(local)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 import jax
 import ml_collections
 import numpy as np
+from absl import logging
 from etils import epath
 from jax.sharding import Mesh
 
@@ -133,7 +134,7 @@ class Runner:
     self.clock.begin(COMPILE)
     while self.done < self.loop.num_steps:
       number = self.done + 1
-      with self._compiling(number == first), self._profile.step(number):
+      with self._compiling(batch), self._profile.step(number):
         self.state, metrics = self._step(self.state, batch, self.frozen)
       self._observed.add(metrics, batch)
       self._pace.add(clips=self._rows, flops=self._count_flops(batch))
@@ -169,20 +170,32 @@ class Runner:
 
   def close(self) -> None:
     """Writes all that is left; of a whole run, tells where its time went."""
-    self._profile.close()
-    self._writer.close()
-    self._times.write(self.done)
-    self.checkpoints.close()
+    with contextlib.ExitStack() as closing:  # all of it, whatever fails
+      closing.callback(self.checkpoints.close)
+      closing.callback(self._times.write, self.done)
+      closing.callback(self._writer.close)
+      closing.callback(self._profile.close)
     if self.done == self.loop.num_steps and processes.is_first():
       say(f'goodput {goodput.describe(goodput.read_times(self.workdir))}')
 
-  def _compiling(self, is_first: bool) -> contextlib.AbstractContextManager:
-    """Tells that the first step is compiled, which takes long."""
-    if not is_first:
-      return contextlib.nullcontext()
-    return console.waiting(
-      'compiling the training step', quiet=jax.process_index() > 0
-    )
+  @contextlib.contextmanager
+  def _compiling(self, batch: Any) -> Iterator[None]:
+    """For handing out a step: where it is of a new kind, it is compiled."""
+    if self._kind(batch) in self._flops:
+      yield
+      return
+    quiet = bool(self._flops) or jax.process_index() > 0
+    with (
+      self.clock.spending(COMPILE),
+      console.waiting('compiling the training step', quiet=quiet),
+    ):
+      yield
+
+  def _kind(self, batch: Any) -> Any:
+    """What tells apart the programs of the step that comes next."""
+    due = tuple(update.is_due(self.done) for update in self.updates)
+    shapes = jax.tree.map(lambda x: (x.shape, str(x.dtype)), batch)
+    return due, tuple(sorted(shapes.items()))
 
   def _next(self, batches: Iterator[Batch]) -> Any:
     """The next batch, checked and placed; None where none could be made.
@@ -230,19 +243,18 @@ class Runner:
 
     Each kind of step is counted once, while the devices compute the first one.
     """
-    due = tuple(update.is_due(self.done) for update in self.updates)
-    shapes = jax.tree.map(lambda x: (x.shape, str(x.dtype)), batch)
-    kind = due, tuple(sorted(shapes.items()))
+    kind = self._kind(batch)
     if kind not in self._flops:
       try:
-        self._flops[kind] = step_flops(
-          self.updates,
-          self.state,
-          batch,
-          self.frozen,
-          step=self.done,
-          accumulate=self.loop.accumulate,
-        )
+        with self.clock.spending(COMPILE):
+          self._flops[kind] = step_flops(
+            self.updates,
+            self.state,
+            batch,
+            self.frozen,
+            step=self.done,
+            accumulate=self.loop.accumulate,
+          )
       except ValueError as error:  # a kernel that is of one platform alone
         say(f'operations are not counted: {error}')
         self._flops[kind] = 0.0
@@ -312,10 +324,15 @@ class Runner:
       self.best = value
     every = self.loop.checkpoint_every
     if last or stop or old or failed or better or self._due(every):
-      self.save(wait=bool(last or stop or failed), value=value)
+      try:
+        self.save(wait=bool(last or stop or failed), value=value)
+      except Exception as error:
+        if not failed:
+          raise
+        logging.error('step %d is not saved: %s', self.done, error)
     if failed:
       self._raise_failure(failed)
-    if stop:
+    if stop and not last:
       say(f'stopped at step {self.done}, saved; the same command resumes')
       raise Stopped(stop, self.done)
 

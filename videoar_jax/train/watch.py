@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ HUNG = LOST  # exit status: the same command goes on
 # so many times as long as a step.
 _PATIENCE = 10
 _TICKS = 20  # looks in one period
+_LAST_WORD_S = 5.0  # to say that the process ends
 
 
 class Watch:
@@ -66,15 +68,9 @@ class Watch:
       quick = self._clock.kind in (STEPS, DATA)
       most = _TICKS if quick else _TICKS * _PATIENCE
       if looks == most:
-        self._tell(looks * tick_s)
+        _aside(self._tell, looks * tick_s)
       if looks == 2 * most:
-        logging.error(
-          'nothing happened for %.0f s: ends with status %d; the same command '
-          'resumes',
-          looks * tick_s,
-          HUNG,
-        )
-        logging.flush()
+        _aside(self._tell_end, looks * tick_s).join(_LAST_WORD_S)
         os._exit(HUNG)
 
   def _tell(self, seconds: float) -> None:
@@ -90,5 +86,21 @@ class Watch:
     print(f'{text}:\n{stacks}', file=sys.stderr, flush=True)
     try:
       self._path.write_text(f'{text}:\n{stacks}')
-    except OSError as error:
+    except Exception as error:  # whatever a bucket's client raises
       logging.error('%s: %s', self._path, error)
+
+  def _tell_end(self, seconds: float) -> None:
+    logging.error(
+      'nothing happened for %.0f s: ends with status %d; the same command '
+      'resumes',
+      seconds,
+      HUNG,
+    )
+    logging.flush()
+
+
+def _aside(tell: Callable[[float], None], seconds: float) -> threading.Thread:
+  """Tells something in a thread of its own: what hangs may be the disk."""
+  thread = threading.Thread(target=tell, args=(seconds,), daemon=True)
+  thread.start()
+  return thread
