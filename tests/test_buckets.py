@@ -34,7 +34,9 @@ VIDEO = np.random.default_rng(0).integers(0, 256, (3, 8, 12, 3), np.uint8)
 @pytest.fixture
 def place(served_bucket, request):
   """A folder of the bucket for one test."""
-  return epath.Path(f'gs://bucket/{request.node.name.partition("[")[0]}')
+  path = f'gs://bucket/{request.node.name.partition("[")[0]}'
+  buckets.check(path)  # as commands do, before anything is read
+  return epath.Path(path)
 
 
 def names(store, place):
