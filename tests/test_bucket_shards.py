@@ -157,6 +157,18 @@ def test_a_shard_that_is_another_is_refused(
     shard_cache.fetch(prepared, [shard])
 
 
+def test_what_is_copied_already_takes_no_more_room(
+  prepared, served_bucket, cache, monkeypatch
+):
+  shard = entries(prepared)[0]
+  cache.mkdir(parents=True)
+  data = served_bucket.objects[name(prepared, shard)][0]
+  (cache / f'{shard["sha256"]}.partial').write_bytes(data)
+  monkeypatch.setattr(shard_cache.shutil, 'disk_usage', lambda _: Full)
+  (file,) = shard_cache.fetch(prepared, [shard])
+  assert pathlib.Path(file).read_bytes() == data
+
+
 class Full:
   free = 0
 

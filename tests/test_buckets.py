@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import jax
 import numpy as np
@@ -23,6 +24,7 @@ from videoar_jax.core import buckets, command, files, lock
 from videoar_jax.core.export import load_weights
 from videoar_jax.evaluate import compare
 from videoar_jax.report import sections
+from videoar_jax.sample import output
 from videoar_jax.train import metrics, recipe, starts
 
 BEAT_S = 0.05
@@ -32,7 +34,9 @@ VIDEO = np.random.default_rng(0).integers(0, 256, (3, 8, 12, 3), np.uint8)
 @pytest.fixture
 def place(served_bucket, request):
   """A folder of the bucket for one test."""
-  return epath.Path(f'gs://bucket/{request.node.name.partition("[")[0]}')
+  path = f'gs://bucket/{request.node.name.partition("[")[0]}'
+  buckets.check(path)  # as commands do, before anything is read
+  return epath.Path(path)
 
 
 def names(store, place):
@@ -106,6 +110,51 @@ def test_a_line_costs_the_same_however_long_the_file_is(place, served_bucket):
     assert len(served_bucket.calls) == before + 3
   lines = (place / 'x.jsonl').read_text().splitlines()
   assert [line[:6] for line in lines] == ['first', 'second', 'xxxxxx', 'last']
+
+
+def test_a_line_whose_answer_is_lost_is_there_once(place, monkeypatch):
+  from google.cloud.storage import Blob
+
+  def lose(name):
+    ask = getattr(Blob, name)
+
+    def again(self, *words, **options):
+      if 'if_generation_match' in options:
+        ask(Blob(self.name, self.bucket), *words, **options)
+      ask(self, *words, **options)
+
+    monkeypatch.setattr(Blob, name, again)
+
+  for name in ('upload_from_string', 'compose'):
+    lose(name)
+  for text in ('first\n', 'é\n'):
+    files.append(place / 'x.jsonl', text)
+  assert files.read_text(place / 'x.jsonl') == 'first\né\n'
+  compose = Blob.compose
+
+  def come_late(self, *words, **options):
+    buckets.write(place / 'x.jsonl', b'of another')
+    compose(self, *words, **options)
+
+  monkeypatch.setattr(Blob, 'compose', come_late)
+  with pytest.raises(OSError, match='412'):
+    files.append(place / 'x.jsonl', 'text\n')
+  assert files.read_text(place / 'x.jsonl') == 'of another'
+
+
+def test_errors_of_gcsfs_are_one_line_too(place, monkeypatch):
+  import fsspec
+  from gcsfs.retry import HttpError
+
+  def fail(*_, **__):
+    raise HttpError({'code': 403, 'message': 'no access'})
+
+  system = types.SimpleNamespace(cat_ranges=fail, mv=fail)
+  monkeypatch.setattr(fsspec, 'filesystem', lambda _: system)
+  with pytest.raises(OSError, match=f'{place}/x: no access'):
+    buckets.read_parts([(f'{place}/x', 0)], 1, at_once=1)
+  with pytest.raises(OSError, match=f'{place}/x: no access'):
+    files.move_folder(place / 'x', place / 'y')
 
 
 def test_what_another_process_writes_is_seen_at_once(place, served_bucket):
@@ -186,7 +235,7 @@ def test_a_checkpoint_in_a_bucket_is_exported_sampled_and_measured(
   words = (checkpoint, out, '--num_videos=2', '--batch_size=2')
   assert run(sample, *words) is None
   found = names(served_bucket, place)
-  assert {f'samples/{name}' for name in sample._SET} <= found
+  assert {f'samples/{name}' for name in output.SET} <= found
   assert len([x for x in found if x.endswith('.mp4')]) == 2
   assert 'samples/.lock' not in found
   npz = np.load(io.BytesIO((place / 'samples/samples.npz').read_bytes()))

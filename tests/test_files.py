@@ -81,6 +81,10 @@ def test_a_result_may_not_take_the_place_of_what_is_read(tmp_path):
   with pytest.raises(ValueError, match='which is read'):
     files.output_folder(tmp_path, inputs=(tmp_path / '.',))
   files.output_file(tmp_path / 'out.mp4', inputs=(tmp_path / 'in.mp4', 'no'))
+  files.check_replaceable('gs://b/x', inputs=('gs://b/xy', tmp_path, 'x'))
+  for name in ('gs://b/x', 'gs://b/x/', 'gs://b/y/../x'):
+    with pytest.raises(ValueError, match='which is read'):
+      files.check_replaceable('gs://b//x', inputs=(name,))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import disk
 import jax
 import numpy as np
 import pytest
+from shell import ROOT
 from tiny_runs import CLASSES, FRAMES, SIDE, runs  # noqa: F401
 from toy import compile_cache  # noqa: F401
 
@@ -312,6 +313,14 @@ def test_interruption_tells_what_can_be_played(
   assert not run('--num_videos=8', *words)[0] and not sum(made_up, [])
   assert not run('--num_videos=8', '--seed=1', *words)[0]
   assert sorted(sum(made_up, [])) == list(range(8))
+
+
+def test_a_plan_refuses_what_it_would_not_read(run):
+  config = f'--config={ROOT}/configs/stage1.py:S'
+  status, said = run('--plan_only', '--topology=v5e:2x4', config)
+  assert status == 2 and '--checkpoint is not read by --plan_only' in said
+  status, said = run(config)
+  assert status == 2 and '--config is read with --plan_only alone' in said
 
 
 def test_what_is_removed_or_damaged_is_made_again(run, made_up):

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from etils import epath
 from shared_work import MODEL, run_lines, run_shared, stub_logits
 from tiny_runs import FRAMES, SIDE, runs  # noqa: F401
 
@@ -139,3 +140,16 @@ def test_an_evaluation_that_is_cut_short_goes_on(
   # The first block was kept, and nothing once the result was written.
   assert asked == [[0, 1, 2, 3, 4], [2, 3, 4], [0, 1, 2, 3, 4]]
   assert results[0] == results[1]
+
+
+def test_what_was_kept_goes_and_other_files_stay(tmp_path):
+  folder = epath.Path(tmp_path / 'a[1].json.parts')
+  kept.clear(folder)
+  folder.mkdir()
+  for name in (f'{"a" * 64}.npz', f'.{"b" * 64}.partial.npz', 'own.npz'):
+    (folder / name).write_text('')
+  kept.clear(folder)
+  assert [path.name for path in folder.iterdir()] == ['own.npz']
+  (folder / 'own.npz').unlink()
+  kept.clear(folder)
+  assert not folder.exists()

@@ -201,6 +201,7 @@ _USES = {
   _FEATURES_OF: (2, _REAL_CLIPS),
   _SAMPLES_OF: (3, _SAMPLES),
 }
+_ALL = mesh.MeshConfig(data=-1)  # devices
 
 
 def main(words: list[str]) -> None:
@@ -216,9 +217,7 @@ def main(words: list[str]) -> None:
 def run(name: str, out: epath.Path) -> None:
   """Measures, and writes what one use of the command is for."""
   if processes.is_first():
-    alone = name == _EXPOSURE_OF
-    devices = _devices(mesh.MeshConfig(data=1) if alone else _mesh_sizes())
-    command.note(f'measuring on {spread.describe(devices)}')
+    command.note(f'measuring on {spread.describe(_devices(name))}')
   if name == _FEATURES_OF:
     keep_features(out)
   else:
@@ -250,8 +249,13 @@ def _mesh_sizes() -> mesh.MeshConfig | None:
   return spread.parse_mesh(_MESH.value) if _MESH.value else None
 
 
-def _devices(sizes: mesh.MeshConfig | None) -> Mesh:
+def _devices(name: str) -> Mesh:
   """The mesh of this process, for as many videos as the flags say."""
+  sizes = _mesh_sizes()
+  if name == _EXPOSURE_OF:
+    sizes = mesh.MeshConfig(data=1)
+  elif name == _CONTINUATION_OF:
+    sizes = sizes or _ALL
   count = _NUM_VIDEOS.value or request.NUM_VIDEOS
   return spread.own_mesh(sizes, count=len(spread.own(count)))
 
@@ -292,7 +296,9 @@ def evaluate_exposure() -> dict:
 
 def evaluate_continuation() -> dict:
   """Measures how --checkpoint goes on from real frames."""
-  chosen = _request(num_videos=2, split='validation')
+  # Takes all clips there are, whatever their number.
+  sizes = _mesh_sizes() or _ALL
+  chosen = _request(num_videos=2, split='validation', mesh=sizes)
   return continuation.measure_checkpoint(
     chosen, given_frames=_GIVEN_FRAMES.value
   )
@@ -321,8 +327,8 @@ def evaluate_checkpoint() -> dict:
 
 def _request(**others) -> request.Request:
   """What the flags ask for; `others` are fields without a flag."""
-  others = {'pictures': None, 'parts': _parts(), **others}
-  others['mesh'] = _mesh_sizes()
+  given = {'pictures': None, 'parts': _parts(), 'mesh': _mesh_sizes()}
+  others = {**given, **others}
   names = {field.name for field in dataclasses.fields(request.Request)}
   names -= set(others)
   return request.Request(**{name: FLAGS[name] for name in names}, **others)
@@ -339,7 +345,7 @@ def evaluate_sets() -> dict:
       f'num_frames={frames}: FVD needs at least {i3d.MIN_FRAMES}; use more'
     )
   rules = protocol or protocols.get_protocol(protocols.DEFAULT)
-  devices, model = _devices(_mesh_sizes()), None
+  devices, model = _devices(_SETS_OF), None
   if _WEIGHTS.value:
     model = i3d.load_i3d(rules.i3d, path=_WEIGHTS.value, mesh=devices)
   real = video_sets.load_videos(_REAL.value, num_frames=frames)

@@ -67,12 +67,7 @@ from videoar_jax.sample.given import read_given
 from videoar_jax.sample.memory import check_memory
 from videoar_jax.sample.output import SHEET_VIDEOS, Output
 from videoar_jax.sample.streaming import VideoStream, check_shots
-from videoar_jax.sample.wanted import (
-  MOST_VIDEOS,
-  Wanted,
-  by_class,
-  by_prompt,
-)
+from videoar_jax.sample.wanted import MOST_VIDEOS, Wanted, by_class, by_prompt
 from videoar_jax.tokenizer.stream import Codec
 
 FLAGS = command.Flags()
@@ -103,10 +98,7 @@ _GUIDANCE = FLAGS.text(
   "Number, 'ucf', 'text' or start:end:within; default: the training config's.",
 )
 _TEMPERATURE = FLAGS.number(
-  'temperature',
-  None,
-  "Of the bits; 0: likeliest; default: the config's.",
-  least=0,
+  'temperature', None, "Of the bits; at 0 likeliest; the config's.", least=0
 )
 _TOP_P = FLAGS.number(
   'top_p',
@@ -119,12 +111,7 @@ _SIZE = FLAGS.text(
   'size', None, "HEIGHTxWIDTH, where it was trained on several; the config's."
 )
 _SEED = FLAGS.number(
-  'seed',
-  0,
-  'Decides each sample with its index.',
-  int,
-  least=0,
-  most=2**32 - 1,
+  'seed', 0, 'Decides each sample with its index.', int, least=0, most=2**32 - 1
 )
 _BATCH_SIZE = FLAGS.count('batch_size', 8, 'Videos at a time.')
 _FPS = FLAGS.number(
@@ -162,7 +149,7 @@ def main(words: list[str]) -> None:
     plan()
     return
   command.check_arguments(words, (_CHECKPOINT, _OUT))
-  _PLAN.check_unused()
+  _PLAN.check_unused(_CONFIG)
   check_flags()
   with start.together(FLAGS):
     run()
@@ -173,14 +160,19 @@ def plan() -> None:
   # Imported where it is used: it takes long, and sampling never needs it.
   from videoar_jax.forecast import plan_only
 
-  wanted = {'num_frames': _NUM_FRAMES, 'guidance': _GUIDANCE, 'window': _WINDOW}
+  chosen = (_NUM_FRAMES, _GUIDANCE, _WINDOW)
+  read = (*chosen, _SIZE, _MESH, _BATCH_SIZE, _CONFIG, _OUT)
+  FLAGS.check_read((*read, *vars(_PLAN).values()), by='--plan_only')
+  changes = {x.name: x.value for x in chosen if x.value is not None}
+  if _SIZE.value:
+    changes['size'] = command.parse_size(_SIZE.value)
   plan_only.plan_sampling(
     _CONFIG.value,
     _PLAN.tokenizer.value,
     name=_PLAN.topology.value,
     sizes=spread.parse_mesh(_MESH.value or 'data=-1'),
     batch_size=_BATCH_SIZE.value,
-    changes={k: x.value for k, x in wanted.items() if x.value is not None},
+    changes=changes,
     out=_OUT.value,
   )
 
@@ -214,9 +206,16 @@ def check_flags() -> None:
     spread.parse_mesh(_MESH.value)
   if _GUIDANCE.value:
     parse_guidance(_GUIDANCE.value, num_frames=1, num_scales=1)
-  if _STREAM.value or FLAGS.given('shots'):
-    buckets.check_on_disk(_OUT.value)  # an object cannot grow
+  if _streamed() and buckets.is_bucket(_OUT.value):
+    raise ValueError(
+      f'--out={_OUT.value}: wanted a path on a disk, where a file can grow '
+      'while it is streamed; leave out --stream and --shots for a bucket'
+    )
   files.output_folder(_OUT.value, inputs=(locate(_CHECKPOINT.value),))
+
+
+def _streamed() -> bool:
+  return _STREAM.value or _SHOTS.value != 1
 
 
 def run() -> None:
@@ -243,7 +242,7 @@ def run() -> None:
     batch_size=_BATCH_SIZE.value,
     window=_WINDOW.value,
   )
-  streamed = _STREAM.value or _SHOTS.value != 1
+  streamed = _streamed()
   check_memory(
     generator, sampling, count=count, streamed=streamed, kept=SHEET_VIDEOS
   )

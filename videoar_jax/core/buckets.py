@@ -116,14 +116,14 @@ def read_parts(
   Raises:
     OSError: one cannot be read.
   """
-  check(places[0][0])
-  import fsspec
-
   paths, starts = zip(*places)
   ends = [start + size for start in starts]
-  return fsspec.filesystem('gcs').cat_ranges(
-    list(paths), list(starts), ends, batch_size=at_once, on_error='raise'
-  )
+  with _told(paths[0]):
+    import fsspec
+
+    return fsspec.filesystem('gcs').cat_ranges(
+      list(paths), list(starts), ends, batch_size=at_once, on_error='raise'
+    )
 
 
 def append(path: Any, text: str) -> None:
@@ -134,17 +134,26 @@ def append(path: Any, text: str) -> None:
   Raises:
     OSError: it cannot be written there.
   """
-  from google.api_core.exceptions import NotFound
-
   with _told(path):
+    from google.api_core.exceptions import NotFound, PreconditionFailed
+
     blob, tail = _blob(path), _blob(f'{path}{_TAIL}')
-    try:
+    data, old = text.encode(), 0
+    with contextlib.suppress(NotFound):
       blob.reload()
-    except NotFound:
-      blob.upload_from_string(text, if_generation_match=0)
-      return
-    tail.upload_from_string(text)
-    blob.compose([blob, tail], if_generation_match=blob.generation)
+      old = blob.size
+    try:
+      if blob.generation is None:
+        blob.upload_from_string(data, if_generation_match=0)
+      else:
+        tail.upload_from_string(data)
+        blob.compose([blob, tail], if_generation_match=blob.generation)
+    except PreconditionFailed:
+      # Where an answer is lost, the client asks again for what is done.
+      now = _blob(path)  # not of the generation that was read before
+      now.reload()
+      if now.size != old + len(data):
+        raise
 
 
 def read(path: Any) -> tuple[bytes | None, int]:
@@ -156,7 +165,8 @@ def read(path: Any) -> tuple[bytes | None, int]:
   from google.api_core.exceptions import NotFound, PreconditionFailed
 
   with _told(path):
-    for attempt in range(_ATTEMPTS):
+    left = _ATTEMPTS
+    while True:
       try:
         blob = _blob(path)
         blob.reload()
@@ -166,9 +176,9 @@ def read(path: Any) -> tuple[bytes | None, int]:
         wanted = blob.generation
         return blob.download_as_bytes(if_generation_match=wanted), wanted
       except (NotFound, PreconditionFailed):
-        if attempt == _ATTEMPTS - 1:
+        left -= 1
+        if not left:
           raise
-  return None, 0
 
 
 def replace(path: Any, data: bytes, *, generation: int) -> int | None:
@@ -200,10 +210,10 @@ def move_folder(path: Any, target: Any) -> None:
   Raises:
     OSError: it cannot be read, or written there.
   """
-  check(path)
-  import fsspec
+  with _told(path):
+    import fsspec
 
-  fsspec.filesystem('gcs').mv(str(path), str(target), recursive=True)
+    fsspec.filesystem('gcs').mv(str(path), str(target), recursive=True)
 
 
 def copy_results(path: Any, folder: pathlib.Path) -> pathlib.Path:
@@ -245,12 +255,15 @@ def _client() -> Any:
 def _told(path: Any) -> Iterator[None]:
   """Makes the errors of Google's libraries OSErrors that name the path."""
   check(path)
+  from aiohttp import ClientError
+  from gcsfs.retry import HttpError
   from google.api_core.exceptions import GoogleAPIError
   from google.auth.exceptions import GoogleAuthError
   from requests import RequestException
 
+  known = GoogleAPIError, GoogleAuthError, RequestException
   try:
     yield
-  except (GoogleAPIError, GoogleAuthError, RequestException) as error:
+  except (*known, HttpError, ClientError) as error:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     raise OSError(f'{path}: {lines[0]}') from error

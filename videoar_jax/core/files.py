@@ -171,6 +171,7 @@ def output_file(
   """
   if buckets.is_bucket(path):
     buckets.check(path)
+    _check_apart(path, inputs)
     return epath.Path(path)
   found, given = pathlib.Path(path), f'--{flag}={path}'
   if not found.parent.is_dir():
@@ -212,6 +213,7 @@ def output_folder(
     if local:
       buckets.check_on_disk(path)
     buckets.check(path)
+    _check_apart(path, inputs)
     return found
   if found.exists() and not found.is_dir():
     raise ValueError(f'{path}: a file; give a folder')
@@ -227,12 +229,21 @@ def output_folder(
 
 def _check_apart(out: Any, inputs: Iterable[Any]) -> None:
   for path in filter(None, inputs):
-    if not (os.path.exists(path) and os.path.exists(out)):
-      continue
-    real = pathlib.Path(os.path.realpath(out))
-    inside = real.is_file() and real.is_relative_to(os.path.realpath(path))
-    if inside or os.path.samefile(path, out):
+    if buckets.is_bucket(out) or buckets.is_bucket(path):
+      same = _plain(path) == _plain(out)
+    elif os.path.exists(path) and os.path.exists(out):
+      real = pathlib.Path(os.path.realpath(out))
+      inside = real.is_file() and real.is_relative_to(os.path.realpath(path))
+      same = inside or os.path.samefile(path, out)
+    else:
+      same = False
+    if same:
       raise ValueError(f'{out} is {path}, which is read; write somewhere else')
+
+
+def _plain(path: Any) -> str:
+  """A path in a bucket without the signs that mean nothing."""
+  return os.path.normpath(str(path))
 
 
 def _probe(folder: pathlib.Path) -> None:

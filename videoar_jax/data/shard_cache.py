@@ -55,7 +55,7 @@ def fetch(path: str, shards: Sequence[dict]) -> list[str]:
   }
   if wanted:
     folder.mkdir(parents=True, exist_ok=True)
-    size = sum(shard['bytes'] for shard in wanted.values())
+    size = sum(_left(file, shard) for file, shard in wanted.items())
     _check_space(folder, size)
     note(
       f'{path}: copying {len(wanted)} shards, {size / 2**20:.1f} MiB, to '
@@ -87,6 +87,14 @@ def _file(folder: pathlib.Path, path: str, shard: dict) -> pathlib.Path:
 def _is_whole(file: pathlib.Path, shard: dict) -> bool:
   """Whether it was copied before: what bears this name was checked then."""
   return file.is_file() and file.stat().st_size == shard['bytes']
+
+
+def _left(file: pathlib.Path, shard: dict) -> int:
+  """Bytes that are still to be copied."""
+  there = 0
+  with contextlib.suppress(FileNotFoundError):
+    there = file.with_suffix('.partial').stat().st_size
+  return max(0, shard['bytes'] - there)
 
 
 def _check_space(folder: pathlib.Path, size: int) -> None:

@@ -23,7 +23,8 @@ from videoar_jax.sample import sampler as sampler_lib
 from videoar_jax.sample.program import SamplingConfig
 
 BLOCK = 32  # videos in a file
-_KEY = re.compile('[0-9a-f]{64}')
+# Names of files, whole or partial.
+_OWN = re.compile(r'[0-9a-f]{64}\.npz|\.[0-9a-f]{64}\.partial\.npz')
 
 
 def key_of(*values: Any) -> str:
@@ -167,8 +168,9 @@ def samples(
 
 def clear(folder: epath.Path) -> None:
   """Removes what is kept in a folder, and the folder where nothing else is."""
-  for path in folder.glob('*.npz'):
-    if _KEY.fullmatch(path.stem):
-      path.unlink(missing_ok=True)
-  with contextlib.suppress(OSError):
+  # Other processes may do the same, and other files keep the folder.
+  with contextlib.suppress(OSError, ValueError):
+    for path in folder.iterdir() if folder.exists() else ():
+      if _OWN.fullmatch(path.name):
+        path.unlink(missing_ok=True)
     folder.rmdir()

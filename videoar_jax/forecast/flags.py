@@ -22,9 +22,13 @@ class PlanFlags:
   topology: absl_flags.FlagHolder
   tokenizer: Any
 
-  def check_unused(self) -> None:
-    """Raises a UsageError where one is given that nothing would read."""
-    for flag in (self.topology, self.tokenizer):
+  def check_unused(self, *others: Any) -> None:
+    """Raises a UsageError where one is given that nothing would read.
+
+    Args:
+      others: flags of the command that are read with --plan_only alone.
+    """
+    for flag in (self.topology, self.tokenizer, *others):
       if flag.value:
         raise command.UsageError(
           f'--{flag.name} is read with --plan_only alone'

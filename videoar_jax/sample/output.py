@@ -14,14 +14,17 @@ import json
 import pathlib
 import re
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import av
 import jax
 import numpy as np
 from etils import epath
 
+import videoar_jax
 from videoar_jax import media
 from videoar_jax.core import buckets, files, lock, processes, spread
 from videoar_jax.core.console import note
@@ -90,19 +93,38 @@ class Output:
 
   def _check_room(self) -> None:
     """Raises where pixels, waiting and as a set, take more than is free."""
-    if self.streamed or buckets.is_bucket(self.folder):
+    if self.streamed or (self._has_set() and self._is_same()):
       return
-    nearest = pathlib.Path(self.folder).absolute()
-    while not nearest.exists():
-      nearest = nearest.parent
-    count, free = len(self.wanted), shutil.disk_usage(nearest).free
-    most = 2 * count * int(np.prod(self.shape))
+    count, first = len(self.wanted), processes.is_first()
+    if buckets.is_bucket(self.folder):
+      nearest, there = pathlib.Path(tempfile.gettempdir()), 0
+      videos = count if first else 1  # the set and each video are made here
+    else:
+      nearest = pathlib.Path(self.folder).absolute()
+      while not nearest.exists():
+        nearest = nearest.parent
+      videos = 2 * count if first else len(spread.own(count))
+      there = self._bytes_there()
+    most = videos * int(np.prod(self.shape)) - there
+    free = shutil.disk_usage(nearest).free
     if most > free:
       raise ValueError(
         f'{self.folder}: {count} videos of {self.shape} take up to '
-        f'{most / 1e9:.1f} GB of disk until all are written, '
+        f'{most / 1e9:.1f} GB of disk at {nearest} until all are written, '
         f'{free / 1e9:.1f} are free; ask for fewer, or --stream them'
       )
+
+  def _bytes_there(self) -> int:
+    """Of what this process writes anew, or has written before."""
+    first, count = processes.is_first(), len(self.wanted)
+    indices = range(count) if first else spread.own(count).tolist()
+    names = {self._part(index).name for index in indices}
+    parts, whole = self.folder / _PARTS, self.folder / 'samples.npz'
+    found = [*parts.iterdir()] if parts.exists() else []
+    found = [path for path in found if path.name in names]
+    if first and whole.exists():
+      found.append(whole)
+    return sum(path.stat().length for path in found)
 
   def held(self) -> contextlib.AbstractContextManager:
     """Holds the folder for all processes of this job."""
@@ -145,7 +167,7 @@ class Output:
     """Writes a whole video."""
     if not self.complete:
       data = io.BytesIO()
-      np.save(data, video_THWc)
+      np.save(data, video_THWc)  # into a file its errors would name none
       with files.replacing(self._part(index)) as partial:
         partial.write_bytes(data.getvalue())
     media.write_mp4(self.path(index), video_THWc, fps=fps)
@@ -157,8 +179,12 @@ class Output:
       blocks = spread.gather_blocks(self._read, len(self.wanted))
       self._write_set(blocks, fps)
     spread.meet()
-    if processes.is_first():
-      (self.folder / _PARTS).rmtree(missing_ok=True)
+    for index in spread.own(len(self.wanted)).tolist():
+      self._part(index).unlink(missing_ok=True)
+    spread.meet()  # hosts that share no folder have one each
+    with contextlib.suppress(OSError, ValueError):  # whoever comes first
+      parts = self.folder / _PARTS
+      parts.rmtree(missing_ok=True) if processes.is_first() else parts.rmdir()
 
   def _has_set(self) -> bool:
     return all((self.folder / name).exists() for name in SET)
@@ -166,12 +192,16 @@ class Output:
   def _about(self) -> dict[str, Any]:
     about = {**self.about, 'streamed': self.streamed, 'shape': self.shape}
     about['names'] = self.wanted.names
+    about['versions'] = {
+      'jax': jax.__version__,
+      'videoar_jax': videoar_jax.__version__,
+    }
     return json.loads(json.dumps(about))
 
   def _is_same(self) -> bool:
     try:
       return files.read_json(self.folder / ABOUT, dict) == self._about()
-    except (OSError, ValueError):
+    except ValueError:  # none, or a damaged one
       return False
 
   def _clear(self, mine: np.ndarray) -> None:
@@ -186,11 +216,18 @@ class Output:
   def _write_about(self) -> None:
     self.folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(self._about(), indent=2)
+    if buckets.is_bucket(self.folder):
+      if processes.is_first():
+        (self.folder / ABOUT).write_text(text + '\n')
+      return
     # All processes write the same at once, also into one folder.
     partial = self.folder / f'.{ABOUT}.{jax.process_index()}'
-    with files.named(self.folder / ABOUT, partial=partial):
-      partial.write_text(text + '\n')
-      partial.replace(self.folder / ABOUT)
+    try:
+      with files.named(self.folder / ABOUT, partial=partial):
+        partial.write_text(text + '\n')
+        partial.replace(self.folder / ABOUT)
+    finally:
+      partial.unlink(missing_ok=True)
 
   def _part(self, index: int) -> epath.Path:
     return self.folder / _PARTS / f'{index:05d}.npy'
@@ -203,28 +240,19 @@ class Output:
       made = num_frames(path) == self.shape[0]
     if not made:
       return False
-    return self.streamed or self.complete or self._load(index) is not None
-
-  def _load(self, index: int) -> np.ndarray | None:
-    """A video's pixels, in the file as long as they are not read."""
-    try:
-      video = self._pixels(index, mmap_mode='r')
-    except (OSError, ValueError, EOFError):
-      return None
-    fits = video.shape == self.shape and video.dtype == np.uint8
-    return video if fits else None
+    if self.streamed or self.complete:
+      return True
+    part, whole = self._part(index), io.BytesIO()
+    np.lib.format.write_array_header_1_0(whole, _header(self.shape))
+    size = whole.tell() + int(np.prod(self.shape))
+    return part.exists() and part.stat().length == size
 
   def _read(self, index_n: np.ndarray) -> np.ndarray:
     videos_nTHWc = np.empty((len(index_n), *self.shape), np.uint8)
     for video_THWc, index in zip(videos_nTHWc, index_n):
-      video_THWc[:] = self._pixels(int(index))
+      with self._part(int(index)).open('rb') as file:
+        video_THWc[:] = np.load(file, allow_pickle=False)
     return videos_nTHWc
-
-  def _pixels(self, index: int, **how: Any) -> np.ndarray:
-    path = self._part(index)
-    if buckets.is_bucket(path):
-      return np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-    return np.load(path, allow_pickle=False, **how)
 
   def _write_set(self, blocks: Iterable[np.ndarray], fps: float) -> None:
     """Writes samples.npz and the labelled grid; the first process does."""
@@ -241,8 +269,7 @@ class Output:
 
   def _write_videos(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
     """Writes samples.npz block by block; returns the videos for the grid."""
-    header = {'descr': '|u1', 'fortran_order': False}
-    header['shape'] = (len(self.wanted), *self.shape)
+    header = _header((len(self.wanted), *self.shape))
     shown = np.empty((0, *self.shape), np.uint8)
     with (
       files.replacing(self.folder / 'samples.npz') as partial,
@@ -260,6 +287,15 @@ class Output:
     return shown
 
 
+def _header(shape: Sequence[int]) -> dict[str, Any]:
+  """Of an .npy file of pixels."""
+  return {
+    'descr': '|u1',
+    'fortran_order': False,
+    'shape': tuple(map(int, shape)),
+  }
+
+
 def file_name(index: int, name: str) -> str:
   """Of a video of a class or prompt."""
   words = re.sub(r'\W+', '_', name).strip('_')[:NAME_LENGTH]
@@ -272,5 +308,5 @@ def num_frames(path: epath.Path) -> int:
     with media.open_video(path) as container:
       packets = container.demux(container.streams.video[0])
       return sum(1 for packet in packets if packet.size)
-  except (OSError, ValueError, IndexError, EOFError):
+  except (av.FFmpegError, OSError, ValueError, IndexError):
     return 0
