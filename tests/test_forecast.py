@@ -58,6 +58,11 @@ HloModule step, is_scheduled=true
   ROOT %swapped = f32[8]{0} all-to-all(%z), channel_id=7, replica_groups={{0,1,2,3}}, dimensions={0}
 }
 
+%on_sparse_core (o: f32[2]) -> f32[8] {
+  %o = f32[2]{0} parameter(0)
+  ROOT %there = f32[8]{0} all-gather(%o), channel_id=8, replica_groups=[1,4]<=[4], dimensions={0}
+}
+
 %body (t: (s32[], f32[2])) -> (s32[], f32[2]) {
   %t = (s32[], f32[2]{0}) parameter(0)
   %i = s32[] get-tuple-element(%t), index=0
@@ -89,6 +94,9 @@ ENTRY %main (x: f32[2], y: f32[8]) -> f32[4] {
   %moved = f32[2]{0} collective-permute(%x), channel_id=6, source_target_pairs={{0,1},{1,0}}
   %first = pred[] constant(true)
   %branch = f32[8]{0} conditional(%first, %y, %y), true_computation=%exchange, false_computation=%double
+  %called = (f32[2]{0}, f32[8]{0}) call-start(%x), async_execution_thread="sparsecore", to_apply=%on_sparse_core
+  %meanwhile = f32[8]{0} fusion(%y), kind=kLoop, calls=%double
+  %returned = f32[8]{0} call-done(%called)
   %chain.1 = f32[8]{0} fusion(%x), kind=kCustom, calls=%async_collective_fusion.1
   %chain.2 = f32[8]{0} fusion(%x), kind=kCustom, calls=%fused_end
   ROOT %scattered = f32[4]{0} fusion(%y), kind=kCustom, calls=%all-reduce-scatter.7
@@ -108,10 +116,11 @@ def test_collectives_of_a_program():
     (lib.PERMUTE, 8, 2, 1, False, 1),
     (lib.EXCHANGE, 32, 4, 0.5, False, 2),
     (lib.GATHER, 32, 4, 1, True, 2),
+    (lib.GATHER, 32, 4, 1, True, 2),
     (lib.SCATTER, 32, 2, 1, False, 1),
   ]
   moved = [x.moved_bytes for x in found]
-  assert moved == [3 * 24, 3 * 8, 2 * 24, 8, 12, 24, 16]
+  assert moved == [3 * 24, 3 * 8, 2 * 24, 8, 12, 24, 24, 16]
   # Of four devices in two slices, a half comes from the other one.
   assert found[0].within_bytes == 3 * 16 and found[0].between_bytes == 3 * 8
   assert found[2].within_bytes == 2 * 16 and found[2].between_bytes == 2 * 8

@@ -132,8 +132,9 @@ class _Reader:
       elif one.opcode == 'conditional':
         for branch in one.branches:
           self.walk(branch, times / len(one.branches), hidden=hidden)
-      elif one.opcode == 'call':
-        self.walk(one.attribute('to_apply'), times, hidden=hidden)
+      elif one.opcode.removesuffix(_START) == 'call':  # on another core, too
+        beside = hidden or _is_beside(computation, one)
+        self.walk(one.attribute('to_apply'), times, hidden=beside)
       elif called := one.attribute('calls'):
         self.walk(called, times, hidden=hidden or _is_beside(computation, one))
 
