@@ -27,6 +27,13 @@ def devices(name: str | None) -> Sequence[Any]:
   return topology.devices(name) if name else jax.devices()
 
 
+def placed(shapes: Any, sharding: Any) -> Any:
+  """Shapes of a tree of arrays or shapes, all of one sharding."""
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
+  )
+
+
 def compile_lowered(lowered: Any) -> tuple[Any, dict]:
   """Compiles, and says what that took.
 

@@ -5,7 +5,6 @@ import re
 import time
 from typing import Any
 
-import jax
 from jax.extend.mlir import ir
 
 from videoar_jax.benchmark import ahead, training
@@ -45,10 +44,8 @@ def measure_compile(
   mesh = mesh_lib.make_mesh(config_of_mesh, ahead.devices(name))
   size, accumulate = config.data.batch_size, config.train.accumulate
   placement.check_batch_size(size, mesh, accumulate)
-  spread = mesh_lib.batch_sharding(mesh)
-  batch = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=spread),
-    training.batch_shapes(family, plan, size),
+  batch = ahead.placed(
+    training.batch_shapes(family, plan, size), mesh_lib.batch_sharding(mesh)
   )
   updates = [training.make_update(config, family)]
   length = {'num_steps': config.train.num_steps, 'mesh': mesh}

@@ -44,7 +44,7 @@ def measure_traffic(
   """
   shape = from_section(TokenizerConfig, tokenizer)
   family = make_family(config, shape).without_remat.of_classes(CLASSES)
-  chosen = choose(family, _sampling(config, batch_size))
+  chosen = choose(family, clip_sampling(config, batch_size))
   mesh = mesh_lib.make_mesh(devices=ahead.devices(name)[:1])
   with jax.set_mesh(mesh):
     weights = jax.eval_shape(family.inference_params, family.shapes())
@@ -68,7 +68,8 @@ def measure_traffic(
   }
 
 
-def _sampling(config: Any, batch_size: int) -> SamplingConfig:
+def clip_sampling(config: Any, batch_size: int) -> SamplingConfig:
+  """Samples as a generator's config trains and previews them."""
   data = config.data
   return SamplingConfig(
     num_frames=data.num_frames,
@@ -88,10 +89,7 @@ def _lower(chosen: Chosen, weights: Any, batch_size: int, mesh: Any) -> Any:
     np.uint32(0),
     chosen.drawing,
   )
-  shapes = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), arguments
-  )
-  return jax.jit(chosen.roll).lower(*shapes)
+  return jax.jit(chosen.roll).lower(*ahead.placed(arguments, whole))
 
 
 def read_bytes(weights: Any) -> int:

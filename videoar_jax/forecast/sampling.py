@@ -8,19 +8,18 @@ import jax
 import numpy as np
 
 from videoar_jax.benchmark import ahead
+from videoar_jax.benchmark.sampling import CLASSES
+from videoar_jax.benchmark.traffic import clip_sampling
 from videoar_jax.core import flops as flops_lib
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core import placement, topology
-from videoar_jax.core.chips import CHIPS
 from videoar_jax.core.config import from_section
 from videoar_jax.families.kinds import make_family
 from videoar_jax.forecast.training import (
-  CLASSES,
   local_bytes,
-  placed,
   read_program,
 )
-from videoar_jax.sample.program import SamplingConfig, choose, sample_program
+from videoar_jax.sample.program import choose, sample_program
 from videoar_jax.tokenizer.autoencoder import param_shapes
 from videoar_jax.tokenizer.config import TokenizerConfig
 from videoar_jax.transformer.prefix import blank_condition
@@ -56,11 +55,12 @@ def forecast_sampling(
   """
   shape = from_section(TokenizerConfig, tokenizer)
   family = make_family(config, shape).without_remat.of_classes(CLASSES)
-  chosen = choose(family, _sampling(config, batch_size, changes))
+  sampling = dataclasses.replace(clip_sampling(config, batch_size), **changes)
+  chosen = choose(family, sampling)
   devices = topology.devices(name)
   mesh = mesh_lib.make_mesh(sizes, devices)
   placement.check_batch_size(batch_size, mesh)
-  decoder = placed(param_shapes(shape), mesh_lib.replicated(mesh))
+  decoder = ahead.placed(param_shapes(shape), mesh_lib.replicated(mesh))
   with jax.set_mesh(mesh):
     weights = _sharded(family.inference_shapes(), mesh)
     nets = {family.net: weights, 'autoencoder': decoder}
@@ -69,7 +69,7 @@ def forecast_sampling(
     lowered = sample_program(chosen).lower(*arguments)
     lower_s = time.perf_counter() - started
     compiled, facts = ahead.compile_lowered(lowered)
-  chip = CHIPS[name.partition(':')[0]]
+  chip = topology.chip(name)
   hbm = chip.hbm_bytes / chip.devices
   found = {
     'topology': name,
@@ -92,19 +92,6 @@ def forecast_sampling(
   return found
 
 
-def _sampling(
-  config: Any, batch_size: int, changes: dict[str, Any]
-) -> SamplingConfig:
-  data = config.data
-  sampling = SamplingConfig(
-    num_frames=data.num_frames,
-    guidance=config.sampling.guidance,
-    size=(data.height, data.width),
-    batch_size=batch_size,
-  )
-  return dataclasses.replace(sampling, **changes)
-
-
 def _sharded(boxed: Any, mesh: Any) -> Any:
   places = mesh_lib.shardings(boxed, mesh)
   return jax.tree.map(
@@ -120,10 +107,10 @@ def _arguments(chosen: Any, nets: Any, mesh: Any, batch_size: int) -> tuple:
   condition = blank_condition(chosen.family.transformer, batch_size)
   return (
     nets,
-    placed(condition, rows),
-    placed(np.zeros(batch_size, np.uint32), rows),
-    placed(np.uint32(0), whole),
-    placed(chosen.drawing, whole),
+    ahead.placed(condition, rows),
+    ahead.placed(np.zeros(batch_size, np.uint32), rows),
+    ahead.placed(np.uint32(0), whole),
+    ahead.placed(chosen.drawing, whole),
   )
 
 

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from videoar_jax.benchmark import ahead
 from videoar_jax.benchmark.hlo import read_traffic
 from videoar_jax.benchmark.program import parse
+from videoar_jax.benchmark.sampling import CLASSES
 from videoar_jax.benchmark.training import (
   batch_shapes,
   clip_plan,
@@ -20,7 +21,6 @@ from videoar_jax.benchmark.training import (
 )
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core import placement, topology
-from videoar_jax.core.chips import CHIPS
 from videoar_jax.core.config import from_section
 from videoar_jax.families.kinds import make_family
 from videoar_jax.forecast.collectives import read_collectives
@@ -31,8 +31,6 @@ from videoar_jax.train import sections
 from videoar_jax.train.state import Update, abstract_state
 from videoar_jax.train.step import lower_step, step_flops
 from videoar_jax.train.tokenizer_recipe import tokenizer_updates
-
-CLASSES = 101  # UCF-101's, where a config leaves it to the data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +118,8 @@ def forecast_step(
   accumulate, steps = config.train.accumulate, config.train.num_steps
   placement.check_batch_size(config.data.batch_size, mesh, accumulate)
   state = abstract_state(job.updates, seed=0, num_steps=steps, mesh=mesh)
-  batch = placed(job.batch, mesh_lib.batch_sharding(mesh))
-  frozen = placed(job.frozen, mesh_lib.replicated(mesh))
+  batch = ahead.placed(job.batch, mesh_lib.batch_sharding(mesh))
+  frozen = ahead.placed(job.frozen, mesh_lib.replicated(mesh))
   started = time.perf_counter()
   lowered = lower_step(
     job.updates,
@@ -142,7 +140,7 @@ def forecast_step(
     step=steps - 1,
     accumulate=accumulate,
   )
-  chip = CHIPS[name.partition(':')[0]]
+  chip = topology.chip(name)
   hbm = chip.hbm_bytes / chip.devices
   return {
     'topology': name,
@@ -159,13 +157,6 @@ def forecast_step(
     'fits': compiled is not None,  # the compiler knows what it may take
     **(read_program(compiled, name, mesh, flops, slices) if compiled else {}),
   }
-
-
-def placed(shapes: Any, sharding: Any) -> Any:
-  """Shapes of a tree of arrays or shapes, all of one sharding."""
-  return jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
-  )
 
 
 def _count(state: Any) -> int:
@@ -200,7 +191,7 @@ def read_program(
   sent = read_collectives(parse(text), devices=mesh.size, slices=slices)
   traffic = read_traffic(text)
   bounds = make_bounds(
-    CHIPS[name.partition(':')[0]],
+    topology.chip(name),
     sent.found,
     flops=flops / mesh.size,
     memory_bytes=traffic.num_bytes,
