@@ -180,6 +180,22 @@ def test_a_failed_save_hides_no_error_of_the_data(tmp_path, monkeypatch):
     toy.train(tmp_path / 'disk')
 
 
+@pytest.mark.parametrize('name', ['evaluate', 'visualise'])
+@pytest.mark.parametrize('at', [8, 12])
+def test_what_fails_beside_training_ends_it_saved(tmp_path, name, at):
+  calls = []
+
+  def fail(*_):
+    calls.append(1)
+    if len(calls) == at // 4:
+      raise OSError('the disk is full')
+    return {'loss': 1.0}
+
+  with pytest.raises(OSError, match='the disk is full'):
+    toy.train(tmp_path, eval_every=4, sample_every=4, **{name: fail})
+  assert manifest.list_steps(tmp_path / 'checkpoints')[-1] == at
+
+
 def test_checkpoints_are_closed_whatever_else_fails(tmp_path, monkeypatch):
   def close(self):
     raise OSError('the disk is full')

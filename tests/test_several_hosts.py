@@ -157,6 +157,24 @@ def test_data_that_one_process_cannot_read_end_all_saved(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
+  ('ahead', 'evaluation', 'saved'),
+  [({}, 2, [4, 8]), ({'AHEAD': '1'}, 2, [4, 8, 9]), ({'AHEAD': '1'}, 3, None)],
+)
+def test_held_out_data_that_one_process_cannot_read_end_all_saved(
+  tmp_path, whole, ahead, evaluation, saved
+):
+  fails = one(1, FAIL_HELD_OUT=str(evaluation))
+  with toy(tmp_path, 'run', own=fails, **ahead) as job:
+    job.expect(1, 1)
+    assert errors(job.said(1)) == ['error: clip 9 is damaged']
+    (line,) = errors(job.said(0))
+    assert 'clip 9 is damaged' in line or 'held-out data failed' in line
+  assert steps(tmp_path / 'run') == (saved or [4, 8, 12])
+  finish(tmp_path, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
   ('early', 'ahead'),
   [
     ({'FAIL_EARLY': '1'}, {}),

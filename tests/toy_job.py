@@ -1,8 +1,9 @@
 """`python toy_job.py --workdir=… FLAGS`: the toy trained in several processes.
 
 Variables of the environment make one process differ: PAUSE_S before each batch,
-FAIL_AT the step whose batch it cannot make, FAIL_EARLY before it begins. With
-AHEAD all run one step ahead, as they do on accelerators.
+FAIL_AT the step whose batch it cannot make, FAIL_EARLY before it begins, and
+FAIL_HELD_OUT the evaluation whose second batch it cannot make. With AHEAD all
+run one step ahead, as they do on accelerators.
 """
 
 import os
@@ -14,7 +15,7 @@ import toy
 
 from videoar_jax.core import command, start
 from videoar_jax.core.mesh import make_mesh
-from videoar_jax.train import loop, runner
+from videoar_jax.train import heldout, loop, runner
 
 FLAGS = command.Flags()
 _WORKDIR = FLAGS.text('workdir', None, 'Where the run lives.')
@@ -39,6 +40,21 @@ def batches_from(step):
     step += 1
 
 
+def make_evaluate(mesh):
+  """The toy's loss on three batches that are the same at each call."""
+  fail_at, calls = int(os.environ.get('FAIL_HELD_OUT', -1)), 0
+
+  def batches():
+    nonlocal calls
+    calls += 1
+    for index, batch in zip(range(3), batches_from(1000)):
+      if index == 1 and calls == fail_at:
+        raise ValueError('clip 9 is damaged')
+      yield batch
+
+  return heldout.make_heldout([toy.make_update()], batches=batches, mesh=mesh)
+
+
 class Ahead(runner.Runner):
   """A run on CPU devices that hears of the others one step later."""
 
@@ -53,9 +69,12 @@ def main(words):
   with start.together(FLAGS):
     if 'FAIL_EARLY' in os.environ:
       raise ValueError('no such folder here')
+    mesh = make_mesh()
     toy.train(
       _WORKDIR.value,
-      mesh=make_mesh(),
+      mesh=mesh,
+      evaluate=make_evaluate(mesh),
+      eval_every=4,
       batches_from=batches_from,
       num_steps=_STEPS.value,
       checkpoint_every=4,

@@ -1,13 +1,13 @@
 """Held-out metrics from the averaged weights."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from videoar_jax.core import placement
+from videoar_jax.core import placement, processes
 from videoar_jax.core.compiler import jit
 from videoar_jax.train.state import TrainState, Update, make_context
 from videoar_jax.train.step import metric_prefix
@@ -68,7 +68,7 @@ def make_heldout(
       }
     )
     seen = []
-    for index, batch in enumerate(batches()):
+    for index, batch in enumerate(_together(batches())):
       batch = {k: v for k, v in batch.items() if k != 'failed'}
       batch = placement.shard_batch(batch, mesh)
       number = placement.replicate(np.int32(index), mesh)
@@ -83,3 +83,26 @@ def make_heldout(
     }
 
   return evaluate
+
+
+def _together(batches: Iterable[Any]) -> Iterator[Any]:
+  """Batches, as far as each process can make its own.
+
+  Raises:
+    ValueError: another process could not; what this one met is raised as it is.
+  """
+  batches = iter(batches)
+  while True:
+    batch = failure = None
+    try:
+      batch = next(batches, None)
+    except Exception as error:  # the others must not wait for ever
+      failure = error
+    (failed,) = processes.agree(int(failure is not None))
+    if failure is not None:
+      raise failure
+    if failed:
+      raise ValueError('held-out data failed in another process; it says why')
+    if batch is None:
+      return
+    yield batch

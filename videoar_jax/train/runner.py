@@ -228,10 +228,9 @@ class Runner:
     try:
       batch = next(batches)
     except StopIteration:
-      steps = self.done + len(self._made)
+      where = f'{self.done + len(self._made)} of {self.loop.num_steps} steps'
       self._failure = TrainingError(
-        f'the data ended after {steps} of {self.loop.num_steps} steps; '
-        'training data must repeat'
+        f'the data ended after {where}; training data must repeat'
       )
     except Exception as error:  # all processes end and save together
       self._failure = error
@@ -307,15 +306,10 @@ class Runner:
 
   def _evaluate_and_save(self, request: StopRequest) -> None:
     """What comes between two steps; ends training if a signal came."""
-    value = None
     with self.clock.spending(EVALUATE):
-      if self._due(self.loop.eval_every):
-        value = self._evaluate()
-      if self.visualise is not None and self._due(self.loop.sample_every):
-        with jax.transfer_guard('allow'):  # samplers place what they are given
-          self.visualise(self.state, self.done)
+      value = self._look()
     last = self.done == self.loop.num_steps
-    stop, old, failed = self._agreed(request)
+    stop, old, failed = self._agreed(request, 0 if last else self._late)
     if stop or old or failed:
       # Of bad steps nothing is saved.
       self._read()
@@ -336,6 +330,19 @@ class Runner:
       say(f'stopped at step {self.done}, saved; the same command resumes')
       raise Stopped(stop, self.done)
 
+  def _look(self) -> float | None:
+    """Held-out metrics and pictures; the run ends where they fail, saved."""
+    value = None
+    try:
+      if self._due(self.loop.eval_every):
+        value = self._evaluate()
+      if self.visualise is not None and self._due(self.loop.sample_every):
+        with jax.transfer_guard('allow'):  # samplers place what they are given
+          self.visualise(self.state, self.done)
+    except Exception as error:  # all processes end and save together
+      self._failure = self._failure or error
+    return value
+
   def _evaluate(self) -> float | None:
     """Writes held-out metrics; returns the one that decides on the best."""
     values = self.evaluate(self.state) if self.evaluate is not None else None
@@ -354,22 +361,24 @@ class Runner:
   def _where(self) -> str:
     return f'step {self.done}/{self.loop.num_steps}'
 
-  def _agreed(self, request: StopRequest) -> tuple[int, bool, int]:
-    """What all processes know at this step, however each of them learnt it.
+  def _agreed(self, request: StopRequest, late: int) -> tuple[int, bool, int]:
+    """What all processes know by now, but for what came in the last steps.
 
     Returns:
       The number of a signal or 0; whether the last save is too old; 0, or 1 +
-      the number of a process that has no further batch.
+      the number of a process that cannot go on.
     """
-    age = time.monotonic() - self._saved_at
-    old = 0 < self.loop.checkpoint_every_s <= age
+    age_s = time.monotonic() - self._saved_at
+    old = 0 < self.loop.checkpoint_every_s <= age_s
     flags = request.number or 0, int(old), self._failed()
     self._asked.append(_Asked(self.done, processes.ask(*flags)))
-    if len(self._asked) <= self._late:
-      return 0, False, 0
-    asked = self._asked.popleft()
-    stop, old, failed = asked.answer()
-    return stop, bool(old) and asked.step > self._saved, failed
+    stop, old, failed = 0, False, 0
+    while len(self._asked) > late:
+      asked = self._asked.popleft()
+      number, aged, fault = asked.answer()
+      stop, failed = stop or number, failed or fault
+      old = old or (bool(aged) and asked.step > self._saved)
+    return stop, old, failed
 
   def _failed(self) -> int:
     return 1 + jax.process_index() if self._failure is not None else 0
