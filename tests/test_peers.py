@@ -6,6 +6,7 @@ import socket
 import threading
 import types
 
+import jax
 import jobs
 import pytest
 from jax._src import clusters
@@ -99,6 +100,33 @@ def test_a_line_that_closes_is_of_a_lost_process(ends, meet, lost):
     status, text = found[process]
     assert status == peers.LOST
     assert text.startswith(f'error: process {lost} on host{lost} was lost')
+
+
+@pytest.mark.parametrize('kind', [ValueError, jax.errors.JaxRuntimeError])
+def test_a_collective_that_fails_waits_for_who_was_lost(ends, meet, kind):
+  _, second, third = meet(3)
+  error = kind('UNKNOWN: Gloo all-reduce failed: Connection closed by peer')
+
+  def fail():
+    with contextlib.suppress(Ended):
+      start._fail(second, error)
+
+  failing = threading.Thread(target=fail)
+  failing.start()
+  third._over = True
+  for line in third._lines.values():
+    line._socket.shutdown(socket.SHUT_RDWR)
+  found = ends(2)
+  failing.join(20)
+  assert {status for status, _ in found.values()} == {peers.LOST}
+  assert all('process 2 on host2 was lost' in x for _, x in found.values())
+
+
+def test_bad_input_waits_for_nobody(ends, meet):
+  lines = meet(2)
+  with pytest.raises(Ended):
+    start._fail(lines[1], ValueError('step=3: wanted less'))
+  assert ends(2)[0] == (1, 'error: process 1 on host1: step=3: wanted less')
 
 
 def test_silence_is_of_a_lost_process(ends, meet, monkeypatch):

@@ -48,6 +48,8 @@ _ASKED = (
   'local_device_ids',
   'cluster_detection_method',
 )
+# How the text of an error of XLA's begins.
+_STATUS = re.compile(r'(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED): ')
 # Flags in which the processes of a job may differ.
 _OWN = ('coordinator', 'num_processes', 'process_id', 'start_timeout_s')
 _FREE = (*_OWN, 'verbosity')
@@ -324,7 +326,7 @@ def _end(others: peers.Peers) -> None:
 def _fail(others: peers.Peers, error: BaseException) -> NoReturn:
   """Says what is wrong as a command does, and ends all processes."""
   # A collective fails where another process was lost: that is to be told.
-  of_device = type(error).__name__ in command.DEVICE_ERRORS
+  of_device = _is_of_device(error)
   fault = others.found_fault(_NOTICE_S if of_device else 0.0)
   if fault is not None and (of_device or fault.status == peers.LOST):
     others.end_for(fault)
@@ -346,3 +348,10 @@ def _fail(others: peers.Peers, error: BaseException) -> NoReturn:
     traceback.print_exc()
     text = f'{type(error).__name__}: {text}'
   others.fail(text, status or 0)
+
+
+def _is_of_device(error: BaseException) -> bool:
+  """Whether a computation failed; on CPUs JAX tells it as a ValueError."""
+  return type(error).__name__ in command.DEVICE_ERRORS or (
+    isinstance(error, ValueError) and bool(_STATUS.match(str(error)))
+  )
