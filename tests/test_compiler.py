@@ -44,6 +44,17 @@ def test_ahead_of_time_all_options_are_taken(monkeypatch):
   assert compiler.compiler_options('tpu') == {'xla_no_such_thing': 1}
 
 
+def test_a_chip_has_options_of_its_own(monkeypatch):
+  monkeypatch.setattr(compiler, 'platform', lambda: 'tpu')
+  options = {}
+  for kind in ('TPU v5 lite', 'TPU v6 lite'):
+    monkeypatch.setattr(compiler, 'device_kind', lambda kind=kind: kind)
+    options[kind] = compiler.options_here()
+  v5e, v6e = options.values()
+  assert v5e == compiler.compiler_options('tpu')
+  assert v6e == {**v5e, **compiler._CHIP_OPTIONS['v6e']} != v5e
+
+
 def test_convolutions_are_not_ynnpacks_where_it_can_be_told():
   if _YNN not in compiler.compiler_options('cpu'):
     pytest.skip('this XLA has no such option')

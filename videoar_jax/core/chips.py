@@ -61,4 +61,9 @@ _KINDS = {
 
 def chip_of(device: Any) -> Chip | None:
   """The chip of a device of JAX; None: of a kind that is not known here."""
-  return CHIPS.get(_KINDS.get(device.device_kind, ''))
+  return CHIPS.get(name_of(device.device_kind))
+
+
+def name_of(device_kind: str) -> str:
+  """The name in `CHIPS` of a kind of device, as JAX calls it, or ''."""
+  return _KINDS.get(device_kind, '')

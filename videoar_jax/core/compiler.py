@@ -1,4 +1,4 @@
-"""How programs are compiled, platform by platform: the one place that says it.
+"""How programs are compiled, device by device: the one place that says it.
 
 On CPU three of XLA's choices cost time. Its YNNPACK convolutions take half
 again to twice as long as the others; its products of matrices stay with it,
@@ -9,7 +9,9 @@ the whole cache before each write: they are kept.
 
 On TPU weights that are sharded over many chips would be brought together by
 adding up arrays padded with zeros, which moves twice the bytes and waits. So
-gathers stay gathers, and run beside the products before them.
+gathers stay gathers, and run beside the products before them. Gradients are
+added up and scattered while nothing else runs, unless the chip's SparseCores do
+it: v5p and v6e have such cores, v5e has none, and for TPU7x it is the rule.
 """
 
 import functools
@@ -18,7 +20,8 @@ from typing import Any
 
 import jax
 
-from videoar_jax.core.mesh import platform
+from videoar_jax.core import chips
+from videoar_jax.core.mesh import device_kind, platform
 
 _OPTIONS = {
   'cpu': {
@@ -37,6 +40,12 @@ _OPTIONS = {
     'xla_tpu_prefer_async_allgather_to_allreduce': True,
   },
 }
+_BY_SPARSE_CORES = {
+  'xla_tpu_enable_sparse_core_collective_offload_all_reduce': True,
+  'xla_tpu_enable_sparse_core_collective_offload_reduce_scatter': True,
+}
+# Chip -> options besides those of its platform.
+_CHIP_OPTIONS = {'v5p': _BY_SPARSE_CORES, 'v6e': _BY_SPARSE_CORES}
 
 
 class Jit:
@@ -63,8 +72,9 @@ class Jit:
 
   @functools.cached_property
   def _jitted(self) -> Any:
-    options = compiler_options(platform())
-    return jax.jit(self._function, compiler_options=options, **self._options)
+    return jax.jit(
+      self._function, compiler_options=options_here(), **self._options
+    )
 
 
 def jit(function: Callable | None = None, **options: Any) -> Any:
@@ -74,13 +84,22 @@ def jit(function: Callable | None = None, **options: Any) -> Any:
   return Jit(function, **options)
 
 
+def options_here() -> dict[str, Any]:
+  """XLA's options for the devices that the program being traced is for."""
+  return compiler_options(platform(), chips.name_of(device_kind()))
+
+
 @functools.cache
-def compiler_options(where: str) -> dict[str, Any]:
-  """XLA's options for a platform, of those that this version of it knows.
+def compiler_options(where: str, chip: str = '') -> dict[str, Any]:
+  """XLA's options, of those that this version of it knows.
 
   For a platform that is not here, ahead of time, they are taken as known.
+
+  Args:
+    where: 'cpu', 'gpu' or 'tpu'.
+    chip: its name in `chips.CHIPS`, or ''.
   """
-  options = _OPTIONS.get(where, {})
+  options = {**_OPTIONS.get(where, {}), **_CHIP_OPTIONS.get(chip, {})}
   if where != jax.default_backend():
     return dict(options)
   known = {}

@@ -338,11 +338,14 @@ def platform() -> str:
   It is the platform of the mesh in context, whose devices need not be there
   (ahead-of-time compilation); without a mesh, of JAX's default backend.
   """
-  device = jax.sharding.get_abstract_mesh().abstract_device
-  if device is None:
-    return jax.default_backend()
-  kind = device.device_kind.lower()
+  kind = device_kind().lower()
   return next((name for name in ('cpu', 'tpu') if kind.startswith(name)), 'gpu')
+
+
+def device_kind() -> str:
+  """What JAX calls the devices that the program being traced is for."""
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  return (jax.devices()[0] if device is None else device).device_kind
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from videoar_jax.core import flops
 from videoar_jax.core import mesh as mesh_lib
-from videoar_jax.core.compiler import compiler_options
+from videoar_jax.core.compiler import options_here
 from videoar_jax.objectives.context import Context, Stage
 from videoar_jax.train import optimizer as optimizer_lib
 from videoar_jax.train.gradients import (
@@ -170,7 +170,7 @@ def _make_jit(
     places = jax.tree.map(lambda x: x.sharding, state)
     return jax.jit(
       step,
-      compiler_options=compiler_options(mesh_lib.platform()),
+      compiler_options=options_here(),
       donate_argnums=0,
       out_shardings=(places, mesh_lib.replicated(mesh)),
     )
