@@ -28,6 +28,7 @@ facts           what a result file says besides its figures
 provenance      what a figure was computed with: versions, commit
 kinetics        the class of a clip, as I3D names it
 motion          the class of a synthetic clip, measured without a network
+distortions     real clips made worse by degrees
 exposure        what errors in a video's first frame do to the next ones
 
 `python -m videoar_jax.evaluate` is the command.
