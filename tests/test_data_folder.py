@@ -255,9 +255,8 @@ def test_a_split_that_leaves_nothing_is_a_clear_error(tmp_path):
   split = tmp_path / 'list.txt'
   split.write_text('dog/v00.avi\ncat/v01.avi\n')
   with pytest.raises(ValueError, match='no held-out files'):
-    folder.list_videos(
-      str(tmp_path / 'data'), train=False, split_file=str(split)
-    )
+    config = _config(tmp_path / 'data', split_file=str(split))
+    pipeline.make_source(config, train=False)
 
 
 def test_frames_are_scaled_with_antialias_and_cropped_at_the_centre():
@@ -279,7 +278,7 @@ def test_a_vanished_file_fails_alone(tmp_path):
   config = _config(tmp_path, max_bad_share=1.0)
   batches = pipeline.make_batches(config, train=True, seed=0)
   source = pipeline.make_source(config, train=True)
-  pathlib.Path(source.path(2)).unlink()
+  pathlib.Path(source.store.path(source.name(2))).unlink()
   failed = np.concatenate([next(batches)['failed'] for _ in range(12)])
   assert set(failed.tolist()) >= {2, -1}
   assert 'unreadable' in source.explain(2)

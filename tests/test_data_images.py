@@ -7,6 +7,7 @@ from PIL import Image
 from videoar_jax.data import decode, folder, pictures, pipeline, preparation
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import BadRecordError, FailureLog
+from videoar_jax.data.stores import FolderStore
 
 
 def _picture(seed, size=(36, 48), mode='RGB'):
@@ -104,9 +105,9 @@ def test_prepared_pictures_equal_those_read_directly(data_set, tmp_path):
   }
   config = _config(out, source=f'array_record:{out}', height=16, width=24)
   prepared = pipeline.make_source(config, train=True)
-  direct = folder.FolderSource(
-    str(data_set),
-    folder.list_videos(str(data_set), train=True, kind='images'),
+  direct = folder.FileSource(
+    FolderStore(str(data_set)),
+    folder.list_splits(str(data_set), kind='images')[0],
     *(1, 16, 24),
   )
   rng = np.random.default_rng(0)

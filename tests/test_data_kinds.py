@@ -97,11 +97,16 @@ def test_messages_name_the_kinds_that_there_are(noise, monkeypatch):
   )
   assert said.endswith(' or noise:PATH')
   split = {'split_file': 'x.txt'}
-  with pytest.raises(ValueError, match='x.txt.*only folder:PATH and images:P'):
+  with pytest.raises(ValueError, match='x.txt.*only folder:PATH, im.*read one'):
     dataclasses.replace(noise, **split)
-  with pytest.raises(ValueError, match='noise:5.*only folder:PATH and i'):
+  with pytest.raises(
+    ValueError,
+    match='noise:5.*only folder.*be prepared',
+  ):
     preparation.prepare_videos('noise:5', 'nowhere', height=8, width=8)
-  kind = dataclasses.replace(noise.kind, list_files=folder.list_splits)
+  kind = dataclasses.replace(
+    noise.kind, catalogue=folder.catalogue, split_lists=True
+  )
   monkeypatch.setitem(kinds.SOURCES, 'noise', kind)
   assert dataclasses.replace(noise, **split).split_file == 'x.txt'
 

@@ -74,7 +74,7 @@ def test_an_endless_split_file_ends(root, monkeypatch):
 def test_names_in_a_split_file_without_a_file_are_told(root, tmp_path, caplog):
   found = _split(root, tmp_path, _LIST.encode() + b'cat/gone.avi 1\n')
   assert len(found) == 3
-  folder.list_videos(root, train=True, split_file=str(tmp_path / 'list.txt'))
+  folder.list_splits(root, split_file=str(tmp_path / 'list.txt'))
   (record,) = caplog.records  # once, however many splits are listed
   assert 'list.txt: names without a file' in record.getMessage()
   assert record.getMessage().endswith('(1): cat/gone')
@@ -124,6 +124,6 @@ def test_what_is_no_file_of_the_kind_is_left_out_by_name(
 def test_one_video_makes_no_two_splits(tmp_path):
   (tmp_path / 'cat').mkdir()
   (tmp_path / 'cat' / 'v00.mp4').write_bytes(b'')
-  splits = folder.list_splits(str(tmp_path))
+  found = folder.catalogue(str(tmp_path))
   with pytest.raises(ValueError, match='no held-out files among the 1 there'):
-    folder.check_filled(splits, (0, 1), 'folder:x', '')
+    found.check_filled((0, 1), 'folder:x', '')

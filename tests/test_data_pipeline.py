@@ -159,7 +159,7 @@ def test_substitutes_are_the_same_however_the_row_is_reached(folder_config):
     (dict(source='synthetic:x'), 'takes no path'),
     (dict(flip=True), 'changes its class'),
     (dict(frame_stride=2), 'use frame_stride=1'),
-    (dict(split_file='x.txt'), 'only folder:PATH and images:PATH read one'),
+    (dict(split_file='x.txt'), 'and ucf101:PATH read one'),
     (dict(num_frames=0), 'num_frames=0: wanted at least 1'),
     (dict(num_workers=-1), 'num_workers=-1'),
     (dict(max_bad_share=1.5), 'max_bad_share=1.5'),

@@ -34,11 +34,18 @@ def test_progress_is_a_line_now_and_then(capsys, monkeypatch):
   assert '2/3 videos, ' in said and '3/3 videos, 0 s left' in said
 
 
-def test_a_worker_that_is_killed_is_one_line():
-  with pytest.raises(ChildProcessError) as caught:
-    list(work.ordered_map(os._exit, [3, 3], 1))
+def test_workers_stay_for_the_next_map_and_a_killed_one_is_one_line():
+  with work.Workers(1) as workers:
+    ids = [list(workers.map(_process_id, [i]))[0] for i in range(2)]
+    assert ids[0] == ids[1] != os.getpid()
+    with pytest.raises(ChildProcessError) as caught:
+      list(workers.map(os._exit, [3, 3]))
   line = command.describe(caught.value)
   assert 'a worker process was killed' in line and '\n' not in line
+
+
+def _process_id(_: int) -> int:
+  return os.getpid()
 
 
 def test_workers_end_with_a_parent_that_is_killed():
@@ -46,8 +53,9 @@ def test_workers_end_with_a_parent_that_is_killed():
     'import time\n'
     'from videoar_jax.data import work\n'
     'if __name__ == "__main__":\n'
-    '  for _ in work.ordered_map(time.sleep, [0] + [600] * 20, 2):\n'
-    '    print("begun", flush=True)\n'
+    '  with work.Workers(2) as workers:\n'
+    '    for _ in workers.map(time.sleep, [0] + [600] * 20):\n'
+    '      print("begun", flush=True)\n'
   )
   process = subprocess.Popen(
     [sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE

@@ -158,7 +158,7 @@ def test_a_split_file_that_leaves_a_split_empty_is_refused(
     ('images:/no/where', '/no/where does not exist'),
     ('images:', 'needs a path after the colon'),
     ('movies:/x', "unknown kind 'movies'"),
-    ('synthetic', 'only folder:PATH and images:PATH can be prepared'),
+    ('synthetic', 'and tfds:PATH can be prepared'),
   ],
 )
 def test_a_source_that_does_not_serve_is_one_line(tmp_path, source, words):

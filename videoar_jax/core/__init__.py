@@ -7,6 +7,7 @@ buckets     buckets of Google Cloud Storage, where they are no folders
 files       users' text and JSON, checked; outputs, written whole or not
 structure   what a JSON value must look like
 archive     zip archives and .npz, nothing inflated before its size is known
+rar         RAR archives, read member by member
 lazy        packages that are imported on first use
 lock        one job at a time in a folder
 config_files  a user's config file, or one that comes with the package

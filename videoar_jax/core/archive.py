@@ -1,12 +1,19 @@
-"""Zip archives that nobody vouches for: token files and NumPy's .npz.
+"""Zip archives that nobody vouches for: token files, .npz, data sets.
 
 Nothing is inflated before its size is known and allowed; nothing is unpickled.
 """
 
+import collections
+import dataclasses
+import enum
 import math
 import os
+import pathlib
+import re
+import stat
 import zipfile
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,6 +24,8 @@ _MEMORY = '/proc/meminfo'
 _ENCRYPTED = 1  # bit of a member's flags
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _MOST_HEADER = 10_000  # characters of an array's description
+# Of an archive of files, see `check_members`.
+MOST_MEMBER, MOST_ALL, MOST_MEMBERS = 2**26, 2**35, 200_000
 _KINDS = 'biufUS'  # of an array: bools, integers, floats, text
 _DAMAGE = (
   zipfile.BadZipFile,
@@ -27,6 +36,100 @@ _DAMAGE = (
   RuntimeError,
   ValueError,
 )
+
+
+class DamagedError(ValueError):
+  """An archive, or a member of one, that cannot be read; `why` in few words."""
+
+  def __init__(self, message: str, why: str):
+    super().__init__(message)
+    self.why = why
+
+
+class Kind(enum.Enum):
+  """What a member of an archive is."""
+
+  FILE = 'a file'
+  FOLDER = 'a folder'
+  LINK = 'a link'
+  DEVICE = 'a device'
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+  """A member of an archive, as the archive describes it.
+
+  Attributes:
+    name: with forward slashes.
+    size: bytes, unpacked.
+    kind: what it is.
+  """
+
+  name: str
+  size: int
+  kind: Kind
+
+
+def kind_of_mode(mode: int) -> Kind:
+  """What a member is by the mode that Unix gave it; 0 is a file."""
+  known = {
+    0: Kind.FILE,
+    stat.S_IFREG: Kind.FILE,
+    stat.S_IFDIR: Kind.FOLDER,
+    stat.S_IFLNK: Kind.LINK,
+  }
+  return known.get(stat.S_IFMT(mode), Kind.DEVICE)
+
+
+def check_members(path: Any, members: Iterable[Member]) -> None:
+  """Raises a ValueError for an archive of files that no maker would write.
+
+  That is one with a name that is absolute or leads out of it, with two members
+  of one name, a link or a device; or one past a limit of size.
+
+  Args:
+    path: of the archive, for messages.
+    members: all of its members.
+  """
+  seen, total = set(), 0
+  for member in members:
+    name = member.name
+    parts = pathlib.PurePosixPath(name).parts
+    fault = ''
+    if name.startswith(('/', '\\')) or re.match('[A-Za-z]:', name):
+      fault = 'is an absolute name'
+    elif '..' in parts or '\\' in name or not parts:
+      fault = 'leads out of the archive'
+    elif member.kind in (Kind.LINK, Kind.DEVICE):
+      fault = f'is {member.kind.value}'
+    elif parts in seen:
+      fault = 'is in it twice'
+    if fault:
+      raise ValueError(
+        f'{path}: its member {name[:200]!r} {fault}; wanted plain files, as '
+        'its makers publish them; download it again'
+      )
+    seen.add(parts)
+    total += member.size
+    _check_limits(path, member, len(seen), total)
+
+
+def _check_limits(path: Any, member: Member, count: int, total: int) -> None:
+  fault = ''
+  if member.size > MOST_MEMBER:
+    fault = (
+      f'its member {member.name[:200]!r} has {member.size} bytes, wanted at '
+      f'most {MOST_MEMBER} ({MOST_MEMBER >> 20} MiB)'
+    )
+  elif total > MOST_ALL:
+    fault = f'unpacked over {MOST_ALL} bytes ({MOST_ALL >> 30} GiB)'
+  elif count > MOST_MEMBERS:
+    fault = f'over {MOST_MEMBERS} members'
+  if fault:
+    raise ValueError(
+      f'{path}: {fault}; if that is as it should be, unpack it yourself and '
+      'give the folder'
+    )
 
 
 class Archive:
@@ -54,8 +157,9 @@ class Archive:
       self._zip = zipfile.ZipFile(path)
     except _DAMAGE as error:
       raise self._damaged(error) from None
-    if len(set(self.names)) < len(self.names):
-      raise self._damaged('two members of one name')
+    twice = [x for x, n in collections.Counter(self.names).items() if n > 1]
+    if twice:
+      raise self._damaged(f'two members of one name: {twice[0][:200]!r}')
 
   def __enter__(self) -> 'Archive':
     return self
@@ -66,6 +170,18 @@ class Archive:
   @property
   def names(self) -> list[str]:
     return self._zip.namelist()
+
+  @property
+  def members(self) -> list[Member]:
+    """All members; DamagedError where one is encrypted or oddly compressed."""
+    return [self._member(name) for name in self.names]
+
+  def _member(self, name: str) -> Member:
+    info = self._info(name)
+    kind = kind_of_mode(info.external_attr >> 16)
+    if info.is_dir() and kind is Kind.FILE:
+      kind = Kind.FOLDER
+    return Member(name, info.file_size, kind)
 
   def read(self, name: str, *, most: int) -> bytes:
     """A member's bytes.
@@ -128,9 +244,14 @@ class Archive:
       raise self._damaged(f'{name} is compressed by a method other than zip')
     return info
 
-  def _damaged(self, why: Any) -> ValueError:
-    text = why if isinstance(why, str) else _brief(why)
-    return ValueError(f'{self.path}: not readable ({text}); {self._fix}')
+  def _damaged(self, why: Any) -> DamagedError:
+    return damaged(self.path, why, fix=self._fix)
+
+
+def damaged(path: Any, why: Any, *, fix: str) -> DamagedError:
+  """The error to raise for an archive; `why` is a text or another error."""
+  text = why if isinstance(why, str) else _brief(why)
+  return DamagedError(f'{path}: not readable ({text}); {fix}', text)
 
 
 def check_memory(

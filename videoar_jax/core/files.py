@@ -56,15 +56,21 @@ def read_text(path: Any) -> str:
 def read_lines(path: Any) -> Iterator[tuple[str, str]]:
   """Yields the lines of a text that are not blank, each with what to call it.
 
-  Lines end as they do on Unix, Windows or old Macs, and nowhere else: text in
-  JSON may hold other separators.
-
   Raises:
     ValueError: as `read_text`.
   """
-  for number, line in enumerate(re.split('\r\n|\r|\n', read_text(path)), 1):
+  yield from split_lines(read_text(path), where=str(path))
+
+
+def split_lines(text: str, *, where: str) -> Iterator[tuple[str, str]]:
+  """As `read_lines`, of a text that `where` calls by a name.
+
+  Lines end as they do on Unix, Windows or old Macs, and nowhere else: text in
+  JSON may hold other separators.
+  """
+  for number, line in enumerate(re.split('\r\n|\r|\n', text), 1):
     if line.strip():
-      yield f'{path}, line {number}', line
+      yield f'{where}, line {number}', line
 
 
 def is_text(name: str) -> bool:

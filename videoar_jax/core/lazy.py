@@ -7,6 +7,10 @@ import importlib
 from typing import Any
 
 
+class MissingPackageError(ValueError):
+  """A package that is not installed; the message says how to install it."""
+
+
 class Lazy:
   """Stands for a package: `av = Lazy('av')` for `import av`.
 
@@ -18,13 +22,13 @@ class Lazy:
     self._wanted = f"'videoar_jax[{extra}]'" if extra else name
 
   def __getattr__(self, attribute: str) -> Any:
-    """Raises a ValueError where the package is not installed."""
+    """Raises a MissingPackageError where the package is not installed."""
     try:
       package = importlib.import_module(self._name)
     except ModuleNotFoundError as error:
       if error.name != self._name:
         raise
-      raise ValueError(
+      raise MissingPackageError(
         f'the package {self._name} is not installed; run: pip install '
         f'{self._wanted}'
       ) from None

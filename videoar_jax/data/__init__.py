@@ -1,10 +1,15 @@
 """Where clips come from.
 
 config        DataConfig: where clips come from and what a batch looks like
-source        what records are, and what a kind of source says of itself
+source        what records are, what can be decoded, what a kind says of itself
 kinds         SOURCES, the kinds by their names; `NAME:PATH`
 synthetic     moving shapes rendered on the fly; the class is the motion
 folder        class folders of videos (UCF-101's layout) or of pictures
+ucf101        UCF-101 as it is published, held to its lists
+ucf101_lists  these lists, found and read
+stores        where files of videos lie: a folder, a zip or a RAR archive
+tfds          builders that TensorFlow Datasets prepared, without TensorFlow
+tfds_folder   their folder: found, and looked through before it is opened
 decode        a random window of a video file, by PyAV; damage is noticed here
 pictures      a picture file as a clip of one frame
 clips         a user's video, a file or an array, brought to a size

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 from absl import logging
 
+from videoar_jax.core import files
+
 _LISTED = 50
+SHOWN = 10  # names in a warning
 
 
 class BadRecordError(ValueError):
@@ -24,6 +30,20 @@ def listing(failures: dict[str, str]) -> str:
   return '\n'.join(lines)
 
 
+def warn(what: str, names: Iterable[str]) -> None:
+  """Counts and names what is left out, if anything is; the same only once."""
+  _warn_once(what, tuple(names))
+
+
+@functools.cache
+def _warn_once(what: str, names: tuple[str, ...]) -> None:
+  """Each split is listed anew; to be told of the same once will do."""
+  if names:
+    more = ', …' if len(names) > SHOWN else ''
+    some = ', '.join(files.shown(name) for name in names[:SHOWN])
+    logging.warning('%s (%d): %s%s', what, len(names), some, more)
+
+
 def check_share(failures: dict[str, str], total: int, max_share: float) -> None:
   """Raises BadDataError where more than `max_share` of `total` failed."""
   if len(failures) > max_share * total:
@@ -31,6 +51,18 @@ def check_share(failures: dict[str, str], total: int, max_share: float) -> None:
       f'{len(failures)} of {total} videos cannot be used, over the '
       f'{max_share:.0%} that max_bad_share allows; mend or remove them, or '
       f'raise max_bad_share:\n{listing(failures)}'
+    )
+
+
+def check_missing(missing: Sequence[str], total: int, max_share: float) -> None:
+  """As `check_share`, of videos that a list names and that are not there."""
+  if len(missing) > max_share * total:
+    more = ', …' if len(missing) > SHOWN else ''
+    raise BadDataError(
+      f'{len(missing)} of {total} listed videos are missing, over the '
+      f'{max_share:.0%} that max_bad_share allows: '
+      f'{", ".join(missing[:SHOWN])}{more}; put them there, or raise '
+      'max_bad_share'
     )
 
 

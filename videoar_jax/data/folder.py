@@ -9,18 +9,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import os
 import pathlib
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
-from absl import logging
 
 from videoar_jax.core import buckets, files
-from videoar_jax.data import decode, pictures
+from videoar_jax.data import decode, failures, pictures, stores
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import BadRecordError
-from videoar_jax.data.source import SourceKind
+from videoar_jax.data.source import Catalogue, Listing, SourceKind
+from videoar_jax.data.stores import FolderStore, Store
 
 # Kind of source -> suffixes of its files.
 SUFFIXES = {
@@ -31,30 +32,14 @@ SUFFIXES = {
 }
 
 _HELD_OUT = 20  # one video in so many, without an official split
-_SHOWN = 10  # names in a warning
 
 
 @dataclasses.dataclass(frozen=True)
-class Listing:
-  """The videos of one split.
-
-  Attributes:
-    classes: names of the class folders, sorted.
-    names: paths relative to the root, with forward slashes.
-    labels: index into classes for each name.
-  """
-
-  classes: tuple[str, ...]
-  names: tuple[str, ...]
-  labels: tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class FolderSource:
+class FileSource:
   """Decodes a random window of a file at each access.
 
   Attributes:
-    root: folder of class folders.
+    store: where the files lie.
     listing: which of its videos.
     num_frames: T.
     height: pixels.
@@ -62,7 +47,7 @@ class FolderSource:
     frame_stride: every how many-th frame.
   """
 
-  root: str
+  store: Store
   listing: Listing
   num_frames: int
   height: int
@@ -79,18 +64,16 @@ class FolderSource:
   def name(self, index: int) -> str:
     return self.listing.names[index]
 
-  def path(self, index: int) -> str:
-    return str(pathlib.Path(self.root, self.listing.names[index]))
-
   def load(self, index: int, rng: np.random.Generator) -> dict:
     """Reads one clip; BadRecordError if the file does not serve."""
-    frames = decode.read_window(
-      self.path(index),
-      rng,
-      num_frames=self.num_frames,
-      stride=self.frame_stride,
-      size=(self.height, self.width),
-    )
+    with self.store.local(self.listing.file(index)) as path:
+      frames = decode.read_window(
+        path,
+        rng,
+        num_frames=self.num_frames,
+        stride=self.frame_stride,
+        size=(self.height, self.width),
+      )
     return {
       'video': np.stack(frames),
       'label': self.listing.labels[index],
@@ -99,7 +82,8 @@ class FolderSource:
   def explain(self, index: int) -> str:
     """Says what is wrong with a file, by decoding all of it."""
     try:
-      count = sum(1 for _ in decode.iterate_frames(self.path(index)))
+      with self.store.local(self.listing.file(index)) as path:
+        count = sum(1 for _ in decode.iterate_frames(path))
     except BadRecordError as error:
       return str(error)
     span = (self.num_frames - 1) * self.frame_stride + 1
@@ -108,31 +92,37 @@ class FolderSource:
     return 'some windows of it cannot be decoded'
 
 
-def list_videos(
-  root: str, *, train: bool, split_file: str = '', kind: str = 'folder'
-) -> Listing:
-  """Lists one split of a folder of class folders, see `list_splits`.
+def open_files(
+  found: Catalogue, config: DataConfig, *, train: bool
+) -> FileSource:
+  """Opens a split of a catalogue of files.
 
   Raises:
-    ValueError: as `list_splits`, or the split is empty.
+    ValueError: the split is empty.
+    BadDataError: more videos are missing than `max_bad_share` allows.
   """
-  splits = list_splits(root, split_file=split_file, kind=kind)
   which = 0 if train else 1
-  check_filled(splits, (which,), f'{kind}:{root}', split_file)
-  return splits[which]
+  found.check_filled((which,), config.source, config.split_file)
+  failures.check_missing(found.missing, found.total, config.max_bad_share)
+  size = (config.num_frames, config.height, config.width)
+  return FileSource(
+    found.reader, found.splits[which], *size, config.frame_stride
+  )
 
 
-def check_filled(splits, wanted, where: str, split_file: str) -> None:
-  """Raises a ValueError if one of the wanted splits, 0 or 1, is empty."""
-  total = sum(len(split.names) for split in splits)
-  for which in wanted:
-    if not splits[which].names:
-      side = ('training', 'held-out')[which]
-      why = f'; split_file={split_file!r} names all' if split_file else ''
-      raise ValueError(
-        f'{where}: no {side} files among the {total} there{why}; add files, or '
-        'give another split_file'
-      )
+def catalogue(
+  root: str, *, split_file: str = '', kind: str = 'folder'
+) -> Catalogue:
+  """Lists the files of a folder of class folders, see `list_splits`."""
+  store = FolderStore(root)
+  splits = list_splits(root, split_file=split_file, kind=kind)
+
+  def digest() -> str:
+    return stores.listing_digest(
+      splits, lambda name: os.path.getsize(store.path(name))
+    )
+
+  return Catalogue(splits=splits, reader=store, digest=digest)
 
 
 def list_splits(
@@ -163,12 +153,9 @@ def list_splits(
         f'should look like {stem(names[0])}.avi 1'
       )
     unknown = sorted(listed.difference(map(stem, names)))
-    _warn(f'{split_file}: names without a file under {root}', unknown)
+    failures.warn(f'{split_file}: names without a file under {root}', unknown)
   else:
-    order = [_digest(name) for name in names]
-    training = [digest % _HELD_OUT != 0 for digest in order]
-    if all(training) and len(names) > 1:
-      training[int(np.argmin(order))] = False
+    training = not_held_out(names)
   index = {name: i for i, name in enumerate(classes)}
   splits = []
   for wanted in (True, False):
@@ -204,8 +191,8 @@ def _scan(root: pathlib.Path, kind: str) -> tuple[tuple[str, ...], list[str]]:
     else:
       names.append(name)
   where = f'{kind}:{root}: left out'
-  _warn(f'{where}, no {" ".join(suffixes)} files', others)
-  _warn(f'{where}, their names are not UTF-8', unnamed)
+  failures.warn(f'{where}, no {" ".join(suffixes)} files', others)
+  failures.warn(f'{where}, their names are not UTF-8', unnamed)
   if not names:
     raise ValueError(
       f'{kind}:{root}: {len(folders)} class folders, but no file ends in '
@@ -213,22 +200,8 @@ def _scan(root: pathlib.Path, kind: str) -> tuple[tuple[str, ...], list[str]]:
     )
   filled = {name.partition('/')[0] for name in names}
   empty = [x.name for x in folders if x.name not in filled]
-  _warn(f'{where}, folders without files', empty)
+  failures.warn(f'{where}, folders without files', empty)
   return tuple(sorted(filled)), names
-
-
-def _warn(what: str, names: Iterable[str]) -> None:
-  """Counts and names what is left out, if anything is."""
-  _warn_once(what, tuple(names))
-
-
-@functools.cache
-def _warn_once(what: str, names: tuple[str, ...]) -> None:
-  """Each split is listed anew; to be told of the same once will do."""
-  if names:
-    more = ', …' if len(names) > _SHOWN else ''
-    some = ', '.join(files.shown(name) for name in names[:_SHOWN])
-    logging.warning('%s (%d): %s%s', what, len(names), some, more)
 
 
 def _read_split(path: str) -> set[str]:
@@ -249,6 +222,15 @@ def stem(name: str) -> str:
   return re.sub(r'\.[A-Za-z]\w{1,4}$', '', str(pathlib.PurePosixPath(name)))
 
 
+def not_held_out(names: Sequence[str]) -> list[bool]:
+  """Whether each video is trained on, where nothing but names can decide."""
+  order = [_digest(name) for name in names]
+  training = [digest % _HELD_OUT != 0 for digest in order]
+  if all(training) and len(names) > 1:
+    training[int(np.argmin(order))] = False
+  return training
+
+
 def _digest(name: str) -> int:
   return int(hashlib.sha256(stem(name).encode()).hexdigest()[:12], 16)
 
@@ -256,20 +238,14 @@ def _digest(name: str) -> int:
 def _kind(name: str, **traits) -> SourceKind:
   """A kind of class folders; `name` is of `SUFFIXES`."""
 
-  def open_source(
-    path: str, config: DataConfig, *, train: bool
-  ) -> FolderSource:
-    videos = list_videos(
-      path, train=train, split_file=config.split_file, kind=name
-    )
-    size = (config.num_frames, config.height, config.width)
-    return FolderSource(path, videos, *size, config.frame_stride)
+  listed = functools.partial(catalogue, kind=name)
+
+  def open_source(path: str, config: DataConfig, *, train: bool) -> FileSource:
+    found = listed(path, split_file=config.split_file)
+    return open_files(found, config, train=train)
 
   return SourceKind(
-    name=name,
-    open=open_source,
-    list_files=functools.partial(list_splits, kind=name),
-    **traits,
+    name=name, open=open_source, catalogue=listed, split_lists=True, **traits
   )
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import math
-import pathlib
 from collections.abc import Callable, Iterator
 
 from videoar_jax.core import archive, fields
@@ -18,14 +16,19 @@ from videoar_jax.data import (
   array_record,
   decode,
   features,
-  folder,
   shard_writer,
   shards,
   work,
 )
 from videoar_jax.data.config import DataConfig
-from videoar_jax.data.failures import BadDataError, BadRecordError, listing
-from videoar_jax.data.kinds import of_files, parse_source
+from videoar_jax.data.failures import (
+  BadDataError,
+  BadRecordError,
+  check_missing,
+  listing,
+)
+from videoar_jax.data.kinds import check_split_file, parse_source, undecoded
+from videoar_jax.data.source import Reader
 
 _VIDEOS_PER_SHARD = 256
 # What a process takes, and how often it holds a group of frames.
@@ -44,7 +47,7 @@ def prepare_videos(
   min_frames: fields.Count = 17,
   max_bad_share: fields.Share = 0.05,
 ) -> dict:
-  """Decodes a folder of videos to shards at one resolution.
+  """Decodes a data set of videos to shards at one resolution.
 
   Returns:
     The manifest.
@@ -56,14 +59,16 @@ def prepare_videos(
     OSError: the disk is full, or a worker was killed.
   """
   fields.check_call(prepare_videos, locals())
-  kind, root = parse_source(source)
-  if kind.list_files is None:
-    raise ValueError(f'source={source!r}: only {of_files()} can be prepared')
+  kind, path = parse_source(source)
+  if kind.catalogue is None:
+    raise ValueError(f'source={source!r}: only {undecoded()} can be prepared')
+  check_split_file(kind, source, split_file)
   _check_size(height, width, num_workers)
   if kind.images:
     min_frames = 1
-  splits = kind.list_files(root, split_file=split_file)
-  folder.check_filled(splits, (0, 1), source, split_file)
+  found = kind.catalogue(path, split_file=split_file)
+  check_missing(found.missing, found.total, max_bad_share)
+  found.check_filled((0, 1), source, split_file)
   settings = {
     'source': source,
     'split_file': split_file,
@@ -72,15 +77,17 @@ def prepare_videos(
     'min_frames': min_frames,
     'num_shards': num_shards,
     'codec': array_record.CODEC,
-    'listing': _listing_digest(root, splits),
+    'listing': found.digest(),
   }
-  encode = _EncodeFile(root, height, width, min_frames)
+  encode = _EncodeVideo(found.reader, height, width, min_frames)
 
   def records(job: _Shard, watch: work.Watch, stats: dict) -> Iterator[bytes]:
-    videos = splits[job.split]
-    items = [(videos.names[i], videos.labels[i]) for i in job.indices]
+    videos = found.splits[job.split]
+    items = [
+      (videos.file(i), videos.names[i], videos.labels[i]) for i in job.indices
+    ]
     stats.update(labels=[], skipped={}, frames=0)
-    results = work.ordered_map(encode, items, num_workers)
+    results = workers.map(encode, items)
     for name, label, payload, reason in watch.over(results):
       if payload is None:
         stats['skipped'][name] = reason
@@ -90,13 +97,15 @@ def prepare_videos(
       stats['frames'] += frames
       yield record
 
-  return _write(
-    shard_writer.Preparation(out, kind='videos', settings=settings),
-    _plan_shards([len(x.names) for x in splits], num_shards),
-    records,
-    classes=splits[0].classes,
-    max_bad_share=max_bad_share,
-  )
+  with work.Workers(num_workers) as workers:
+    return _write(
+      shard_writer.Preparation(out, kind='videos', settings=settings),
+      _plan_shards([len(x.names) for x in found.splits], num_shards),
+      records,
+      classes=found.splits[0].classes,
+      max_bad_share=max_bad_share,
+      found=found,
+    )
 
 
 def prepare_features(
@@ -153,18 +162,19 @@ def prepare_features(
 
   def records(job: _Shard, watch: work.Watch, stats: dict) -> Iterator[bytes]:
     load = features.LoadVariants(sources[job.split], seed, windows, flips)
-    loaded = work.ordered_map(load, job.indices, config.num_workers)
+    loaded = workers.map(load, job.indices)
     return features.encode_records(
       watch.over(loaded), encode, batch_size=config.batch_size, stats=stats
     )
 
-  return _write(
-    shard_writer.Preparation(out, kind='features', settings=settings),
-    _plan_shards(counts, num_shards),
-    records,
-    classes=sources[0].classes,
-    max_bad_share=config.max_bad_share,
-  )
+  with work.Workers(config.num_workers) as workers:
+    return _write(
+      shard_writer.Preparation(out, kind='features', settings=settings),
+      _plan_shards(counts, num_shards),
+      records,
+      classes=sources[0].classes,
+      max_bad_share=config.max_bad_share,
+    )
 
 
 def _check_size(height: int, width: int, num_workers: int) -> None:
@@ -203,27 +213,28 @@ class _Shard:
 
 
 @dataclasses.dataclass(frozen=True)
-class _EncodeFile:
-  """Decodes a file to a record, in whichever process."""
+class _EncodeVideo:
+  """Decodes a video to a record, in whichever process."""
 
-  root: str
+  reader: Reader
   height: int
   width: int
   min_frames: int
 
-  def __call__(self, item: tuple[str, int]) -> tuple:
+  def __call__(self, item: tuple[str, str, int | None]) -> tuple:
     """Returns name, label, (record, frames) or None, and what is wrong."""
-    name, label = item
-    path = str(pathlib.Path(self.root, name))
+    file, name, label = item
     try:
-      record, frames = array_record.encode_video(
-        decode.iterate_frames(path),
-        name=name,
-        label=label,
-        height=self.height,
-        width=self.width,
-        rate=decode.frame_rate(path).fps,
-      )
+      with self.reader.opened(file) as video:
+        label = video.label if label is None else label
+        record, frames = array_record.encode_video(
+          video.frames,
+          name=name,
+          label=label,
+          height=self.height,
+          width=self.width,
+          rate=video.fps,
+        )
     except BadRecordError as error:
       return name, label, None, str(error)
     if frames < self.min_frames:
@@ -246,15 +257,17 @@ def _plan_shards(counts: list[int], num_shards: int) -> list[_Shard]:
 
 
 def _write(
-  preparation, jobs, records, *, classes, max_bad_share: float
+  preparation, jobs, records, *, classes, max_bad_share: float, found=None
 ) -> dict:
   """Writes the shards that are missing, then the manifest."""
   out = preparation.out
   if preparation.manifest is not None:
     print(f'{out}: complete already, nothing to do')
     return preparation.manifest
-  total, notes = sum(len(job.indices) for job in jobs), ([], [])
-  watch = work.Watch(total, max_bad_share=max_bad_share)
+  missing, about = (found.missing, found.about) if found else ((), {})
+  total = sum(len(job.indices) for job in jobs)
+  notes, skipped = ([], []), {}
+  watch = work.Watch(total, max_bad_share=max_bad_share, missing=missing)
   with contextlib.closing(watch):
     for job in jobs:
       note = preparation.finished(job.name, num_classes=len(classes))
@@ -264,18 +277,20 @@ def _write(
         stats = {}
         note = preparation.write(job.name, records(job, watch, stats), stats)
       notes[job.split].append(note)
+      skipped |= note['skipped']
   splits = {
     split: shard_writer.summarise(found, classes)
     for split, found in zip(shards.SPLITS, notes)
   }
-  _check_none_empty(splits, watch.failures)
+  _check_none_empty(splits, skipped)
   manifest = preparation.finish(
-    {'classes': classes, 'splits': splits, 'skipped': watch.failures}
+    {'classes': classes, 'splits': splits, 'skipped': skipped, **about}
   )
   counts = [f'{x["records"]} of {name}' for name, x in splits.items()]
+  left_out = f', {len(missing)} missing' if missing else ''
   print(
-    f'{out}: {total - len(watch.failures)} videos ({", ".join(counts)}; '
-    f'{len(classes)} classes), {len(watch.failures)} skipped'
+    f'{out}: {total - len(skipped)} videos ({", ".join(counts)}; '
+    f'{len(classes)} classes), {len(skipped)} skipped{left_out}'
   )
   return manifest
 
@@ -287,14 +302,3 @@ def _check_none_empty(splits: dict, failures: dict[str, str]) -> None:
         f'{split}: none of its videos can be used; mend or replace them:\n'
         f'{listing(failures)}'
       )
-
-
-def _listing_digest(root: str, splits) -> str:
-  """SHA-256 of the names and sizes of all files, split by split."""
-  digest = hashlib.sha256()
-  for videos in splits:
-    for name in videos.names:
-      size = pathlib.Path(root, name).stat().st_size
-      digest.update(f'{name}\0{size}\n'.encode())
-    digest.update(b'\n')
-  return digest.hexdigest()

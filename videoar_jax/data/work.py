@@ -18,54 +18,76 @@ from multiprocessing import resource_tracker
 import tqdm
 from absl import logging
 
-from videoar_jax.data.failures import check_share
+from videoar_jax.core import files
+from videoar_jax.data.failures import SHOWN, check_share
 
 _LINE_EVERY_S = 10
 
 
-def ordered_map(
-  function: Callable, items: Iterable, num_workers: int
-) -> Iterator:
-  """Yields function(item) in order; with workers, a few items ahead.
+class Workers:
+  """Processes that work in parallel, begun at the first map; a context manager.
 
-  Args:
-    function: picklable where there are workers.
-    items: its arguments.
-    num_workers: processes; 0 works in this one.
-  Raises:
-    ChildProcessError: one of them was killed, or has crashed.
+  They stay for the next map: each imports for seconds.
   """
-  if not num_workers:
-    yield from map(function, items)
-    return
-  resource_tracker.ensure_running()  # its start would let interrupts through
-  strangers = set(multiprocessing.active_children())
-  # Spawned, not forked: the parent may hold threads of JAX.
-  pool = concurrent.futures.ProcessPoolExecutor(
-    num_workers,
-    mp_context=multiprocessing.get_context('spawn'),
-    initializer=_end_with_parent,
-  )
-  waiting = collections.deque()
-  try:
-    for item in items:
-      with _interrupts_held():
-        waiting.append(pool.submit(function, item))
-      if len(waiting) >= 4 * num_workers:
+
+  def __init__(self, num_workers: int):
+    """Args: num_workers: processes; 0 works in this one."""
+    self._num_workers = num_workers
+    self._pool = None
+    self._strangers = set()
+
+  def __enter__(self) -> Workers:
+    return self
+
+  def __exit__(self, *_) -> None:
+    if self._pool is not None:
+      self._pool.shutdown(cancel_futures=True)
+
+  def map(self, function: Callable, items: Iterable) -> Iterator:
+    """Yields function(item) in order; with workers, a few items ahead.
+
+    Left before its end, the workers' time is over.
+
+    Args:
+      function: picklable where there are workers.
+      items: its arguments.
+    Raises:
+      ChildProcessError: one of them was killed, or has crashed.
+    """
+    if not self._num_workers:
+      yield from map(function, items)
+      return
+    pool, waiting = self._begun(), collections.deque()
+    try:
+      for item in items:
+        with _interrupts_held():
+          waiting.append(pool.submit(function, item))
+        if len(waiting) >= 4 * self._num_workers:
+          yield waiting.popleft().result()
+      while waiting:
         yield waiting.popleft().result()
-    while waiting:
-      yield waiting.popleft().result()
-  except process.BrokenProcessPool:
-    raise ChildProcessError(
-      'a worker process was killed or has crashed, as where memory runs out; '
-      'run it again with fewer --num_workers, or 0'
-    ) from None
-  except BaseException:  # nobody waits for what is being decoded
-    for worker in set(multiprocessing.active_children()) - strangers:
-      worker.terminate()
-    raise
-  finally:
-    pool.shutdown(cancel_futures=True)
+    except process.BrokenProcessPool:
+      raise ChildProcessError(
+        'a worker process was killed or has crashed, as where memory runs out; '
+        'run it again with fewer --num_workers, or 0'
+      ) from None
+    except BaseException:  # nobody waits for what is being decoded
+      for worker in set(multiprocessing.active_children()) - self._strangers:
+        worker.terminate()
+      raise
+
+  def _begun(self) -> concurrent.futures.ProcessPoolExecutor:
+    if self._pool is None:
+      # Its start would let interrupts through.
+      resource_tracker.ensure_running()
+      self._strangers = set(multiprocessing.active_children())
+      # Spawned, not forked: the parent may hold threads of JAX.
+      self._pool = concurrent.futures.ProcessPoolExecutor(
+        self._num_workers,
+        mp_context=multiprocessing.get_context('spawn'),
+        initializer=_end_with_parent,
+      )
+    return self._pool
 
 
 @contextlib.contextmanager
@@ -140,10 +162,18 @@ class Watch:
     failures: name -> reason.
   """
 
-  def __init__(self, total: int, *, max_bad_share: float):
-    self.failures: dict[str, str] = {}
-    self._total, self._max_bad_share = total, max_bad_share
+  def __init__(
+    self, total: int, *, max_bad_share: float, missing: Sequence[str] = ()
+  ):
+    """Args:
+    total: results that will come.
+    max_bad_share: of them, and of the missing, that may fail.
+    missing: names of what failed before it began.
+    """
+    self.failures: dict[str, str] = dict.fromkeys(missing, 'missing')
+    self._total, self._max_bad_share = total + len(missing), max_bad_share
     self._progress = Progress(total, 'video')
+    self._told = 0
 
   def over(self, results: Iterable[tuple]) -> Iterator[tuple]:
     """Passes on (name, label, payload or None, reason), noting failures.
@@ -155,9 +185,17 @@ class Watch:
       name, _, payload, reason = result
       self._progress.add(1)
       if payload is None:
-        logging.warning('skipped %s: %s', name, reason)
+        self._tell(name, reason)
         self._fail({name: reason})
       yield result
+
+  def _tell(self, name: str, reason: str) -> None:
+    """Names the first on the screen; all of them are in the manifest."""
+    self._told += 1
+    if self._told <= SHOWN:
+      logging.warning('skipped %s: %s', files.shown(name), reason)
+    elif self._told == SHOWN + 1:
+      logging.warning('skipped more; the manifest will name them all')
 
   def reuse(self, count: int, failures: dict[str, str]) -> None:
     """Counts what an earlier run did."""
