@@ -30,7 +30,6 @@ import videoar_jax
 from videoar_jax.core import command, console, peers, relay
 from videoar_jax.core.processes import AgreedExit
 
-START_TIMEOUT_S = 300.0
 # JAX's own watch, which ends a process with a stack, comes after ours.
 _LIBRARY_S = 600
 _SHUTDOWN_S = 10  # for all to leave it; they have met just before
@@ -63,25 +62,6 @@ class _Place:
   devices: list[int] | None = None  # of this host; None: all
 
 
-def define_flags(flags: command.Flags) -> tuple[absl_flags.FlagHolder, ...]:
-  """Adds the flags by which processes find each other."""
-  return (
-    flags.text(
-      'coordinator', None, 'Several processes: HOST:PORT of the first one.'
-    ),
-    flags.count('num_processes', None, 'Several processes: how many.'),
-    flags.count(
-      'process_id', None, 'Several processes: which one this is, from 0.', 0
-    ),
-    flags.number(
-      'start_timeout_s',
-      START_TIMEOUT_S,
-      'Several processes: seconds to wait until all have come.',
-      above=0,
-    ),
-  )
-
-
 @contextlib.contextmanager
 def together(flags: command.Flags) -> Iterator[None]:
   """Joins the job that a command belongs to; a decorator of what it does.
@@ -90,7 +70,7 @@ def together(flags: command.Flags) -> Iterator[None]:
   processes of the job end; how is told in `peers`.
 
   Args:
-    flags: with those of `define_flags`.
+    flags: with those of `job.define_flags`.
   Raises:
     UsageError: some of the flags are missing, or do not fit.
     ValueError: alone or not, the processes do not find each other, or differ.

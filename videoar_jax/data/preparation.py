@@ -24,10 +24,16 @@ from videoar_jax.data import (
   work,
 )
 from videoar_jax.data.config import DataConfig
-from videoar_jax.data.failures import BadDataError, BadRecordError, listing
+from videoar_jax.data.failures import (
+  BadDataError,
+  BadRecordError,
+  check_share,
+  listing,
+)
 from videoar_jax.data.kinds import of_files, parse_source
 
 _VIDEOS_PER_SHARD = 256
+_ALONE = work.Crew()
 # What a process takes, and how often it holds a group of frames.
 _WORKER_BYTES, _COPIES = 10**8, 4
 
@@ -110,6 +116,7 @@ def prepare_features(
   seed: fields.Seed = 0,
   num_clips: fields.Count = 2000,
   num_shards: fields.Natural = 0,
+  crew: work.Crew = _ALONE,
 ) -> dict:
   """Encodes windows of every video of both splits.
 
@@ -124,6 +131,8 @@ def prepare_features(
     seed: of the windows.
     num_clips: of a rendered source; a tenth as many are held out.
     num_shards: of the training split; 0 for one per 256 videos.
+    crew: of the processes that share the work, each of which writes whole
+      shards.
   Returns:
     The manifest.
   Raises:
@@ -158,12 +167,19 @@ def prepare_features(
       watch.over(loaded), encode, batch_size=config.batch_size, stats=stats
     )
 
+  def begin() -> shard_writer.Preparation:
+    return shard_writer.Preparation(out, kind='features', settings=settings)
+
+  # The first one says in the folder what it is for, the others find it there.
+  begun = begin() if crew.index == 0 else None
+  crew.meet()
   return _write(
-    shard_writer.Preparation(out, kind='features', settings=settings),
+    begun or begin(),
     _plan_shards(counts, num_shards),
     records,
     classes=sources[0].classes,
     max_bad_share=config.max_bad_share,
+    crew=crew,
   )
 
 
@@ -246,38 +262,75 @@ def _plan_shards(counts: list[int], num_shards: int) -> list[_Shard]:
 
 
 def _write(
-  preparation, jobs, records, *, classes, max_bad_share: float
+  preparation: shard_writer.Preparation,
+  jobs: list[_Shard],
+  records: Callable,
+  *,
+  classes: tuple[str, ...],
+  max_bad_share: float,
+  crew: work.Crew = _ALONE,
 ) -> dict:
   """Writes the shards that are missing, then the manifest."""
   out = preparation.out
   if preparation.manifest is not None:
-    print(f'{out}: complete already, nothing to do')
+    if crew.index == 0:
+      print(f'{out}: complete already, nothing to do')
     return preparation.manifest
-  total, notes = sum(len(job.indices) for job in jobs), ([], [])
-  watch = work.Watch(total, max_bad_share=max_bad_share)
+  own = crew.own(jobs)
+  total = sum(len(job.indices) for job in own)
+  # All that is bad may have fallen to this process; `_finish` sees the whole.
+  most = min(1.0, crew.count * max_bad_share)
+  watch = work.Watch(total, max_bad_share=most)
   with contextlib.closing(watch):
-    for job in jobs:
+    for job in own:
       note = preparation.finished(job.name, num_classes=len(classes))
       if note is not None:
         watch.reuse(len(job.indices), note['skipped'])
       else:
         stats = {}
-        note = preparation.write(job.name, records(job, watch, stats), stats)
-      notes[job.split].append(note)
+        preparation.write(job.name, records(job, watch, stats), stats)
+  crew.meet()
+  if crew.index == 0:
+    _finish(preparation, jobs, classes=classes, max_bad_share=max_bad_share)
+  crew.meet()
+  return preparation.manifest or shards.read_manifest(
+    str(out), preparation.kind
+  )
+
+
+def _finish(
+  preparation: shard_writer.Preparation,
+  jobs: list[_Shard],
+  *,
+  classes: tuple[str, ...],
+  max_bad_share: float,
+) -> None:
+  """Writes the manifest of shards that are all there."""
+  out, failures, notes = preparation.out, {}, ([], [])
+  for job in jobs:
+    note = preparation.finished(job.name, num_classes=len(classes))
+    if note is None:
+      raise ValueError(
+        f'{out}: {job.name} is not there; give all processes one folder that '
+        'each of them sees'
+      )
+    notes[job.split].append(note)
+    failures |= note['skipped']
+  total = sum(len(job.indices) for job in jobs)
+  check_share(failures, total, max_bad_share)
   splits = {
     split: shard_writer.summarise(found, classes)
     for split, found in zip(shards.SPLITS, notes)
   }
-  _check_none_empty(splits, watch.failures)
-  manifest = preparation.finish(
-    {'classes': classes, 'splits': splits, 'skipped': watch.failures}
+  _check_none_empty(splits, failures)
+  preparation.finish(
+    {'classes': classes, 'splits': splits, 'skipped': failures}
   )
   counts = [f'{x["records"]} of {name}' for name, x in splits.items()]
   print(
-    f'{out}: {total - len(watch.failures)} videos ({", ".join(counts)}; '
-    f'{len(classes)} classes), {len(watch.failures)} skipped'
+    f'{out}: {total - len(failures)} videos ({", ".join(counts)}; '
+    f'{len(classes)} classes), {len(failures)} skipped'
   )
-  return manifest
 
 
 def _check_none_empty(splits: dict, failures: dict[str, str]) -> None:
