@@ -53,7 +53,7 @@ _FREE = (*_OWN, 'verbosity')
 
 
 @dataclasses.dataclass(frozen=True)
-class _Place:
+class Place:
   """Where a process of a job belongs; `address` is HOST:PORT of the first."""
 
   address: str
@@ -92,13 +92,13 @@ def together(flags: command.Flags) -> Iterator[None]:
     _end(others)
 
 
-def _place(flags: command.Flags) -> _Place | None:
+def _place(flags: command.Flags) -> Place | None:
   """Where this process belongs; None where it is alone."""
   given = {name: flags[name] for name in _OWN[:3]}
   if list(given.values()) == [None, 1, None]:
     return None
   if all(value is None for value in given.values()):
-    return _detected(flags['start_timeout_s'])
+    return detect(flags['start_timeout_s'])
   missing = [f'--{name}' for name, x in given.items() if x is None]
   if missing:
     raise command.UsageError(
@@ -114,18 +114,18 @@ def _place(flags: command.Flags) -> _Place | None:
       f'--process_id={process}: wanted 0 to {count - 1}, as --num_processes='
       f'{count}'
     )
-  return _Place(address, count, process) if count > 1 else None
+  return Place(address, count, process) if count > 1 else None
 
 
-def _detected(timeout_s: float) -> _Place | None:
+def detect(timeout_s: float) -> Place | None:
   """What JAX knows of the environment; None where it is of one process."""
   settings = {**dict.fromkeys(_ASKED), 'initialization_timeout': int(timeout_s)}
   try:
     # What `initialize` itself asks.
     from jax._src import clusters
 
-    detect = clusters.ClusterEnv.auto_detect_unset_distributed_params
-    inspect.signature(detect).bind(**settings)
+    find = clusters.ClusterEnv.auto_detect_unset_distributed_params
+    inspect.signature(find).bind(**settings)
   except (ImportError, AttributeError, TypeError) as error:
     logging.warning(
       'this version of JAX does not tell whether there are other processes '
@@ -137,7 +137,7 @@ def _detected(timeout_s: float) -> _Place | None:
   with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # of a single pod without Kubernetes' API
     try:
-      found = detect(**settings)
+      found = find(**settings)
     except Exception as error:  # whatever a cluster's service raises
       if _POD in os.environ and _POD_INDEX not in os.environ:
         return None  # a pod that is of no indexed Job
@@ -149,10 +149,10 @@ def _detected(timeout_s: float) -> _Place | None:
   address, count, process, devices = found
   if address is None or count is None or count < 2:
     return None
-  return _Place(address, count, process, devices)
+  return Place(address, count, process, devices)
 
 
-def _meet(place: _Place, timeout_s: float) -> peers.Peers:
+def _meet(place: Place, timeout_s: float) -> peers.Peers:
   """Opens the lines between this process and the others."""
   seat = peers.Seat(place.process, place.count, socket.gethostname())
   if place.process:
@@ -197,7 +197,7 @@ def _listed(numbers: list[int]) -> str:
   return f'process{"es" * (len(numbers) > 1)} {shown}'
 
 
-def _begin(others: peers.Peers, place: _Place, flags: command.Flags) -> None:
+def _begin(others: peers.Peers, place: Place, flags: command.Flags) -> None:
   """Compares the processes, and starts JAX in all of them."""
   seat = others.seat
   _check_same(others, {**_versions(), **_given(flags)})
