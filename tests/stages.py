@@ -22,6 +22,7 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent
+_LIMIT_S = 900  # of a command
 
 
 def make_environment(folder: pathlib.Path, *, python: str = '') -> dict:
@@ -65,7 +66,8 @@ def _serve(server: socket.socket, shell) -> None:
       return
     with connection, connection.makefile('rw') as file:
       folder, name, *words = json.loads(file.readline())
-      done = shell.run(name.removeprefix('videoar_jax.'), *words, cwd=folder)
+      name = name.removeprefix('videoar_jax.')
+      done = shell.run(name, *words, cwd=folder, timeout_s=_LIMIT_S)
       file.write(json.dumps(dataclasses.asdict(done)) + '\n')
 
 
@@ -83,7 +85,7 @@ def main(path: str, words: list[str]) -> int:
       done = json.loads(file.readline())
   sys.stdout.write(done['stdout'])
   sys.stderr.write(done['stderr'])
-  return done['returncode']
+  return 1 if done['returncode'] is None else done['returncode']
 
 
 def set_up() -> None:
