@@ -26,6 +26,8 @@
 #                      '--config.mesh.data=2'
 #   --coordinator= --num_processes= --process_id=   several processes, where
 #                      nothing else tells (docs/several_hosts.md)
+#   --num_workers=0    processes that decode videos in `prepare`
+#   --extras=metrics   of setup.py, for the environment; on a GPU metrics,cuda
 #   --smoke            a few steps of everything
 #   --dry_run          prints the commands, and does nothing
 
@@ -39,7 +41,8 @@ source "$HERE/stages.sh"
 flag_scale=ucf101 flag_size=L flag_data='' flag_split_file='' flag_images=''
 flag_workdir='' flag_base='' flag_stage='' flag_tokenizer_flags=''
 flag_generator_flags='' flag_coordinator='' flag_num_processes=''
-flag_process_id='' flag_smoke=false flag_dry_run=false
+flag_process_id='' flag_num_workers=0 flag_extras=metrics flag_smoke=false
+flag_dry_run=false
 
 declare -A config title=(
   [prepare]='preparing the clips'
@@ -107,6 +110,8 @@ read_flags "$@"
 ((${#WORDS[@]} == 0)) || refuse "unexpected word ${WORDS[0]}"
 needs scale 'ucf101|ucf9|weizmann|smoke' 'ucf101, ucf9, weizmann or smoke'
 needs size 'S|B|L|XL|4B' 'S, B, L, XL or 4B'
+needs num_workers '[0-9]+' 'a number'
+needs extras '[a-z,]+' 'extras of setup.py: metrics,cuda'
 [[ -z $flag_images || $flag_scale == ucf101 ]] ||
   refuse "--images: --scale=$flag_scale begins with frames of its clips"
 [[ -z $flag_data || $flag_scale != smoke ]] ||
@@ -257,6 +262,7 @@ prepare() {
   fi
   split_file=${split_file:-$(find_list "$videos")}
   [[ -z $split_file ]] || words+=("--split_file=$split_file")
+  ((flag_num_workers == 0)) || words+=("--num_workers=$flag_num_workers")
   videoar data.prepare --source="$kind:${videos:-DATA}" "${words[@]}" \
     --height="$side" --width="$side" --min_frames="$frames" --out="$clips"
 }
@@ -334,7 +340,7 @@ run_stage() {
 process=${flag_process_id:-0} processes=${flag_num_processes:-1}
 if ! dry; then
   check_data
-  make_environment metrics
+  make_environment "$flag_extras"
   if [[ -z $flag_num_processes ]]; then
     place=$("$PYTHON" launch/look.py process) || exit
     read -r process processes <<<"$place"

@@ -53,7 +53,7 @@ DRY = {
   'XL on a slice': [
     *('--size=XL', '--workdir=gs://mine/XL', '--base=gs://mine/L'),
     *('--generator_flags=--config.mesh.data=2', '--num_processes=4'),
-    *('--process_id=3', '--coordinator=10.0.0.1:1234'),
+    *('--process_id=3', '--coordinator=10.0.0.1:1234', '--num_workers=4'),
   ],
   'pictures': ['--data=UCF-101', '--images=imagenet', '--split_file=my.txt'],
   'UCF-9': ['--scale=ucf9', '--data=ucf9_128'],
@@ -204,7 +204,7 @@ def test_what_is_finished_is_reused_and_what_is_older_is_made_again(finished):
   run, _, (words, environment) = finished
   before = {
     name: (run / name).stat().st_mtime_ns
-    for name in ('tokenizer.json', 'generator.json', 'samples/grid.png')
+    for name in ('tokenizer.json', 'generator.json')
   }
   newest = max(
     (run / 'generator' / 'checkpoints').glob('[0-9]*'),
@@ -212,11 +212,11 @@ def test_what_is_finished_is_reused_and_what_is_older_is_made_again(finished):
   )
   os.utime(newest)  # as if it had just been trained
   said = ''
-  for stage in ('rfvd', 'samples', 'gfvd'):
+  for stage in ('rfvd', 'gfvd'):
     said += reproduce(*words, f'--stage={stage}', **environment)
   assert f'{run}/tokenizer.json is up to date' in said
   after = {name: (run / name).stat().st_mtime_ns for name in before}
-  assert [after[name] > before[name] for name in before] == [False, True, True]
+  assert [after[name] > before[name] for name in before] == [False, True]
 
 
 def test_sigterm_reaches_the_command_which_may_save_first(tmp_path):
