@@ -16,12 +16,8 @@ make_environment() {
   [[ $venv == /* ]] || venv=$PWD/$venv
   PYTHON=$venv/bin/python
   stamp=$venv/videoar_jax-$(_environment_key)
-  # What was installed with more extras serves too.
-  if [[ -e $stamp-$extras ]] ||
-    { [[ -z $extras ]] && compgen -G "$stamp-*" >/dev/null; }; then
-    if _is_recent "$PYTHON"; then
-      return 0
-    fi
+  if _has_extras "$stamp" "$extras" && _is_recent "$PYTHON"; then
+    return 0
   fi
   if [[ -e $venv ]] && ! "$PYTHON" -c '' 2>/dev/null; then
     echo "environment: $venv does not run; making it anew" >&2
@@ -57,6 +53,19 @@ find_python() {
 _fail() {
   echo "error: $*" >&2
   exit 1
+}
+
+# What was installed with more extras serves too.
+_has_extras() {
+  local stamp extra
+  for stamp in "$1"-*; do
+    [[ -e $stamp ]] || continue
+    for extra in ${2//,/ }; do
+      [[ ,${stamp#"$1-"}, == *,$extra,* ]] || continue 2
+    done
+    return 0
+  done
+  return 1
 }
 
 # Changes with what is to be installed, and with where the checkout lies.

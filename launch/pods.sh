@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What runs at paper scale need on pods: compiles each step ahead of time, for
-# TPUs that need not be there, and writes the tables of docs/pods.md.
+# TPUs that need not be there, and writes the tables of docs/pods.md and that of
+# docs/reproduce.md.
 #
 #   bash launch/pods.sh            # hours on two cores; the same again goes on
 #   bash launch/pods.sh --dry_run
@@ -94,5 +95,8 @@ generator stage3_v5p_4x4x4_sequence v5p:4x4x4 stage3.py:4B tokenizer_joint.py \
   --config.mesh.data=2 --config.mesh.fsdp=8 --config.mesh.sequence=4 \
   --config.data.batch_size=64
 
-$dry || "$PYTHON" launch/pods_table.py "$flag_out" docs/pods.md
+if ! $dry; then
+  "$PYTHON" launch/pods_table.py "$flag_out" docs/pods.md
+  "$PYTHON" launch/hours_table.py "$flag_out" docs/reproduce.md
+fi
 ((failed == 0)) || fail "$failed rows failed; see above"

@@ -75,7 +75,7 @@ work() {
     source "$job/secrets"
     rm -f "$job/secrets"
   fi
-  export PATH=$HOME_DIR/venv/bin:$PATH
+  export PATH=$HOME_DIR/venv/bin:$PATH VIDEOAR_VENV=$HOME_DIR/venv
   cd "$HOME_DIR/code"
   trap : TERM # the command gets one itself, and this writes how it ended
   bash "$job/command" &

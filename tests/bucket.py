@@ -257,8 +257,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       'metageneration': '1',
       'crc32c': _crc32c(data),
       'md5Hash': base64.b64encode(hashlib.md5(data).digest()).decode(),
-      'updated': '2026-01-01T00:00:00.000000Z',
-      'timeCreated': '2026-01-01T00:00:00.000000Z',
+      'updated': _time(generation),
+      'timeCreated': _time(generation),
       'contentType': 'application/octet-stream',
       'mediaLink': f'{host}/download/storage/v1/b/{NAME}/o/{quoted}?alt=media',
     }
@@ -292,6 +292,13 @@ def _content(part: bytes) -> bytes:
   if not gap:
     head, gap, content = part.partition(b'\n\n')
   return content[:-2] if content.endswith(b'\r\n') else content[:-1]
+
+
+def _time(generation: int) -> str:
+  """Ascends with the generation, which begins with 10**15."""
+  second = (generation - 10**15) % 86_400
+  clock = time.strftime('%H:%M:%S', time.gmtime(second))
+  return f'2026-01-01T{clock}.000000Z'
 
 
 def _crc32c(data: bytes) -> str:

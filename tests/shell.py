@@ -56,7 +56,10 @@ class Shell:
   """The process; a context manager."""
 
   def __init__(self, **environment: str):
-    """Args: environment: variables of the process, besides this one's."""
+    """Args:
+    environment: variables of the process, besides this one's; SHELL_SET_UP
+      names a module whose `set_up` is called before the first command.
+    """
     self._environment = {
       **os.environ,
       # Tests compile far longer than they run.
@@ -109,6 +112,8 @@ def serve() -> None:
   """Reads commands from stdin, a JSON list a line, and answers in kind."""
   answers = os.fdopen(os.dup(sys.stdout.fileno()), 'w')
   os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # of libraries in C
+  if module := os.environ.get('SHELL_SET_UP'):
+    importlib.import_module(module).set_up()
   for line in sys.stdin:
     folder, name, *arguments = json.loads(line)
     os.chdir(folder)

@@ -46,6 +46,32 @@ def test_a_name_that_runs_no_such_python_is_passed_over(tmp_path, says):
   assert find_python(99, path=path, pyenv=pyenv) == str(own)
 
 
+@pytest.mark.parametrize(
+  ('installed', 'wanted', 'serves'),
+  [
+    ('metrics', 'metrics', True),
+    ('tpu,gcs,metrics', 'metrics', True),
+    ('tpu,gcs,metrics', 'metrics,tpu', True),
+    ('tpu,gcs', '', True),
+    ('', '', True),
+    ('tpu,gcs', 'metrics', False),
+    ('', 'metrics', False),
+    ('metrics2', 'metrics', False),
+    (None, '', False),
+  ],
+)
+def test_what_was_installed_with_more_extras_serves(
+  installed, wanted, serves, tmp_path
+):
+  if installed is not None:
+    (tmp_path / f'stamp-{installed}').touch()
+  script = 'source launch/environment.sh; _has_extras "$1" "$2"'
+  done = subprocess.run(
+    ['bash', '-c', script, 'bash', tmp_path / 'stamp', wanted], cwd=ROOT
+  )
+  assert (done.returncode == 0) == serves
+
+
 def test_the_tests_of_the_newest_python_exist():
   script = (ROOT / '.ci' / 'run').read_text()
   named = re.findall(r'^  (tests/\w+\.py)$', script, re.M)

@@ -11,7 +11,7 @@ import jobs
 import pytest
 from jax._src import clusters
 
-from videoar_jax.core import command, peers, start
+from videoar_jax.core import command, job, peers, start
 
 
 class Ended(Exception):
@@ -221,7 +221,7 @@ def test_a_stranger_at_the_port_disturbs_nobody(ends, meet):
 )
 def test_flags_that_do_not_fit_are_one_line(capsys, words, fault):
   flags = command.Flags()
-  start.define_flags(flags)
+  job.define_flags(flags)
 
   @start.together(flags)
   def main(words):
@@ -234,7 +234,7 @@ def test_flags_that_do_not_fit_are_one_line(capsys, words, fault):
 
 def test_one_process_needs_no_other():
   flags = command.Flags()
-  start.define_flags(flags)
+  job.define_flags(flags)
   ran = []
   module = types.SimpleNamespace(
     FLAGS=flags, main=start.together(flags)(ran.append)
@@ -249,7 +249,7 @@ def test_one_process_of_a_larger_allocation_may_be_alone(monkeypatch):
   for name, value in {**SLURM, 'SLURM_NTASKS': '2'}.items():
     monkeypatch.setenv(name, value)
   flags = command.Flags()
-  start.define_flags(flags)
+  job.define_flags(flags)
   command.parse(flags, ['train', '--num_processes=1'])
   assert start._place(flags) is None
 
@@ -262,7 +262,7 @@ def place(monkeypatch):
     for name, value in environment.items():
       monkeypatch.setenv(name, value)
     flags = command.Flags()
-    start.define_flags(flags)
+    job.define_flags(flags)
     command.parse(flags, ['train'])
     return start._place(flags)
 

@@ -3,7 +3,9 @@
 import json
 import os
 import pathlib
+import shutil
 
+import ml_dtypes
 import numpy as np
 import pytest
 from etils import epath
@@ -11,12 +13,19 @@ from shared_work import MODEL, run_lines, run_shared, stub_logits
 from tiny_runs import FRAMES, SIDE, runs  # noqa: F401
 
 from videoar_jax import media
+from videoar_jax.data import features, shards
 from videoar_jax.evaluate import i3d, kept
 from videoar_jax.sample import sampler
 
 COUNT = 5  # of videos, no multiple of the processes or devices
 # What differs between runs of one and several processes.
 TIMED = ('seconds', 'num_devices', 'versions')
+# Clips to encode, in shards that do not divide among two processes.
+CLIPS = (
+  *('--source=synthetic', '--num_clips=20', '--num_shards=3'),
+  *(f'--num_frames={FRAMES}', f'--height={SIDE}', f'--width={SIDE}'),
+  '--out=features',
+)
 
 
 @pytest.fixture(autouse=True)
@@ -67,13 +76,37 @@ def same_files(one, other):
   return names
 
 
+def same_features(*folders):
+  """Equal features, but for how sums were rounded."""
+  found = []
+  for folder in folders:
+    assert shards.verify_digests(str(folder), 'features')
+    assert not (folder / shards.UNFINISHED).exists()
+    manifest = shards.read_manifest(str(folder), 'features')
+    split = manifest['splits']['train']
+    # Of two processes one writes two of the three.
+    assert [x['records'] for x in split['shards']] == [6, 7, 7]
+    reader = shards.ShardReader(str(folder), manifest, 'train', features.HEADER)
+    found.append([reader[i] for i in range(len(reader))])
+  for (header, (part,)), (other, (same,)) in zip(*found):
+    assert header == other
+    a, b = (np.frombuffer(x, ml_dtypes.bfloat16) for x in (part, same))
+    np.testing.assert_allclose(a.astype(float), b.astype(float), atol=0.02)
+
+
 def test_two_processes_write_what_one_writes(runs, tmp_path, monkeypatch):  # noqa: F811
   given = (f'--checkpoint={runs}/generator', '--guidance=2')
   lines = [
     ['sample', *given, f'--num_videos={COUNT}', '--out=samples'],
     ['evaluate', *given, f'--num_videos={COUNT}', '--out=result.json'],
+    [*('prepare', '--features', f'--checkpoint={runs}/tokenizer'), *CLIPS],
   ]
-  names = same_files(*both(lines, tmp_path, monkeypatch))
+  found = both(lines, tmp_path, monkeypatch)
+  same_features(*(folder / 'features' for folder in found))
+  run_lines(lines[2:])  # complete, also for one alone
+  for folder in found:
+    shutil.rmtree(folder / 'features')
+  names = same_files(*found)
   assert len([x for x in names if x.endswith('.mp4')]) == COUNT
   result = json.loads((tmp_path / 'several' / 'result.json').read_text())
   assert result['num_devices'] == 4 and result['num_generated'] == COUNT

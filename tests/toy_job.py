@@ -13,7 +13,7 @@ import time
 import jax
 import toy
 
-from videoar_jax.core import command, start
+from videoar_jax.core import command, job, start
 from videoar_jax.core.mesh import make_mesh
 from videoar_jax.train import heldout, loop, runner
 
@@ -21,7 +21,7 @@ FLAGS = command.Flags()
 _WORKDIR = FLAGS.text('workdir', None, 'Where the run lives.')
 _STEPS = FLAGS.count('steps', 12, 'Steps to train.')
 _LOG = FLAGS.count('log_every', 4, 'Steps between two lines.')
-start.define_flags(FLAGS)
+job.define_flags(FLAGS)
 
 
 def batches_from(step):

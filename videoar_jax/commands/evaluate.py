@@ -46,6 +46,7 @@ from videoar_jax.core import (
   command,
   digest,
   files,
+  job,
   mesh,
   processes,
   spread,
@@ -165,7 +166,7 @@ _GIVEN_FRAMES = FLAGS.counts(
 )
 _SAVE = FLAGS.text('save', None, 'Folder for videos and a picture.')
 
-_JOB = start.define_flags(FLAGS)
+_JOB = job.define_flags(FLAGS)
 _FEATURES = FLAGS.text(
   'features', None, 'samples: the file of features of real clips.'
 )

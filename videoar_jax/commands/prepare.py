@@ -6,11 +6,17 @@
         --source=array_record:/data/ucf --windows=2 --flips --out=/data/cached
 
 The first writes what `array_record:PATH` reads, the second `features:PATH`.
-Run again, the same command goes on where it stopped.
+Run again, the same command goes on where it stopped. The second uses all
+devices, and several processes share the work, each writing whole shards, where
+they are started as for training.
 """
 
-from videoar_jax.core import command, files, lock
-from videoar_jax.data import preparation
+import dataclasses
+
+from etils import epath
+
+from videoar_jax.core import command, files, job, lock
+from videoar_jax.data import preparation, work
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.kinds import parse_source
 
@@ -53,6 +59,8 @@ _SEED = FLAGS.number(
   'seed', 0, 'features: of the windows', int, least=0, most=2**32 - 1
 )
 
+_JOB = job.define_flags(FLAGS)
+
 _VIDEOS_ONLY = ('min_frames',)
 _FEATURES_ONLY = (
   'checkpoint',
@@ -63,6 +71,7 @@ _FEATURES_ONLY = (
   'num_clips',
   'batch_size',
   'seed',
+  *(flag.name for flag in _JOB),
 )
 
 
@@ -74,10 +83,10 @@ def main(words: list[str]) -> None:
       raise command.UsageError(f'--{name} {fault} with --features')
   inputs = (parse_source(_SOURCE.value)[1], _SPLIT_FILE.value)
   out = files.output_folder(_OUT.value, inputs=(*inputs, _CHECKPOINT.value))
-  with lock.hold(out, what='prepare'):
-    if _FEATURES.value:
-      prepare_features()
-    else:
+  if _FEATURES.value:
+    prepare_features(out)
+  else:
+    with lock.hold(out, what='prepare'):
       prepare_videos()
 
 
@@ -96,14 +105,32 @@ def prepare_videos() -> None:
   )
 
 
-def prepare_features() -> None:
+def prepare_features(out: epath.Path) -> None:
   """Encodes windows of --source with the tokenizer --checkpoint."""
   command.check_arguments([], (_CHECKPOINT,))
-  # Imported here: plain preparation must not wait for, or need, the tokenizer.
-  from videoar_jax.core import cache, mesh
-  from videoar_jax.tokenizer.features import make_encoder
+  # Imported here: plain preparation must not wait for, or need, JAX.
+  from videoar_jax.core import cache, processes, start
 
   cache.keep_programs()
+  with (
+    start.together(FLAGS),
+    lock.hold(
+      out,
+      what='prepare',
+      first=processes.is_first(),
+      agree=lambda reason: processes.from_first(lambda: reason),
+    ),
+  ):
+    encode_videos()
+
+
+def encode_videos() -> None:
+  """The same, by one of the processes of a job."""
+  import jax
+
+  from videoar_jax.core import processes, spread
+  from videoar_jax.tokenizer.features import make_encoder
+
   config = DataConfig(
     source=_SOURCE.value,
     split_file=_SPLIT_FILE.value,
@@ -115,10 +142,17 @@ def prepare_features() -> None:
     num_workers=_NUM_WORKERS.value,
     max_bad_share=_MAX_BAD_SHARE.value,
   )
-  digest, encode = make_encoder(_CHECKPOINT.value, num_frames=config.num_frames)
-  command.note(
-    f'encoding on {mesh.describe()}; the first clips wait for the compiler'
+  devices = spread.own_mesh(None, count=config.batch_size)
+  batch_size = spread.rounded(config.batch_size, devices)
+  config = dataclasses.replace(config, batch_size=batch_size)
+  digest, encode = make_encoder(
+    _CHECKPOINT.value, num_frames=config.num_frames, mesh=devices
   )
+  if processes.is_first():
+    command.note(
+      f'encoding on {spread.describe(devices)}; the first clips wait for the '
+      'compiler'
+    )
   preparation.prepare_features(
     config,
     _OUT.value,
@@ -129,4 +163,5 @@ def prepare_features() -> None:
     seed=_SEED.value,
     num_clips=_NUM_CLIPS.value,
     num_shards=_NUM_SHARDS.value,
+    crew=work.Crew(jax.process_index(), jax.process_count(), spread.meet),
   )

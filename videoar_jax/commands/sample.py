@@ -52,6 +52,7 @@ from videoar_jax.core import (
   console,
   digest,
   files,
+  job,
   mesh,
   processes,
   spread,
@@ -136,7 +137,7 @@ _OUT = FLAGS.text(
 )
 _PLAN = define_flags(FLAGS)
 _CONFIG = FLAGS.config('config', "--plan_only: a generator's config.")
-start.define_flags(FLAGS)
+job.define_flags(FLAGS)
 _EMA = FLAGS.switch('ema', True, 'Averaged weights, or the last ones.')
 
 _COMPILING = 'compiling and sampling the first videos'

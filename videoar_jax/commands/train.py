@@ -27,7 +27,15 @@ import sys
 
 from etils import epath
 
-from videoar_jax.core import cache, command, files, lock, processes, start
+from videoar_jax.core import (
+  cache,
+  command,
+  files,
+  job,
+  lock,
+  processes,
+  start,
+)
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core.config import from_section
 from videoar_jax.core.export import check_target, load_weights, write_loaded
@@ -58,7 +66,7 @@ _RAW = FLAGS.switch(
 _DTYPE = FLAGS.choice(
   'dtype', 'float32', tuple(DTYPES), 'export: of the weights in the file.'
 )
-start.define_flags(FLAGS)
+job.define_flags(FLAGS)
 
 _RECIPES = {
   sections.TOKENIZER: make_tokenizer_recipe,

@@ -15,6 +15,7 @@ config      dataclass configs <-> ml_collections <-> JSON
 mesh        the device mesh and logical axis rules (the only such file)
 placement   arrays of the host on the devices of a mesh, and back
 processes   what the processes of one job agree on
+job         the flags by which the processes of a job find each other
 start       how a job of several processes begins
 peers       what its processes hear of one another, and how they end together
 relay       the way from each of them to JAX's coordination service

@@ -30,7 +30,6 @@ import videoar_jax
 from videoar_jax.core import command, console, peers, relay
 from videoar_jax.core.processes import AgreedExit
 
-START_TIMEOUT_S = 300.0
 # JAX's own watch, which ends a process with a stack, comes after ours.
 _LIBRARY_S = 600
 _SHUTDOWN_S = 10  # for all to leave it; they have met just before
@@ -56,32 +55,13 @@ _FREE = (*_OWN, 'verbosity')
 
 
 @dataclasses.dataclass(frozen=True)
-class _Place:
+class Place:
   """Where a process of a job belongs; `address` is HOST:PORT of the first."""
 
   address: str
   count: int
   process: int
   devices: list[int] | None = None  # of this host; None: all
-
-
-def define_flags(flags: command.Flags) -> tuple[absl_flags.FlagHolder, ...]:
-  """Adds the flags by which processes find each other."""
-  return (
-    flags.text(
-      'coordinator', None, 'Several processes: HOST:PORT of the first one.'
-    ),
-    flags.count('num_processes', None, 'Several processes: how many.'),
-    flags.count(
-      'process_id', None, 'Several processes: which one this is, from 0.', 0
-    ),
-    flags.number(
-      'start_timeout_s',
-      START_TIMEOUT_S,
-      'Several processes: seconds to wait until all have come.',
-      above=0,
-    ),
-  )
 
 
 @contextlib.contextmanager
@@ -92,7 +72,7 @@ def together(flags: command.Flags) -> Iterator[None]:
   processes of the job end; how is told in `peers`.
 
   Args:
-    flags: with those of `define_flags`.
+    flags: with those of `job.define_flags`.
   Raises:
     UsageError: some of the flags are missing, or do not fit.
     ValueError: alone or not, the processes do not find each other, or differ.
@@ -114,13 +94,13 @@ def together(flags: command.Flags) -> Iterator[None]:
     _end(others)
 
 
-def _place(flags: command.Flags) -> _Place | None:
+def _place(flags: command.Flags) -> Place | None:
   """Where this process belongs; None where it is alone."""
   given = {name: flags[name] for name in _OWN[:3]}
   if list(given.values()) == [None, 1, None]:
     return None
   if all(value is None for value in given.values()):
-    return _detected(flags['start_timeout_s'])
+    return detect(flags['start_timeout_s'])
   missing = [f'--{name}' for name, x in given.items() if x is None]
   if missing:
     raise command.UsageError(
@@ -136,18 +116,18 @@ def _place(flags: command.Flags) -> _Place | None:
       f'--process_id={process}: wanted 0 to {count - 1}, as --num_processes='
       f'{count}'
     )
-  return _Place(address, count, process) if count > 1 else None
+  return Place(address, count, process) if count > 1 else None
 
 
-def _detected(timeout_s: float) -> _Place | None:
+def detect(timeout_s: float) -> Place | None:
   """What JAX knows of the environment; None where it is of one process."""
   settings = {**dict.fromkeys(_ASKED), 'initialization_timeout': int(timeout_s)}
   try:
     # What `initialize` itself asks.
     from jax._src import clusters
 
-    detect = clusters.ClusterEnv.auto_detect_unset_distributed_params
-    inspect.signature(detect).bind(**settings)
+    find = clusters.ClusterEnv.auto_detect_unset_distributed_params
+    inspect.signature(find).bind(**settings)
   except (ImportError, AttributeError, TypeError) as error:
     logging.warning(
       'this version of JAX does not tell whether there are other processes '
@@ -159,7 +139,7 @@ def _detected(timeout_s: float) -> _Place | None:
   with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # of a single pod without Kubernetes' API
     try:
-      found = detect(**settings)
+      found = find(**settings)
     except Exception as error:  # whatever a cluster's service raises
       if _POD in os.environ and _POD_INDEX not in os.environ:
         return None  # a pod that is of no indexed Job
@@ -171,10 +151,10 @@ def _detected(timeout_s: float) -> _Place | None:
   address, count, process, devices = found
   if address is None or count is None or count < 2:
     return None
-  return _Place(address, count, process, devices)
+  return Place(address, count, process, devices)
 
 
-def _meet(place: _Place, timeout_s: float) -> peers.Peers:
+def _meet(place: Place, timeout_s: float) -> peers.Peers:
   """Opens the lines between this process and the others."""
   seat = peers.Seat(place.process, place.count, socket.gethostname())
   if place.process:
@@ -219,7 +199,7 @@ def _listed(numbers: list[int]) -> str:
   return f'process{"es" * (len(numbers) > 1)} {shown}'
 
 
-def _begin(others: peers.Peers, place: _Place, flags: command.Flags) -> None:
+def _begin(others: peers.Peers, place: Place, flags: command.Flags) -> None:
   """Compares the processes, and starts JAX in all of them."""
   seat = others.seat
   _check_same(others, {**_versions(), **_given(flags)})

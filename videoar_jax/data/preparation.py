@@ -25,12 +25,14 @@ from videoar_jax.data.failures import (
   BadDataError,
   BadRecordError,
   check_missing,
+  check_share,
   listing,
 )
 from videoar_jax.data.kinds import check_split_file, parse_source, undecoded
-from videoar_jax.data.source import Reader
+from videoar_jax.data.source import Catalogue, Reader
 
 _VIDEOS_PER_SHARD = 256
+_ALONE = work.Crew()
 # What a process takes, and how often it holds a group of frames.
 _WORKER_BYTES, _COPIES = 10**8, 4
 
@@ -119,6 +121,7 @@ def prepare_features(
   seed: fields.Seed = 0,
   num_clips: fields.Count = 2000,
   num_shards: fields.Natural = 0,
+  crew: work.Crew = _ALONE,
 ) -> dict:
   """Encodes windows of every video of both splits.
 
@@ -133,6 +136,8 @@ def prepare_features(
     seed: of the windows.
     num_clips: of a rendered source; a tenth as many are held out.
     num_shards: of the training split; 0 for one per 256 videos.
+    crew: of the processes that share the work, each of which writes whole
+      shards.
   Returns:
     The manifest.
   Raises:
@@ -167,13 +172,20 @@ def prepare_features(
       watch.over(loaded), encode, batch_size=config.batch_size, stats=stats
     )
 
+  def begin() -> shard_writer.Preparation:
+    return shard_writer.Preparation(out, kind='features', settings=settings)
+
+  # The first one says in the folder what it is for, the others find it there.
+  begun = begin() if crew.index == 0 else None
+  crew.meet()
   with work.Workers(config.num_workers) as workers:
     return _write(
-      shard_writer.Preparation(out, kind='features', settings=settings),
+      begun or begin(),
       _plan_shards(counts, num_shards),
       records,
       classes=sources[0].classes,
       max_bad_share=config.max_bad_share,
+      crew=crew,
     )
 
 
@@ -257,33 +269,79 @@ def _plan_shards(counts: list[int], num_shards: int) -> list[_Shard]:
 
 
 def _write(
-  preparation, jobs, records, *, classes, max_bad_share: float, found=None
+  preparation: shard_writer.Preparation,
+  jobs: list[_Shard],
+  records: Callable,
+  *,
+  classes: tuple[str, ...],
+  max_bad_share: float,
+  found: Catalogue | None = None,
+  crew: work.Crew = _ALONE,
 ) -> dict:
   """Writes the shards that are missing, then the manifest."""
   out = preparation.out
   if preparation.manifest is not None:
-    print(f'{out}: complete already, nothing to do')
+    if crew.index == 0:
+      print(f'{out}: complete already, nothing to do')
     return preparation.manifest
-  missing, about = (found.missing, found.about) if found else ((), {})
-  total = sum(len(job.indices) for job in jobs)
-  notes, skipped = ([], []), {}
-  watch = work.Watch(total, max_bad_share=max_bad_share, missing=missing)
+  own = crew.own(jobs)
+  total = sum(len(job.indices) for job in own)
+  # All that is bad may have fallen to this process; `_finish` sees the whole.
+  most = min(1.0, crew.count * max_bad_share)
+  missing = found.missing if found else ()
+  watch = work.Watch(total, max_bad_share=most, missing=missing)
   with contextlib.closing(watch):
-    for job in jobs:
+    for job in own:
       note = preparation.finished(job.name, num_classes=len(classes))
       if note is not None:
         watch.reuse(len(job.indices), note['skipped'])
       else:
         stats = {}
-        note = preparation.write(job.name, records(job, watch, stats), stats)
-      notes[job.split].append(note)
-      skipped |= note['skipped']
+        preparation.write(job.name, records(job, watch, stats), stats)
+  crew.meet()
+  if crew.index == 0:
+    _finish(
+      preparation,
+      jobs,
+      classes=classes,
+      max_bad_share=max_bad_share,
+      found=found,
+    )
+  crew.meet()
+  return preparation.manifest or shards.read_manifest(
+    str(out), preparation.kind
+  )
+
+
+def _finish(
+  preparation: shard_writer.Preparation,
+  jobs: list[_Shard],
+  *,
+  classes: tuple[str, ...],
+  max_bad_share: float,
+  found: Catalogue | None,
+) -> None:
+  """Writes the manifest of shards that are all there."""
+  missing, about = (found.missing, found.about) if found else ((), {})
+  out, skipped, notes = preparation.out, {}, ([], [])
+  for job in jobs:
+    note = preparation.finished(job.name, num_classes=len(classes))
+    if note is None:
+      raise ValueError(
+        f'{out}: {job.name} is not there; give all processes one folder that '
+        'each of them sees'
+      )
+    notes[job.split].append(note)
+    skipped |= note['skipped']
+  total = sum(len(job.indices) for job in jobs)
+  bad = {**dict.fromkeys(missing, 'missing'), **skipped}
+  check_share(bad, total + len(missing), max_bad_share)
   splits = {
-    split: shard_writer.summarise(found, classes)
-    for split, found in zip(shards.SPLITS, notes)
+    split: shard_writer.summarise(own, classes)
+    for split, own in zip(shards.SPLITS, notes)
   }
   _check_none_empty(splits, skipped)
-  manifest = preparation.finish(
+  preparation.finish(
     {'classes': classes, 'splits': splits, 'skipped': skipped, **about}
   )
   counts = [f'{x["records"]} of {name}' for name, x in splits.items()]
@@ -292,7 +350,6 @@ def _write(
     f'{out}: {total - len(skipped)} videos ({", ".join(counts)}; '
     f'{len(classes)} classes), {len(skipped)} skipped{left_out}'
   )
-  return manifest
 
 
 def _check_none_empty(splits: dict, failures: dict[str, str]) -> None:

@@ -35,6 +35,7 @@ class Preparation:
 
   Attributes:
     out: the folder.
+    kind: `videos` or `features`.
     manifest: None until all is finished.
   """
 
@@ -51,7 +52,7 @@ class Preparation:
     buckets.check(out)
     self.out = epath.Path(out)
     self._notes = self.out / shards.UNFINISHED
-    self._kind = kind
+    self.kind = kind
     self._settings = json.loads(json.dumps(settings))
     self.manifest = None
     if (self.out / shards.MANIFEST).exists():
@@ -130,14 +131,14 @@ class Preparation:
   def finish(self, manifest: dict) -> dict:
     """Writes the manifest and clears the notes; returns it complete."""
     manifest = {
-      'format': f'videoar_jax.{self._kind}',
+      'format': f'videoar_jax.{self.kind}',
       'version': shards.VERSION,
       'plan': self._settings,
       **manifest,
     }
     _write_json(self.out / shards.MANIFEST, manifest)
     self._notes.rmtree()
-    self.manifest = shards.read_manifest(str(self.out), self._kind)
+    self.manifest = shards.read_manifest(str(self.out), self.kind)
     return self.manifest
 
 

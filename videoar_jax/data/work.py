@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -22,6 +23,25 @@ from videoar_jax.core import files
 from videoar_jax.data.failures import SHOWN, check_share
 
 _LINE_EVERY_S = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Crew:
+  """The processes of a job that share work, and write to one folder.
+
+  Attributes:
+    index: which one this is, from 0.
+    count: how many there are.
+    meet: returns once all of them have called it.
+  """
+
+  index: int = 0
+  count: int = 1
+  meet: Callable[[], None] = lambda: None
+
+  def own(self, jobs: Sequence) -> Sequence:
+    """What of the jobs falls to this process."""
+    return jobs[self.index :: self.count]
 
 
 class Workers:

@@ -202,6 +202,16 @@ _ALL = (
     labels=Labels.UNIFORM,
     source="the default's rules on the built-in moving shapes, at 32x32",
   ),
+  Protocol(
+    name='smoke_16_9f_32',
+    num_videos=16,
+    num_frames=9,
+    resolution=32,
+    data_set='moving shapes',
+    repeats=2,
+    source="the default's rules on moving shapes, of a few videos: to try a "
+    'pipeline with; its figures say nothing',
+  ),
 )
 
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}

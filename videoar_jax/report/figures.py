@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from videoar_jax.report import copies, markup
+from videoar_jax.report.published import VIDEOAR
 from videoar_jax.report.recorded import (
   DOCUMENT,
-  PAPER,
   find_published,
   find_recorded,
 )
@@ -123,8 +123,8 @@ def _published(result: dict) -> list[str]:
   if not rows:
     return []
   note = (
-    f'Published, not measured here: {PAPER}, which gives no FVD code, so that '
-    'its protocol is not known in full.'
+    f'Published, not measured here: {VIDEOAR}, which gives no FVD code, so '
+    'that its protocol is not known in full.'
   )
   return [markup.table(rows, head=('', 'published')), markup.note(note)]
 

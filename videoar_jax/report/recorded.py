@@ -1,4 +1,4 @@
-"""Figures of the project's own runs and of the paper, to stand beside a run's.
+"""Figures of the project's own runs, to stand beside a run's.
 
 Those of the project are rows of docs/results.md, which says how each was made;
 `tests/test_report_figures.py` holds one against the other.
@@ -8,7 +8,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-PAPER = 'VideoAR (arXiv:2601.05966)'
+from videoar_jax.report import published
+
 DOCUMENT = 'docs/results.md'
 
 
@@ -91,12 +92,8 @@ OWN = (
   ),
 )
 
-# What the paper states, by recipe; of a protocol that it does not give in full.
 _UCF101 = 'ucf101_'
-PUBLISHED = {
-  'tokenizer': (('rFVD, tokenizer at 16× in space', 61.0),),
-  'generator': (('gFVD, VideoAR-L', 90.3), ('gFVD, VideoAR-XL', 88.6)),
-}
+_KINDS = {'tokenizer': published.RFVD, 'generator': published.GFVD}
 
 
 def find_recorded(result: Mapping[str, Any]) -> Recorded | None:
@@ -109,6 +106,10 @@ def find_recorded(result: Mapping[str, Any]) -> Recorded | None:
 
 def find_published(result: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
   """What the paper states of the data that a result was measured on."""
-  if str(result.get('protocol')).startswith(_UCF101):
-    return PUBLISHED.get(str(result.get('recipe')), ())
-  return ()
+  kind = _KINDS.get(str(result.get('recipe')))
+  if kind is None or not str(result.get('protocol')).startswith(_UCF101):
+    return ()
+  found = published.of_videoar(kind)
+  return tuple(
+    (f'{kind[0]}{kind[1:].upper()}, {x.row}', x.value) for x in found
+  )

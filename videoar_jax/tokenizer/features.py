@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 import numpy as np
+from jax.sharding import Mesh
 
+from videoar_jax.core import spread
 from videoar_jax.core.compiler import jit
 from videoar_jax.core.config import from_saved
 from videoar_jax.core.console import note
@@ -13,6 +15,7 @@ from videoar_jax.core.export import (
   load_weights,
   tree_digest,
 )
+from videoar_jax.core.placement import replicate
 from videoar_jax.tokenizer.autoencoder import (
   make_tokenizer,
   param_shapes,
@@ -25,12 +28,16 @@ from videoar_jax.tokenizer.quantizer import encode_scales
 NET = 'autoencoder'
 
 
-def make_encoder(checkpoint: str, *, num_frames: int) -> tuple[str, Callable]:
+def make_encoder(
+  checkpoint: str, *, num_frames: int, mesh: Mesh | None = None
+) -> tuple[str, Callable]:
   """Loads a tokenizer as an encoder of clips.
 
   Args:
     checkpoint: whatever `--checkpoint` accepts, of a tokenizer.
     num_frames: of the clips.
+    mesh: of this process's devices, over which clips are split; None: the
+      first device alone.
 
   Returns:
     The digest of its weights, and encode(video_bTHWc uint8) -> f_bthwd,
@@ -44,7 +51,9 @@ def make_encoder(checkpoint: str, *, num_frames: int) -> tuple[str, Callable]:
   config = tokenizer_config(loaded)
   config.latent_frames(num_frames)
   note_length(loaded, num_frames)
-  params = loaded.nets['autoencoder']
+  digest, params = tree_digest(loaded.nets[NET]), loaded.nets[NET]
+  if mesh is not None:
+    params = replicate(params, mesh)
   model = make_tokenizer(config)
 
   @jit
@@ -53,9 +62,10 @@ def make_encoder(checkpoint: str, *, num_frames: int) -> tuple[str, Callable]:
 
   def encode(video_bTHWc: np.ndarray) -> np.ndarray:
     config.check_resolution(*video_bTHWc.shape[2:4])
-    return np.asarray(run(params, video_bTHWc))
+    video_bTHWc = spread.put_batch(video_bTHWc, mesh)
+    return np.asarray(spread.on_mesh(run, mesh)(params, video_bTHWc))
 
-  return tree_digest(params), encode
+  return digest, encode
 
 
 def make_reconstructor(config: TokenizerConfig) -> Callable:

@@ -48,8 +48,8 @@ def write_start(
     'device': jax.devices()[0].device_kind,
     'num_devices': jax.device_count(),
     'num_processes': jax.process_count(),
-    'processor': _processor(),
-    'cores': _cores(),
+    'processor': processor(),
+    'cores': cores(),
     'parameters': dict(parameters),
     'versions': provenance.versions(),
   }
@@ -65,7 +65,7 @@ def read_starts(workdir: Any) -> list[dict[str, Any]]:
   return read_lines(epath.Path(workdir) / FILE, check)
 
 
-def _processor() -> str:
+def processor() -> str:
   """The name of this machine's processor, as it gives it itself."""
   if _CPU.exists():
     text = _CPU.read_text(encoding='utf-8', errors='replace')
@@ -75,7 +75,7 @@ def _processor() -> str:
   return platform.processor() or platform.machine()
 
 
-def _cores() -> int:
+def cores() -> int:
   """Cores that this process may use."""
   if hasattr(os, 'sched_getaffinity'):
     return len(os.sched_getaffinity(0))
