@@ -2,11 +2,12 @@
 
     python -m videoar_jax.evaluate --checkpoint=PATH --out=result.json \\
       [--protocol=NAME] [--data=SOURCE] [--num_videos=N] [--num_frames=T] \\
-      [--split=train|validation] [--baselines] [--h264] [--nofvd] \\
-      [--probe] [--memorisation] [--intervals] [--save=DIR]
+      [--split=train|validation] [--repeats=R] [--baselines] [--h264] \\
+      [--nofvd] [--probe] [--memorisation] [--intervals] [--save=DIR]
 
 A tokenizer is measured by its reconstructions, a generator by its samples.
-SOURCE is synthetic, folder:PATH or array_record:PATH.
+SOURCE is synthetic, folder:PATH or array_record:PATH. Run again after a kill,
+it goes on where it was.
 
     python -m videoar_jax.evaluate --real=PATH --generated=PATH \\
       --out=result.json [--paired] [--protocol=NAME] [--num_frames=N]
@@ -52,6 +53,7 @@ from videoar_jax.core import (
   start,
 )
 from videoar_jax.evaluate import (
+  apart,
   checkpoint,
   compare,
   continuation,
@@ -105,6 +107,9 @@ _NUM_VIDEOS = FLAGS.count(
   None,
   f'N of each set; default: {request.NUM_VIDEOS}.',
   least=2,
+)
+_REPEATS = FLAGS.count(
+  'repeats', None, 'Draws of N videos whose figures are averaged; default: 1.'
 )
 _SPLIT = FLAGS.choice(
   'split', None, request.SPLITS, "Of the real clips; default: protocol's, train"
@@ -163,7 +168,9 @@ _SHARE = FLAGS.number(
 _GIVEN_FRAMES = FLAGS.counts(
   'given_frames', '1,5', 'continuation: real frames to go on from.', least=1
 )
-_SAVE = FLAGS.text('save', None, 'Folder for videos and a picture.')
+_SAVE = FLAGS.text(
+  'save', None, f'Folder for {request.SAVED} videos at most, and a picture.'
+)
 
 _JOB = start.define_flags(FLAGS)
 _FEATURES = FLAGS.text(
@@ -177,7 +184,7 @@ _EXPOSURE = (_CHECKPOINT, _OUT, _SHARE, _DATA, _NUM_VIDEOS, _SPLIT)
 _EXPOSURE += (_BATCH_SIZE, _SEED)
 _REAL_CLIPS = (_CHECKPOINT, _OUT, _DATA, _SPLIT_FILE, _PROTOCOL, _NUM_VIDEOS)
 _REAL_CLIPS += (_NUM_FRAMES, _SPLIT, _SEED, _CAPTIONS, _BATCH_SIZE, _WEIGHTS)
-_REAL_CLIPS += (_MESH,)
+_REAL_CLIPS += (_MESH, _REPEATS)
 _SAMPLES = (_CHECKPOINT, _OUT, _FEATURES, _SEED, _GUIDANCE, _TEMPERATURE)
 _SAMPLES += (_TOP_P, _BATCH_SIZE, _WEIGHTS, _MESH)
 _MEASURE = (*_REAL_CLIPS, _GUIDANCE, _TEMPERATURE, _TOP_P)
@@ -308,7 +315,7 @@ def keep_features(out: epath.Path) -> None:
   """Writes I3D's features of the real clips for --checkpoint."""
   if out.suffix != '.npz':
     raise ValueError(f'--out={out}: an .npz file is written; name it so')
-  found = real_features.measure_real(_request())
+  found = apart.measure_real(_request())
   if processes.is_first():
     real_features.write(out, found)
 
@@ -316,7 +323,7 @@ def keep_features(out: epath.Path) -> None:
 def evaluate_samples() -> dict:
   """Measures the samples of --checkpoint by --features."""
   real = real_features.read(_FEATURES.value)
-  return real_features.measure_samples(_request(), real)
+  return apart.measure_samples(_request(), real)
 
 
 def evaluate_checkpoint() -> dict:

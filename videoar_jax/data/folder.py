@@ -253,6 +253,17 @@ def _digest(name: str) -> int:
   return int(hashlib.sha256(stem(name).encode()).hexdigest()[:12], 16)
 
 
+def _identify(path: str, config: DataConfig, *, kind: str) -> str:
+  """SHA-256 of names, sizes and times of all files, split by split."""
+  found = hashlib.sha256()
+  splits = list_splits(path, split_file=config.split_file, kind=kind)
+  for name in [name for split in splits for name in ('', *split.names)]:
+    about = pathlib.Path(path, name).stat() if name else None
+    stamp = (about.st_size, about.st_mtime_ns) if about else ()
+    found.update(f'{name}\0{stamp}\n'.encode())
+  return found.hexdigest()
+
+
 def _kind(name: str, **traits) -> SourceKind:
   """A kind of class folders; `name` is of `SUFFIXES`."""
 
@@ -269,6 +280,7 @@ def _kind(name: str, **traits) -> SourceKind:
     name=name,
     open=open_source,
     list_files=functools.partial(list_splits, kind=name),
+    identify=functools.partial(_identify, kind=name),
     **traits,
   )
 

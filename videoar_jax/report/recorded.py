@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from videoar_jax.evaluate import protocols
+
 PAPER = 'VideoAR (arXiv:2601.05966)'
 DOCUMENT = 'docs/results.md'
 
@@ -92,7 +94,7 @@ OWN = (
 )
 
 # What the paper states, by recipe; of a protocol that it does not give in full.
-_UCF101 = 'ucf101_'
+_UCF101 = 'UCF-101'
 PUBLISHED = {
   'tokenizer': (('rFVD, tokenizer at 16× in space', 61.0),),
   'generator': (('gFVD, VideoAR-L', 90.3), ('gFVD, VideoAR-XL', 88.6)),
@@ -109,6 +111,7 @@ def find_recorded(result: Mapping[str, Any]) -> Recorded | None:
 
 def find_published(result: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
   """What the paper states of the data that a result was measured on."""
-  if str(result.get('protocol')).startswith(_UCF101):
+  known = protocols.PROTOCOLS.get(str(result.get('protocol')))
+  if known is not None and known.data_set == _UCF101:
     return PUBLISHED.get(str(result.get('recipe')), ())
   return ()
