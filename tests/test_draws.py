@@ -1,9 +1,11 @@
 """Draws: repeats, blocks, features of real clips that are known already."""
 
 import dataclasses
+import functools
 import os
 import types
 
+import jax
 import numpy as np
 import pytest
 from tiny_runs import CLASSES, FRAMES, SIDE, SIZE, runs  # noqa: F401
@@ -100,9 +102,9 @@ def generators(runs, tmp_path_factory):  # noqa: F811
   loaded = export.load_weights(runs / 'generator')
   config = {**loaded.config.to_dict(), 'classes': sorted(CLASSES)}
   for scale in (1, 2):
-    nets = {'transformer': {**loaded.nets['transformer']}}
-    head = nets['transformer']['head']
-    nets['transformer']['head'] = {k: scale * v for k, v in head.items()}
+    scaled = functools.partial(np.multiply, np.float32(scale))
+    params = jax.tree.map(scaled, loaded.nets['transformer'])
+    nets = {'transformer': params}
     export.write_export(
       root / str(scale), nets, config, tokenizer=loaded.tokenizer
     )

@@ -32,6 +32,12 @@ measures how a generator goes on from the first frames of held-out real clips.
 The first keeps I3D's features of the real clips that a checkpoint would be
 measured with, the second measures a generator by them, without the clips.
 
+    python -m videoar_jax.evaluate --follow --checkpoint=WORKDIR \\
+      --out=curve.json [--protocol=NAME] [--data=SOURCE] [--num_videos=N] …
+
+measures each checkpoint of a run as it appears, to the end of the run, and
+keeps the curve of its distance.
+
 PATH is a folder of videos, or an .npz file with an array `videos`, uint8 or
 float 0..1, of shape (N, T, H, W, 3).
 """
@@ -58,6 +64,7 @@ from videoar_jax.evaluate import (
   compare,
   continuation,
   exposure,
+  follow,
   i3d,
   kept,
   protocols,
@@ -172,6 +179,8 @@ _SAVE = FLAGS.text(
   'save', None, f'Folder for {request.SAVED} videos at most, and a picture.'
 )
 
+_FOLLOW = FLAGS.switch('follow', False, "A run's checkpoints as they appear.")
+
 _JOB = start.define_flags(FLAGS)
 _FEATURES = FLAGS.text(
   'features', None, 'samples: the file of features of real clips.'
@@ -193,7 +202,9 @@ _MEASURE += (_PROBE, _MEMORISATION, _INTERVALS, _TRAIN_WINDOWS)
 _CONTINUATION = (_CHECKPOINT, _OUT, _GIVEN_FRAMES, _DATA, _SPLIT_FILE)
 _CONTINUATION += (_NUM_FRAMES, _GUIDANCE, _TEMPERATURE, _TOP_P, _BATCH_SIZE)
 _CONTINUATION += (_SEED, _FVD, _TRAIN_WINDOWS, _WEIGHTS, _SAVE, _MESH)
+_CURVE = (*_REAL_CLIPS, _GUIDANCE, _TEMPERATURE, _TOP_P, _FVD, _FOLLOW)
 _SETS_OF, _CHECKPOINT_OF = '--real and --generated', '--checkpoint'
+_FOLLOW_OF = '--follow'
 _ACTIONS = _EXPOSURE_OF, _CONTINUATION_OF, _FEATURES_OF, _SAMPLES_OF = (
   'exposure',
   'continuation',
@@ -203,6 +214,7 @@ _ACTIONS = _EXPOSURE_OF, _CONTINUATION_OF, _FEATURES_OF, _SAMPLES_OF = (
 _USES = {
   _SETS_OF: (3, _SETS),
   _CHECKPOINT_OF: (2, _MEASURE),
+  _FOLLOW_OF: (2, _CURVE),
   _EXPOSURE_OF: (2, _EXPOSURE),
   _CONTINUATION_OF: (2, _CONTINUATION),
   _FEATURES_OF: (2, _REAL_CLIPS),
@@ -227,6 +239,9 @@ def run(name: str, out: epath.Path) -> None:
     command.note(f'measuring on {spread.describe(_devices(name))}')
   if name == _FEATURES_OF:
     keep_features(out)
+  elif name == _FOLLOW_OF:
+    with command.terminable():
+      follow.follow(_request(), out, lambda: kept.clear(_parts()))
   else:
     result = {
       _SETS_OF: evaluate_sets,
@@ -277,6 +292,7 @@ def chosen_use(words: list[str]) -> str:
     name, *words = words
   else:
     name = _CHECKPOINT_OF if _CHECKPOINT.value else _SETS_OF
+    name = _FOLLOW_OF if _FOLLOW.value else name
   command.check_arguments(words, ())
   needed, read = _USES[name]
   for flag in read[:needed]:

@@ -15,6 +15,7 @@ task            the same, resolved and checked
 windows         the real clips of a data source, as a seed draws them
 makers          samples and reconstructions, made some at a time
 draws           one draw of both: rows of numbers, block by block
+follow          a run's checkpoints as they appear
 repeats         the figures of several draws as one
 kept            what takes long, in files until a result is written
 real_features   I3D's features of real clips, in files and in the cache

@@ -4,6 +4,8 @@ What goes from one to the other is a file of features (see `real_features`):
 samples are drawn without the data, and no file of a video is needed.
 """
 
+import dataclasses
+
 import jax
 import numpy as np
 
@@ -24,7 +26,12 @@ from videoar_jax.evaluate.real_features import RealFeatures
 from videoar_jax.evaluate.request import Request
 from videoar_jax.evaluate.rules import Labels
 from videoar_jax.evaluate.stages import Stages
-from videoar_jax.evaluate.task import Work, coded_frames, resolve
+from videoar_jax.evaluate.task import (
+  Work,
+  choose_sampling,
+  coded_frames,
+  resolve,
+)
 from videoar_jax.sample import sampler as sampler_lib
 
 
@@ -77,18 +84,7 @@ def measure_samples(request: Request, real: list[RealFeatures]) -> dict:
   mesh = spread.own_mesh(request.mesh, count=count)
   generator = sampler_lib.Generator.of(loaded, mesh)
   coded = coded_frames(generator.tokenizer, first.about['frames'])
-
-  def sampling(seed: int):
-    return generator.sampling(
-      num_frames=coded,
-      guidance=request.guidance,
-      temperature=request.temperature,
-      top_p=request.top_p,
-      seed=seed,
-      batch_size=request.batch_size,
-    )
-
-  chosen = sampling(request.seed)
+  chosen = choose_sampling(request, generator, coded)
   _check_fit(request, generator, chosen, first)
   model = i3d.load_i3d(first.rules.i3d, path=request.i3d_weights, mesh=mesh)
   if model.sha256 != first.about['weights_sha256']:
@@ -100,7 +96,8 @@ def measure_samples(request: Request, real: list[RealFeatures]) -> dict:
   with stages.counted('videos', count * len(real)) as progress:
     for number, draw in enumerate(real):
       seed = request.seed + number
-      samples = Samples(generator, sampling(seed), work)
+      sampling = dataclasses.replace(chosen, seed=seed)
+      samples = Samples(generator, sampling, work)
       key = f'{loaded.digest} {loaded.tokenizer.digest}'
       rows_nd = _features(
         request, samples, draw, model, stages, progress, key=key

@@ -8,6 +8,7 @@ also by the motion that the videos show. Averaged weights are measured.
 import numpy as np
 
 from videoar_jax.core import files, processes
+from videoar_jax.core.export import Loaded
 from videoar_jax.data.work import Progress
 from videoar_jax.evaluate import (
   baselines,
@@ -34,9 +35,12 @@ from videoar_jax.evaluate.windows import check_splits
 _DISTANCES = ('fvd', 'fvd_inf', 'kvd', 'kvd_stderr', 'paired', 'halves')
 
 
-def evaluate_checkpoint(request: Request) -> dict:
+def evaluate_checkpoint(request: Request, loaded: Loaded | None = None) -> dict:
   """Measures a checkpoint.
 
+  Args:
+    request: what is measured.
+    loaded: its checkpoint, where it was read already.
   Returns:
     Plain values, for JSON. `fvd`, `fvd_inf`, `kvd`, `kvd_stderr`, `halves`
     (see `baselines.distances`; all null without I3D), the first also as
@@ -53,7 +57,7 @@ def evaluate_checkpoint(request: Request) -> dict:
   stages = Stages()
   with stages.timed('load'):
     save = request.save and files.output_folder(request.save)
-    task = resolve(request)
+    task = resolve(request, loaded)
     _check_measurable(request, task)
     model = load_i3d(request, task)
   work = _Work(request, task, model, stages)

@@ -141,9 +141,12 @@ class Task:
     return text_digest([text, repr(self.generator.prompts.config)])
 
 
-def resolve(request: Request) -> Task:
+def resolve(request: Request, loaded: Loaded | None = None) -> Task:
   """Loads the checkpoint and works out what is compared with what.
 
+  Args:
+    request: what is measured.
+    loaded: its checkpoint, where it was read already.
   Raises:
     ValueError: no such checkpoint, or its tokenizer, the data, the protocol
       and the request do not fit each other.
@@ -151,7 +154,7 @@ def resolve(request: Request) -> Task:
   protocol = (
     protocols.get_protocol(request.protocol) if request.protocol else None
   )
-  loaded = load_weights(request.checkpoint)
+  loaded = loaded or load_weights(request.checkpoint)
   recipe = loaded.config.get('recipe')
   if recipe not in ('tokenizer', 'generator'):
     raise ValueError(
@@ -174,14 +177,7 @@ def resolve(request: Request) -> Task:
   _check_memory(request, mesh, num_videos, (coded, own.height, own.width))
   sampling = None
   if generator is not None:
-    sampling = generator.sampling(
-      num_frames=coded,
-      guidance=request.guidance,
-      temperature=request.temperature,
-      top_p=request.top_p,
-      seed=request.seed,
-      batch_size=request.batch_size,
-    )
+    sampling = choose_sampling(request, generator, coded)
     choose(generator.family, sampling)
   rules = protocol or protocols.get_protocol(protocols.DEFAULT)
   data = _data(request, own, tokenizer, protocol, sampling, frames=coded)
@@ -241,6 +237,20 @@ def _check_memory(
     _SETS * held * math.prod((*size, 3)),
     f'videos of {shown}, {block} at a time; ask for fewer frames or a smaller '
     'batch_size',
+  )
+
+
+def choose_sampling(
+  request: Request, generator: sampler_lib.Generator, frames: int
+) -> SamplingConfig:
+  """How a generator samples videos of so many frames."""
+  return generator.sampling(
+    num_frames=frames,
+    guidance=request.guidance,
+    temperature=request.temperature,
+    top_p=request.top_p,
+    seed=request.seed,
+    batch_size=request.batch_size,
   )
 
 
