@@ -9,6 +9,8 @@ import re
 import statistics
 import sys
 
+from videoar_jax.evaluate.comparable import check_comparable
+
 _RESULT = re.compile(r'(?P<row>.+)_(?P<seed>\d+)(?P<kind>\.exposure)?\.json')
 _COLUMNS = {
   'seeds': None,
@@ -30,6 +32,17 @@ def main(folder: pathlib.Path) -> None:
       seeds.setdefault(match['seed'], {}).update(result)
   if not rows:
     sys.exit(f'error: {folder}: no result <row>_<seed>.json in it')
+  try:
+    check_comparable(
+      {
+        f'{row}_{seed}': found
+        for row, seeds in rows.items()
+        for seed, found in seeds.items()
+        if found.get('fvd') is not None
+      }
+    )
+  except ValueError as error:
+    sys.exit(f'error: {folder}: {error}')
   lines = [_line('', _COLUMNS), _line('---', ['---'] * len(_COLUMNS))]
   for row, seeds in sorted(rows.items(), key=lambda item: item[0] != 'full'):
     cells = [str(len(seeds))]

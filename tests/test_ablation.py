@@ -34,6 +34,15 @@ def test_rows_are_means_and_spread_over_seeds(tmp_path):
   )
 
 
+def test_results_of_different_rules_are_no_table(tmp_path):
+  for seed, count in ((0, 256), (1, 64)):
+    result = {'fvd': 100.0, 'num_generated': count}
+    (tmp_path / f'full_{seed}.json').write_text(json.dumps(result))
+  done = _table(tmp_path)
+  assert done.returncode == 1 and not (tmp_path / 'table.md').exists()
+  assert 'num_generated 256 in full_0, 64 in full_1' in done.stderr
+
+
 def test_an_empty_folder_is_refused(tmp_path):
   done = _table(tmp_path)
   assert done.returncode == 1 and 'no result' in done.stderr

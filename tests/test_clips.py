@@ -11,6 +11,7 @@ from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import BadDataError
 from videoar_jax.data.preparation import prepare_videos
 from videoar_jax.evaluate import clips
+from videoar_jax.evaluate.rules import Split
 from videoar_jax.evaluate.windows import check_splits, draw_windows
 
 LENGTHS = {
@@ -113,19 +114,28 @@ def test_names_that_say_nothing_stand_for_themselves():
     assert clips.unit_of(name) == name
 
 
-@pytest.mark.parametrize('train,num', ((True, 11), (False, 5)))
-def test_a_drawn_window_knows_its_video(config, train, num):
-  drawn = draw_windows(config, num_videos=num, train=train, seed=3)
-  names = [*LENGTHS][:4] if train else [*LENGTHS][4:]
+@pytest.mark.parametrize(
+  'split,num', ((Split.TRAIN, 11), (Split.VALIDATION, 5), (Split.ALL, 8))
+)
+def test_a_drawn_window_knows_its_video(config, split, num):
+  drawn = draw_windows(config, num_videos=num, split=split, seed=3)
+  names = {
+    Split.TRAIN: [*LENGTHS][:4],
+    Split.VALIDATION: [*LENGTHS][4:],
+    Split.ALL: [*LENGTHS],
+  }[split]
   for video, unit, clip, label in zip(
-    drawn.videos_nTHWc, drawn.units(), drawn.clips_n, drawn.labels_n
+    drawn.videos_nTHWc,
+    drawn.draw.units(),
+    drawn.draw.clips_n,
+    drawn.labels_n,
   ):
     name = names[clip]
     assert unit == name.rpartition('_')[0]
     assert label == (name.startswith('swim'))
     # Only long videos have frames as bright as their last.
     assert video[-1].mean() <= 4 * (LENGTHS[name] - 1) + 2
-  assert len(set(drawn.clips_n[: len(names)].tolist())) == len(names)
+  assert len(set(drawn.draw.clips_n[: len(names)].tolist())) == len(names)
 
 
 def test_splits_that_serve_no_probe_are_refused(config, folder, tmp_path):

@@ -12,6 +12,7 @@ from videoar_jax.data import folder, kinds, pipeline, preparation
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.source import SourceKind
 from videoar_jax.evaluate import windows
+from videoar_jax.evaluate.rules import Split
 from videoar_jax.train import defaults
 from videoar_jax.train.tokenizer_recipe import make_tokenizer_recipe
 
@@ -75,9 +76,12 @@ def test_a_new_kind_is_checked_drawn_prepared_and_measured(noise, tmp_path):
   cached = DataConfig(source=f'features:{tmp_path}/cached', **_SIZE)
   assert len(pipeline.make_source(cached, train=True)) == 7
   found = windows.draw_windows(
-    dataclasses.replace(noise, flip=False), num_videos=5, train=True, seed=0
+    dataclasses.replace(noise, flip=False),
+    num_videos=5,
+    split=Split.TRAIN,
+    seed=0,
   )
-  assert found.videos_repeated == 0 and len(found.videos_nTHWc) == 5
+  assert found.draw.videos_repeated == 0 and len(found.videos_nTHWc) == 5
 
 
 def _noise(index):

@@ -81,8 +81,8 @@ def test_a_generator_is_asked_everything_at_once(
   before = len(stub_i3d)
   again = _command(runs, tmp_path, *asked)
   assert again['probe'] == found
-  # Real clips, samples, and reconstructions, of which 40 go in two blocks.
-  assert len(stub_i3d) - before == 5
+  # Samples, and reconstructions, of which 40 go in two blocks.
+  assert len(stub_i3d) - before == 4
 
 
 def test_kept_features_that_are_damaged_are_made_again(stub_i3d, tmp_path):

@@ -12,7 +12,7 @@ from tiny_runs import CLASSES, runs  # noqa: F401
 from videoar_jax import media
 from videoar_jax.commands import evaluate
 from videoar_jax.core import command, export, pretrained
-from videoar_jax.evaluate import i3d, measure, request, video_sets
+from videoar_jax.evaluate import i3d, task, video_sets, windows
 
 
 def ended(*flags, expect=2):
@@ -35,8 +35,8 @@ def ended(*flags, expect=2):
 def nothing_loads(monkeypatch):
   """Loading and drawing are faults."""
   for module, name in (
-    (request, 'load_weights'),
-    (request, 'open_split'),
+    (task, 'load_weights'),
+    (task, 'open_split'),
     (i3d, 'load_i3d'),
     (video_sets, 'load_videos'),
   ):
@@ -130,7 +130,7 @@ def test_what_cannot_be_is_told_before_loading(
 @pytest.fixture
 def nothing_drawn(monkeypatch):
   monkeypatch.setattr(
-    measure, 'draw_windows', lambda *_, **__: pytest.fail('clips drawn')
+    windows.Draw, 'blocks', lambda *_: pytest.fail('clips drawn')
   )
 
 

@@ -87,7 +87,8 @@ def test_the_picture_shows_pairs_the_nearest_first(tmp_path):
   samples = train.windows.videos_nTHWc[:3] // 2
   rows = train.rows_nd[[7, 11]] + np.array([[0.2], [0.1]])
   rows = np.concatenate([rows, train.mirrored_nd[4:5] + 0.3])
-  memorisation.write_pairs(tmp_path, train, rows, samples)
+  shown = {i: samples[i] for i in memorisation.shown(train, rows)}
+  memorisation.write_pairs(tmp_path, train, rows, shown)
   sheet = np.asarray(Image.open(tmp_path / 'nearest.png'))
   height = 16 + 2 * 16 + 2  # label, sample over window, gap
   assert len(sheet) == 3 * height

@@ -1,5 +1,6 @@
 """gFVD by features of real clips that were kept in a file."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -8,12 +9,12 @@ from tiny_runs import FRAMES, runs  # noqa: F401
 from toy import compile_cache  # noqa: F401
 
 from videoar_jax.core import command
-from videoar_jax.evaluate import checkpoint, i3d, real_features
+from videoar_jax.evaluate import apart, checkpoint, i3d, real_features
 from videoar_jax.evaluate.request import Request
 
 
 @pytest.fixture(autouse=True)
-def stub_i3d(monkeypatch):
+def stub_i3d(monkeypatch, tmp_path):
   """A projection in place of I3D; a model that says whose weights it has."""
   matrix = np.random.default_rng(0).standard_normal((27, i3d.NUM_CLASSES)) / 100
   model = types.SimpleNamespace(sha256='0' * 64)
@@ -25,6 +26,7 @@ def stub_i3d(monkeypatch):
 
   monkeypatch.setattr(i3d, 'logits', logits)
   monkeypatch.setattr(i3d, 'load_i3d', lambda config, **_: model)
+  monkeypatch.setenv('VIDEOAR_CACHE', str(tmp_path / 'cache'))
   return model
 
 
@@ -36,14 +38,14 @@ def _request(path, **options) -> Request:
 def kept(runs, tmp_path):
   path = tmp_path / 'real.npz'
   request = _request(runs / 'tokenizer', num_videos=6)
-  real_features.write(path, real_features.measure_real(request))
+  real_features.write(path, apart.measure_real(request))
   return path
 
 
 def test_a_generator_is_measured_as_with_the_clips_themselves(runs, kept):
   request = _request(runs / 'generator', num_videos=6)
   there = checkpoint.evaluate_checkpoint(request)
-  here = real_features.measure_samples(request, real_features.read(kept))
+  here = apart.measure_samples(request, real_features.read(kept))
   for name in ('fvd', 'kvd', 'gfvd', 'digest', 'guidance'):
     assert here[name] == there[name], name
   assert here['num_videos'] == 6 and here['real']['source'] == 'synthetic'
@@ -52,22 +54,20 @@ def test_a_generator_is_measured_as_with_the_clips_themselves(runs, kept):
 def test_features_of_another_i3d_are_refused(runs, kept, stub_i3d):
   stub_i3d.sha256 = '1' * 64
   with pytest.raises(ValueError, match='use the same weights for both'):
-    real_features.measure_samples(
+    apart.measure_samples(
       _request(runs / 'generator'), real_features.read(kept)
     )
 
 
 def test_features_of_other_classes_or_another_size_are_refused(runs, kept):
-  real, request = real_features.read(kept), _request(runs / 'generator')
+  (real,), request = real_features.read(kept), _request(runs / 'generator')
   for name, value, word in (
     ('classes', [f'c{i}' for i in range(8)], 'was trained on the classes'),
     ('resolution', [64, 64], r'makes 16×16 pixels'),
   ):
-    other = real_features.RealFeatures(
-      real.rows_nd, real.labels_n, {**real.about, name: value}
-    )
+    other = dataclasses.replace(real, about={**real.about, name: value})
     with pytest.raises(ValueError, match=word):
-      real_features.measure_samples(request, other)
+      apart.measure_samples(request, [other])
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,16 @@ def test_a_run_stands_beside_what_was_recorded(run):
 
 def test_another_number_of_videos_is_told(run):
   text = write(run, 'tokenizer', {**QUICKSTART, 'num_generated': 16})
-  assert 'This run measured 16 videos: figures of so different' in text
+  told = 'num generated 16 (this run), 256 (recorded): its distances do not'
+  assert told in text and re.search(r'psnrpeak[^0-9]*21\.524\.96', text)
+
+
+def test_distances_of_another_number_of_videos_are_left_out(run):
+  result = {'recipe': 'tokenizer', 'protocol': 'ucf9_train256_17f_64'}
+  result |= {'fvd': 99.5, 'kvd': 12.5, 'psnr': 21.5, 'num_generated': 256}
+  assert '2530' in write(run, 'tokenizer', result)
+  text = write(run, 'tokenizer', {**result, 'num_generated': 16})
+  assert '2530' not in text and '337' not in text and '24.6' in text
 
 
 @pytest.mark.parametrize(

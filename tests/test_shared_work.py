@@ -9,12 +9,18 @@ import ml_dtypes
 import numpy as np
 import pytest
 from etils import epath
-from shared_work import MODEL, run_lines, run_shared, stub_logits
+from shared_work import (
+  MODEL,
+  run_killed,
+  run_lines,
+  run_shared,
+  stub_logits,
+)
 from tiny_runs import FRAMES, SIDE, runs  # noqa: F401
 
 from videoar_jax import media
 from videoar_jax.data import features, shards
-from videoar_jax.evaluate import i3d, kept
+from videoar_jax.evaluate import i3d, kept, makers
 from videoar_jax.sample import sampler
 
 COUNT = 5  # of videos, no multiple of the processes or devices
@@ -146,21 +152,21 @@ def test_an_evaluation_that_is_cut_short_goes_on(
   tmp_path,
   monkeypatch,
 ):
-  monkeypatch.setattr(kept, 'BLOCK', 2)
   monkeypatch.chdir(tmp_path)
   asked = []
 
   def sample(program, nets, conditions_nx, *, index_n, **_):
     asked.append(index_n.tolist())
-    for done, i in enumerate(index_n):
-      if len(asked) == 1 and done == 3:
-        raise KeyboardInterrupt
+    if len(asked) == 5:
+      raise KeyboardInterrupt
+    for i in index_n:
       rng = np.random.default_rng(i)
       yield rng.integers(0, 256, (FRAMES, SIDE, SIDE, 3), np.uint8)
 
   monkeypatch.setattr(sampler, 'sample_videos', sample)
   line = ['evaluate', f'--checkpoint={runs}/generator', '--out=result.json']
-  line += [f'--num_videos={COUNT}']
+  line += [f'--num_videos={COUNT}', '--batch_size=2', '--mesh=data=1']
+  line += ['--repeats=2']
   with pytest.raises(SystemExit):
     run_lines([line])
   assert not os.path.exists('result.json')
@@ -170,9 +176,43 @@ def test_an_evaluation_that_is_cut_short_goes_on(
     assert not os.path.exists('result.json.parts')
     results.append(json.loads(pathlib.Path('result.json').read_text()))
     del results[-1]['seconds']
-  # The first block was kept, and nothing once the result was written.
-  assert asked == [[0, 1, 2, 3, 4], [2, 3, 4], [0, 1, 2, 3, 4]]
+  # What was done was kept, and nothing once the result was written.
+  whole = 2 * [[0, 1], [2, 3], [4, 4]]
+  assert asked == [*whole[:5], *whole[4:], *whole]
   assert results[0] == results[1]
+
+
+def test_an_evaluation_that_is_killed_goes_on_bit_for_bit(
+  runs,  # noqa: F811
+  tmp_path,
+  monkeypatch,
+):
+  line = ['evaluate', f'--checkpoint={runs}/generator', '--baselines']
+  line += [f'--num_videos={COUNT}', '--batch_size=2', '--mesh=data=1']
+  line += ['--repeats=2', '--save=saved', '--out=result.json']
+  whole, cut = tmp_path / 'whole', tmp_path / 'cut'
+  for path in (whole, cut):
+    path.mkdir()
+  monkeypatch.chdir(cut)
+  monkeypatch.setenv('VIDEOAR_CACHE', str(tmp_path / 'another'))
+  run_killed([line], at=5, cwd=cut)
+  rows = [x.name[-6:] for x in (cut / 'result.json.parts').iterdir()]
+  assert sorted(rows) == ['_0.npz', '_0.npz', '_2.npz', '_4.npz']
+  made = []
+  make = makers.Samples.make
+  monkeypatch.setattr(
+    makers.Samples,
+    'make',
+    lambda self, index_n, x: (
+      made.append(index_n.tolist()) or make(self, index_n, x)
+    ),
+  )
+  run_lines([line])
+  assert made == [[2, 3], [4]]
+  monkeypatch.chdir(whole)
+  run_lines([line])
+  assert len(made) == 2 + 6
+  same_files(whole, cut)
 
 
 def test_what_was_kept_goes_and_other_files_stay(tmp_path):

@@ -48,10 +48,17 @@ def runs(tmp_path_factory):
   return make_runs(tmp_path_factory.mktemp('runs'))
 
 
-def make_runs(root):
-  """Writes exports of a tokenizer and a generator with random weights."""
+def make_runs(root, *, patch=1, size=None, classes=CLASSES):
+  """Writes exports of a tokenizer and a generator with random weights.
+
+  With a larger patch as many times the `size` of a clip costs little more.
+  """
+  size = size or SIZE
+  frames, side = size['num_frames'], size['height']
   config = _config(defaults.tokenizer_config)
+  config.data.update(size)
   config.tokenizer.update(
+    patch=patch,
     base_width=8,
     multipliers=(1, 1, 1),
     encoder_blocks=1,
@@ -63,17 +70,19 @@ def make_runs(root):
   )
   tokenizer = from_section(TokenizerConfig, config.tokenizer)
   model = make_tokenizer(tokenizer)
-  blank = jnp.zeros((1, 1, SIDE, SIDE, 3))
+  blank = jnp.zeros((1, 1, side, side, 3))
   nets = {'autoencoder': _random_params(model.init, blank)}
   write_export(root / 'tokenizer', nets, config, step=7)
 
   config = _config(defaults.generator_config)
+  config.data.update(size)
   config.transformer.update(
-    num_layers=2, width=16, num_heads=2, num_classes=8, dtype='float32'
+    num_layers=2, width=16, num_heads=2, dtype='float32'
   )
+  config.transformer.num_classes = len(classes)
   config.sampling.guidance = '1'
-  config.classes = CLASSES
-  plan = next_scale_plan(tokenizer.latent_frames(FRAMES), tokenizer.scales)
+  config.classes = classes
+  plan = next_scale_plan(tokenizer.latent_frames(frames), tokenizer.scales)
   transformer = make_transformer(
     from_section(TransformerConfig, config.transformer),
     num_bits=tokenizer.latent_width,

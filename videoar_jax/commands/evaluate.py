@@ -2,11 +2,12 @@
 
     python -m videoar_jax.evaluate --checkpoint=PATH --out=result.json \\
       [--protocol=NAME] [--data=SOURCE] [--num_videos=N] [--num_frames=T] \\
-      [--split=train|validation] [--baselines] [--h264] [--nofvd] \\
-      [--probe] [--memorisation] [--intervals] [--save=DIR]
+      [--split=train|validation] [--repeats=R] [--baselines] [--h264] \\
+      [--nofvd] [--probe] [--memorisation] [--intervals] [--save=DIR]
 
 A tokenizer is measured by its reconstructions, a generator by its samples.
-SOURCE is synthetic, folder:PATH or array_record:PATH.
+SOURCE is synthetic, folder:PATH or array_record:PATH. Run again after a kill,
+it goes on where it was.
 
     python -m videoar_jax.evaluate --real=PATH --generated=PATH \\
       --out=result.json [--paired] [--protocol=NAME] [--num_frames=N]
@@ -31,6 +32,12 @@ measures how a generator goes on from the first frames of held-out real clips.
 The first keeps I3D's features of the real clips that a checkpoint would be
 measured with, the second measures a generator by them, without the clips.
 
+    python -m videoar_jax.evaluate --follow --checkpoint=WORKDIR \\
+      --out=curve.json [--protocol=NAME] [--data=SOURCE] [--num_videos=N] …
+
+measures each checkpoint of a run as it appears, to the end of the run, and
+keeps the curve of its distance.
+
 PATH is a folder of videos, or an .npz file with an array `videos`, uint8 or
 float 0..1, of shape (N, T, H, W, 3).
 """
@@ -53,10 +60,12 @@ from videoar_jax.core import (
   start,
 )
 from videoar_jax.evaluate import (
+  apart,
   checkpoint,
   compare,
   continuation,
   exposure,
+  follow,
   i3d,
   kept,
   protocols,
@@ -106,6 +115,9 @@ _NUM_VIDEOS = FLAGS.count(
   None,
   f'N of each set; default: {request.NUM_VIDEOS}.',
   least=2,
+)
+_REPEATS = FLAGS.count(
+  'repeats', None, 'Draws of N videos whose figures are averaged; default: 1.'
 )
 _SPLIT = FLAGS.choice(
   'split', None, request.SPLITS, "Of the real clips; default: protocol's, train"
@@ -164,7 +176,11 @@ _SHARE = FLAGS.number(
 _GIVEN_FRAMES = FLAGS.counts(
   'given_frames', '1,5', 'continuation: real frames to go on from.', least=1
 )
-_SAVE = FLAGS.text('save', None, 'Folder for videos and a picture.')
+_SAVE = FLAGS.text(
+  'save', None, f'Folder for {request.SAVED} videos at most, and a picture.'
+)
+
+_FOLLOW = FLAGS.switch('follow', False, "A run's checkpoints as they appear.")
 
 _JOB = job.define_flags(FLAGS)
 _FEATURES = FLAGS.text(
@@ -178,7 +194,7 @@ _EXPOSURE = (_CHECKPOINT, _OUT, _SHARE, _DATA, _NUM_VIDEOS, _SPLIT)
 _EXPOSURE += (_BATCH_SIZE, _SEED)
 _REAL_CLIPS = (_CHECKPOINT, _OUT, _DATA, _SPLIT_FILE, _PROTOCOL, _NUM_VIDEOS)
 _REAL_CLIPS += (_NUM_FRAMES, _SPLIT, _SEED, _CAPTIONS, _BATCH_SIZE, _WEIGHTS)
-_REAL_CLIPS += (_MESH,)
+_REAL_CLIPS += (_MESH, _REPEATS)
 _SAMPLES = (_CHECKPOINT, _OUT, _FEATURES, _SEED, _GUIDANCE, _TEMPERATURE)
 _SAMPLES += (_TOP_P, _BATCH_SIZE, _WEIGHTS, _MESH)
 _MEASURE = (*_REAL_CLIPS, _GUIDANCE, _TEMPERATURE, _TOP_P)
@@ -187,7 +203,9 @@ _MEASURE += (_PROBE, _MEMORISATION, _INTERVALS, _TRAIN_WINDOWS)
 _CONTINUATION = (_CHECKPOINT, _OUT, _GIVEN_FRAMES, _DATA, _SPLIT_FILE)
 _CONTINUATION += (_NUM_FRAMES, _GUIDANCE, _TEMPERATURE, _TOP_P, _BATCH_SIZE)
 _CONTINUATION += (_SEED, _FVD, _TRAIN_WINDOWS, _WEIGHTS, _SAVE, _MESH)
+_CURVE = (*_REAL_CLIPS, _GUIDANCE, _TEMPERATURE, _TOP_P, _FVD, _FOLLOW)
 _SETS_OF, _CHECKPOINT_OF = '--real and --generated', '--checkpoint'
+_FOLLOW_OF = '--follow'
 _ACTIONS = _EXPOSURE_OF, _CONTINUATION_OF, _FEATURES_OF, _SAMPLES_OF = (
   'exposure',
   'continuation',
@@ -197,6 +215,7 @@ _ACTIONS = _EXPOSURE_OF, _CONTINUATION_OF, _FEATURES_OF, _SAMPLES_OF = (
 _USES = {
   _SETS_OF: (3, _SETS),
   _CHECKPOINT_OF: (2, _MEASURE),
+  _FOLLOW_OF: (2, _CURVE),
   _EXPOSURE_OF: (2, _EXPOSURE),
   _CONTINUATION_OF: (2, _CONTINUATION),
   _FEATURES_OF: (2, _REAL_CLIPS),
@@ -221,6 +240,9 @@ def run(name: str, out: epath.Path) -> None:
     command.note(f'measuring on {spread.describe(_devices(name))}')
   if name == _FEATURES_OF:
     keep_features(out)
+  elif name == _FOLLOW_OF:
+    with command.terminable():
+      follow.follow(_request(), out, lambda: kept.clear(_parts()))
   else:
     result = {
       _SETS_OF: evaluate_sets,
@@ -271,6 +293,7 @@ def chosen_use(words: list[str]) -> str:
     name, *words = words
   else:
     name = _CHECKPOINT_OF if _CHECKPOINT.value else _SETS_OF
+    name = _FOLLOW_OF if _FOLLOW.value else name
   command.check_arguments(words, ())
   needed, read = _USES[name]
   for flag in read[:needed]:
@@ -309,7 +332,7 @@ def keep_features(out: epath.Path) -> None:
   """Writes I3D's features of the real clips for --checkpoint."""
   if out.suffix != '.npz':
     raise ValueError(f'--out={out}: an .npz file is written; name it so')
-  found = real_features.measure_real(_request())
+  found = apart.measure_real(_request())
   if processes.is_first():
     real_features.write(out, found)
 
@@ -317,7 +340,7 @@ def keep_features(out: epath.Path) -> None:
 def evaluate_samples() -> dict:
   """Measures the samples of --checkpoint by --features."""
   real = real_features.read(_FEATURES.value)
-  return real_features.measure_samples(_request(), real)
+  return apart.measure_samples(_request(), real)
 
 
 def evaluate_checkpoint() -> dict:

@@ -22,10 +22,8 @@ workdir:
 
 import contextlib
 import pathlib
-import signal
 import tempfile
 import time
-from collections.abc import Iterator
 
 from etils import epath
 
@@ -60,7 +58,7 @@ def make(run: pathlib.Path) -> None:
   if out.suffix == _CURVES:
     FLAGS.check_read((_RUN, _OUT), by=f'curves, {_OUT.value}')
   if _FOLLOW.value:
-    with contextlib.suppress(KeyboardInterrupt), _terminable():
+    with contextlib.suppress(KeyboardInterrupt), command.terminable():
       follow(run, out)
   write(run, out)
   print(f'written to {out}')
@@ -98,17 +96,3 @@ def _stamps(run: pathlib.Path) -> list:
       about = path.stat()
       found.append((path, about.st_mtime_ns, about.st_size))
   return found
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-  """Lets SIGTERM end it as Ctrl-C does."""
-
-  def stop(*_) -> None:
-    raise KeyboardInterrupt
-
-  before = signal.signal(signal.SIGTERM, stop)
-  try:
-    yield
-  finally:
-    signal.signal(signal.SIGTERM, before)

@@ -12,6 +12,7 @@ import errno
 import importlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
@@ -344,6 +345,20 @@ def refusals() -> Iterator[None]:
       raise
     logging.debug('refused', exc_info=True)
     sys.exit(f'error: {line}')
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+  """Lets SIGTERM end it as Ctrl-C does."""
+
+  def stop(*_) -> None:
+    raise KeyboardInterrupt
+
+  before = signal.signal(signal.SIGTERM, stop)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, before)
 
 
 def describe(error: BaseException) -> str | None:

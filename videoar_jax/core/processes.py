@@ -101,14 +101,19 @@ def from_first(make: Callable[[], str]) -> str:
 
 def text_of(process: int, text: str) -> str:
   """The text of one process, on all of them."""
+  return bytes_of(process, text.encode()).decode()
+
+
+def bytes_of(process: int, data: bytes) -> bytes:
+  """What one process has, on all of them."""
   if jax.process_count() == 1:
-    return text
+    return data
   speaks = jax.process_index() == process
-  data = np.frombuffer(text.encode(), np.uint8)
+  data = np.frombuffer(data, np.uint8)
   with jax.transfer_guard('allow'):
     size = int(
       multihost_utils.broadcast_one_to_all(np.int32(data.size), speaks)
     )
     data = np.resize(data, size) if data.size else np.zeros(size, np.uint8)
     data = multihost_utils.broadcast_one_to_all(data, speaks)
-  return bytes(data).decode()
+  return bytes(data)

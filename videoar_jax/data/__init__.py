@@ -21,7 +21,7 @@ captions      a file of captions; records that carry a prompt
 shards        sharded records with a manifest, for the two above
 shard_cache   copies them from a bucket to this machine, once
 shard_writer  writes them, and goes on where it was stopped
-pipeline      make_source, make_batches: batches as a function of (seed, step)
+pipeline      make_source, make_clips, make_batches: functions of (seed, step)
 mixture       several streams of batches in one run, turn by turn
 failures      what may fail, what is then said, and when it is too much
 work          parallel work in order, with progress and a bound on failures

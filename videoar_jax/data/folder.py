@@ -235,6 +235,17 @@ def _digest(name: str) -> int:
   return int(hashlib.sha256(stem(name).encode()).hexdigest()[:12], 16)
 
 
+def _identify(path: str, config: DataConfig, *, kind: str) -> str:
+  """SHA-256 of names, sizes and times of all files, split by split."""
+  found = hashlib.sha256()
+  splits = catalogue(path, split_file=config.split_file, kind=kind).splits
+  for name in [name for split in splits for name in ('', *split.names)]:
+    about = pathlib.Path(path, name).stat() if name else None
+    stamp = (about.st_size, about.st_mtime_ns) if about else ()
+    found.update(f'{name}\0{stamp}\n'.encode())
+  return found.hexdigest()
+
+
 def _kind(name: str, **traits) -> SourceKind:
   """A kind of class folders; `name` is of `SUFFIXES`."""
 
@@ -245,7 +256,12 @@ def _kind(name: str, **traits) -> SourceKind:
     return open_files(found, config, train=train)
 
   return SourceKind(
-    name=name, open=open_source, catalogue=listed, split_lists=True, **traits
+    name=name,
+    open=open_source,
+    catalogue=listed,
+    identify=functools.partial(_identify, kind=name),
+    split_lists=True,
+    **traits,
   )
 
 

@@ -38,6 +38,21 @@ def make_source(
     ValueError: the config does not fit the source, or a path is missing.
   """
   source = config.kind.open(config.path, config, train=train)
+  return add_prompts(source, config, prompts)
+
+
+def add_prompts(
+  source: Source, config: DataConfig, prompts: PromptEncoder | None
+) -> Source:
+  """The source, whose records have prompts where they are to have any.
+
+  Args:
+    source: of records.
+    config: names the captions.
+    prompts: what makes tokens of them; None where nothing reads prompts.
+  Raises:
+    ValueError: captions that nothing reads, or that do not serve.
+  """
   if prompts is None:
     if config.captions:
       raise ValueError(
@@ -84,8 +99,7 @@ def make_batches(
   rows = _check_rows(rows, config.batch_size)
   if start_step < 0:
     raise ValueError(f'start_step={start_step}: must be 0 or more')
-  load = _LoadClip(source, flip=config.flip and train)
-  clips = clip_order(len(source), seed=seed).random_map(load)
+  clips = make_clips(source, seed=seed, flip=config.flip and train)
   steps = _ENDLESS
   if not train:
     steps = -(-len(source) // config.batch_size)
@@ -99,6 +113,22 @@ def make_batches(
   return iter(
     batches.to_iter_dataset(grain.ReadOptions(1, 2)).mp_prefetch(workers)
   )
+
+
+def make_clips(
+  source: Source, *, seed: int, flip: bool = False
+) -> grain.MapDataset:
+  """The endless stream of clips; clip i is a function of (seed, i) alone.
+
+  Args:
+    source: of records.
+    seed: 0 <= seed < 2**32.
+    flip: mirrors half of them.
+  Returns:
+    Clips by their index, as rows of the batches of `make_batches`.
+  """
+  load = _LoadClip(source, flip=flip)
+  return clip_order(len(source), seed=seed).random_map(load)
 
 
 def clip_order(length: int, *, seed: int) -> grain.MapDataset:

@@ -117,6 +117,10 @@ def _serves(*_) -> None:
   """Accepts everything."""
 
 
+def _unknown(*_) -> None:
+  """Tells nothing."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceKind:
   """A kind of data, typed as `NAME:PATH`; what is rendered has no path.
@@ -133,6 +137,9 @@ class SourceKind:
       still to be decoded; None elsewhere.
     check_tokenizer: (path, digest) raises ValueError where another tokenizer
       than that made what lies there.
+    identify: (path, DataConfig) -> a text that is another one whenever the
+      records are others, as far as can be told without reading them; None
+      where it cannot.
     rendered: clips are moving shapes made on the fly: each is always the same,
       spans its whole motion, and its motion is its class.
     images: clips are pictures, of one frame.
@@ -145,6 +152,7 @@ class SourceKind:
   check: Callable[[Any], None] = _serves
   catalogue: Callable[..., Catalogue] | None = None
   check_tokenizer: Callable[[str, str], None] = _serves
+  identify: Callable[[str, Any], str | None] = _unknown
   rendered: bool = False
   images: bool = False
   features: bool = False

@@ -105,7 +105,11 @@ def _check(config: DataConfig) -> None:
 
 
 SYNTHETIC = SourceKind(
-  name='synthetic', open=open_source, check=_check, rendered=True
+  name='synthetic',
+  open=open_source,
+  check=_check,
+  identify=lambda path, config: 'moving shapes',
+  rendered=True,
 )
 
 

@@ -82,8 +82,16 @@ def open_source(path: str, config: DataConfig, *, train: bool):
   return folder.open_files(found, config, train=train)
 
 
+def _identify(path: str, config: DataConfig) -> str:
+  return catalogue(path, split_file=config.split_file).digest()
+
+
 UCF101 = SourceKind(
-  name='ucf101', open=open_source, catalogue=catalogue, split_lists=True
+  name='ucf101',
+  open=open_source,
+  catalogue=catalogue,
+  identify=_identify,
+  split_lists=True,
 )
 
 

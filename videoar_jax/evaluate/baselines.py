@@ -13,6 +13,7 @@ second half of the other set, which is unpaired for all. Under `farther` it
 carries how much farther than the checkpoint's own videos it lies.
 """
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -23,7 +24,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from videoar_jax.core import spread
 from videoar_jax.core.compiler import jit
 from videoar_jax.evaluate import compare, frechet, intervals
 from videoar_jax.rollout.bits import sample_keys
@@ -167,32 +167,42 @@ def repeat_first_frame(videos_nTHWc: np.ndarray) -> np.ndarray:
   return np.broadcast_to(videos_nTHWc[:, :1], videos_nTHWc.shape)
 
 
+def count_ones(bits: Sequence[np.ndarray]) -> np.ndarray:
+  """How often each bit of a clip's tokens is one, by scale.
+
+  Args:
+    bits: per scale (b, t, h_k, w_k, q), {0, 1}.
+  Returns:
+    int32 (b, s, q).
+  """
+  found = [np.sum(x, axis=(1, 2, 3), dtype=np.float64) for x in bits]
+  return np.stack(found, axis=1).astype(np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
 class BitCounts:
-  """How often each bit of a token is one, by scale, over all places."""
+  """How often each bit of a token is one, by scale, over all places.
 
-  def __init__(self):
-    self._ones: list[np.ndarray] | None = None
-    self._tokens: list[int] = []
+  Attributes:
+    ones_sq: counts, float64.
+    tokens_s: tokens that were counted.
+  """
 
-  def add(self, bits: Sequence[np.ndarray]) -> None:
-    """Takes the bits of some clips: per scale (b, t, h_k, w_k, q), {0, 1}."""
-    if self._ones is None:
-      self._ones = [np.zeros(x.shape[-1]) for x in bits]
-      self._tokens = [0] * len(bits)
-    for k, bits_bthwq in enumerate(bits):
-      self._ones[k] += np.sum(bits_bthwq, axis=(0, 1, 2, 3), dtype=np.float64)
-      self._tokens[k] += int(np.prod(bits_bthwq.shape[:-1]))
+  ones_sq: np.ndarray
+  tokens_s: np.ndarray
+
+  @classmethod
+  def of(
+    cls, ones_nsq: np.ndarray, *, scales: Scales, latent_frames: int
+  ) -> 'BitCounts':
+    """The sum of what `count_ones` said of each of n clips."""
+    each = [latent_frames * h * w for h, w in scales]
+    ones_sq = ones_nsq.sum(axis=0, dtype=np.float64)
+    return cls(ones_sq, len(ones_nsq) * np.asarray(each))
 
   def marginals(self) -> list[np.ndarray]:
     """Share of ones per scale, float64 (q,), 0..1."""
-    return [ones / n for ones, n in zip(self._ones, self._tokens)]
-
-  def of_all(self) -> 'BitCounts':
-    """The counts of all processes together, each of which has some."""
-    whole = BitCounts()
-    whole._ones = [spread.total(ones_q) for ones_q in self._ones]
-    whole._tokens = spread.total(self._tokens).tolist()
-    return whole
+    return [ones_q / n for ones_q, n in zip(self.ones_sq, self.tokens_s)]
 
   def entropies(self) -> list[np.ndarray]:
     """Entropy of the marginals per scale, (q,); bits, 0..1."""

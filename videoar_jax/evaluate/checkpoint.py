@@ -5,54 +5,51 @@ SSIM), a generator by its samples (gFVD); on the built-in moving shapes both
 also by the motion that the videos show. Averaged weights are measured.
 """
 
-import dataclasses
-
 import numpy as np
-from etils import epath
 
-from videoar_jax import media
-from videoar_jax.core import files, processes, spread
+from videoar_jax.core import files, processes
+from videoar_jax.core.export import Loaded
+from videoar_jax.data.work import Progress
 from videoar_jax.evaluate import (
   baselines,
-  compare,
+  draws,
   facts,
   further,
-  h264,
-  kept,
+  i3d,
   motion,
-  protocols,
+  pictures,
+  repeats,
 )
+from videoar_jax.evaluate.draws import Asked, Drawn, Pass
 from videoar_jax.evaluate.measure import (
   Measure,
-  draw,
-  empty_videos,
   find_baselines,
   load_i3d,
-  reconstruct,
+  random_bits,
 )
-from videoar_jax.evaluate.request import (
-  Request,
-  Task,
-  resolve,
-)
+from videoar_jax.evaluate.request import Request
 from videoar_jax.evaluate.stages import Stages
-from videoar_jax.evaluate.windows import Windows, check_splits
+from videoar_jax.evaluate.task import Task, resolve
+from videoar_jax.evaluate.windows import check_splits
 
 _DISTANCES = ('fvd', 'fvd_inf', 'kvd', 'kvd_stderr', 'paired', 'halves')
-_SHEET_VIDEOS = 16  # more rows do not fit a picture
 
 
-def evaluate_checkpoint(request: Request) -> dict:
+def evaluate_checkpoint(request: Request, loaded: Loaded | None = None) -> dict:
   """Measures a checkpoint.
 
+  Args:
+    request: what is measured.
+    loaded: its checkpoint, where it was read already.
   Returns:
     Plain values, for JSON. `fvd`, `fvd_inf`, `kvd`, `kvd_stderr`, `halves`
     (see `baselines.distances`; all null without I3D), the first also as
     `rfvd` or `gfvd`. Of a tokenizer: `psnr`, `ssim`, `identical_frames`,
     `bits_per_clip`, `bits_per_pixel`, `bit_entropy` and `bit_entropy_least` by
     scale. Of moving shapes: `class_accuracy` and `class_accuracy_real`, each
-    also by class. `baselines` by name, and `h264` (see `Request`); then what
-    they were computed from and with.
+    also by class. `baselines` by name, and `h264` (see `Request`). `repeats`,
+    the figures of each draw, of which those above are means (see `repeats`);
+    then what they were computed from and with.
   Raises:
     ValueError: no such checkpoint; protocol, frames, data and checkpoint do
       not fit; the split is too small; the weights of I3D are missing.
@@ -60,45 +57,29 @@ def evaluate_checkpoint(request: Request) -> dict:
   stages = Stages()
   with stages.timed('load'):
     save = request.save and files.output_folder(request.save)
-    task = resolve(request)
+    task = resolve(request, loaded)
     _check_measurable(request, task)
     model = load_i3d(request, task)
-  real = draw(task, stages, seed=request.seed, name='real clips')
-  labels_n, counts = real.labels_n, None
-  if task.paired:
-    videos, counts = reconstruct(task, real.videos_nTHWc, stages)
-    counts = counts.of_all()
-  else:
-    labels_n, conditions_nx = _wanted(task, real)
-    videos = _sample(request, task, conditions_nx, stages)
-  shown = {'reconstructed' if task.paired else 'generated': videos}
-  if request.h264:
-    shown['h264'], h264_bits = _code_h264(task, real, stages)
-  if save is not None:
+  work = _Work(request, task, model, stages)
+  with stages.counted('videos', work.total) as progress:
+    first, found = work.draws(progress)
+    beside = work.beside(first, progress)
+  if save is not None and processes.is_first():
     with stages.timed('save'):
-      _save(save, real, shown, labels_n)
-  result = _named(task, dict.fromkeys(_DISTANCES))
+      pictures.save_videos(save, task, first)
+  result = dict(found[0])
   if model is not None:
-    measure = Measure(request, task, model, real, stages)
-    result = _by_features(
-      request, task, measure, real, shown, labels_n, counts, stages
-    )
+    measure = Measure(request, task, model, first, stages)
+    result |= _by_features(request, task, measure, beside, stages)
   if task.paired:
-    with stages.timed('pairs'):
-      result |= _pairs(task, real, videos)
-    result |= facts.code_facts(task, counts)
+    result |= facts.code_facts(task, facts.bit_counts(task, first))
   if request.h264:
-    with stages.timed('pairs: H.264'):
-      pairs = _pairs(task, real, shown['h264'])
-    figures = {**pairs, 'bits_per_clip': h264_bits}
-    result['h264'] = result.get('h264', {}) | figures
-  if task.data.kind.rendered and videos.shape[1] >= motion.MIN_FRAMES:
-    with stages.timed('class accuracy'):
-      result |= motion.class_accuracy(videos, labels_n)
-      result |= motion.class_accuracy(
-        real.videos_nTHWc, real.labels_n, suffix='_real'
-      )
-  result |= facts.all_facts(request, task, model, real)
+    result['h264'] = result.get('h264', {}) | {
+      **first.pairs(draws.H264),
+      'bits_per_clip': int(first.rows[draws.BITS].sum()) / task.num_videos,
+    }
+  result |= facts.all_facts(request, task, model, first)
+  result = repeats.combined(result, found)
   return {**result, 'seconds': stages.seconds}
 
 
@@ -123,137 +104,132 @@ def _check_measurable(request: Request, task: Task) -> None:
       f'fvd=False: nothing is left to measure of a generator on '
       f'{task.data.source}; leave out --nofvd, or use videoar_jax.sample'
     )
-  if task.data.num_frames < motion.MIN_FRAMES:
+  if not draws.has_motion(task):
     raise ValueError(
-      f'num_frames={task.data.num_frames} with fvd=False: nothing is left to '
+      f'num_frames={task.frames} with fvd=False: nothing is left to '
       f'measure, as motion takes {motion.MIN_FRAMES} frames; use more'
     )
+
+
+class _Work:
+  """The videos of an evaluation, draw by draw."""
+
+  def __init__(
+    self,
+    request: Request,
+    task: Task,
+    model: i3d.I3D | None,
+    stages: Stages,
+  ):
+    self._request, self._task = request, task
+    self._model, self._stages = model, stages
+
+  @property
+  def total(self) -> int:
+    """Videos, or pairs of them, that this process works through."""
+    others = 2 if self._request.baselines else 0
+    return self._task.work.count * (self._task.repeats + others)
+
+  def draws(self, progress: Progress) -> tuple[Drawn, list[dict]]:
+    """The first draw, and the figures of all of them."""
+    first, found = None, []
+    for number in range(self._task.repeats):
+      asked = Asked() if number else Asked.by(self._request)
+      drawn = self._draw(number, asked, progress)
+      with self._stages.spent('distances'):
+        found.append(self._figures(drawn))
+      first = first or drawn
+    return first, found
+
+  def beside(
+    self, first: Drawn, progress: Progress
+  ) -> tuple[Drawn, np.ndarray] | None:
+    """What baselines need: a draw more, and features of random bits."""
+    if not self._request.baselines:
+      return None
+    second = self._draw(self._task.repeats, Asked(own=False), progress)
+    bits_nd = random_bits(
+      self._request,
+      self._task,
+      self._model,
+      facts.bit_counts(self._task, first),
+      self._stages,
+      progress,
+    )
+    return second, bits_nd
+
+  def _draw(self, number: int, asked: Asked, progress: Progress) -> Drawn:
+    seed = self._request.seed + number
+    work = Pass(
+      self._request,
+      self._task,
+      self._model,
+      self._stages,
+      seed=seed,
+      asked=asked,
+    )
+    return work.run(progress)
+
+  def _figures(self, drawn: Drawn) -> dict:
+    """The figures that each draw has, and those only the first one tells."""
+    task, found = self._task, dict.fromkeys(_DISTANCES)
+    if self._model is not None:
+      found = baselines.distances(
+        drawn.real.rows_nd,
+        baselines.Features(drawn.rows[draws.OWN], paired=task.paired),
+        covariance=task.rules.covariance,
+        seed=drawn.draw.seed,
+      )
+    name = 'rfvd' if task.paired else 'gfvd'
+    found |= {
+      'seed': drawn.draw.seed,
+      'paired': task.paired,
+      'videos_substituted': drawn.real.substituted,
+      name: found['fvd'],
+    }
+    if task.paired:
+      found |= drawn.pairs(draws.OWN)
+    if draws.has_motion(task):
+      found |= motion.class_accuracy(drawn.motion(draws.OWN), drawn.wanted_n)
+      found |= motion.class_accuracy(
+        drawn.motion(draws.REAL), drawn.real.labels_n, suffix='_real'
+      )
+    return found
 
 
 def _by_features(
   request: Request,
   task: Task,
   measure: Measure,
-  real: Windows,
-  shown: dict[str, np.ndarray],
-  labels_n: np.ndarray,
-  counts: baselines.BitCounts | None,
+  beside: tuple[Drawn, np.ndarray] | None,
   stages: Stages,
 ) -> dict:
-  """The figures that I3D's features give."""
-  videos, *_ = shown.values()
-  own = measure.features('generated', videos, paired=task.paired)
-  result = _named(task, measure.distances(own))
-  result['i3d_classes'] = measure.classes_named(own.rows_nd, labels_n)
-  result['i3d_classes_real'] = measure.classes_named(measure.real_nd)
-  if request.baselines:
-    others = find_baselines(request, task, real, counts, measure, stages)
-    result['baselines'] = {
-      name: measure.beside(own, other) for name, other in others.items()
-    }
+  """The figures of the first draw that I3D's features give."""
+  first = measure.first
+  own = measure.features(draws.OWN, paired=task.paired)
+  result = {
+    'i3d_classes': measure.classes_named(own.rows_nd, first.wanted_n),
+    'i3d_classes_real': measure.classes_named(measure.real_nd),
+  }
+  if request.intervals:
+    result['intervals'] = measure.intervals(own)
+  if beside is not None:
+    others = find_baselines(request, task, measure, *beside)
+    with stages.timed('baselines'):
+      result['baselines'] = {
+        name: measure.beside(own, other) for name, other in others.items()
+      }
   if request.h264:
-    coded = measure.features('H.264', shown['h264'], paired=True)
+    coded = measure.features(draws.H264, paired=True)
     result['h264'] = measure.beside(own, coded)
   if request.probe:
     result['probe'] = further.probe_figures(
-      task, measure, stages, rows_nd=own.rows_nd, labels_n=labels_n
+      task, measure, stages, rows_nd=own.rows_nd, labels_n=first.wanted_n
     )
   if request.memorisation:
     result['memorisation'] = further.memorisation_figures(
-      request,
-      task,
-      measure,
-      stages,
-      rows_nd=own.rows_nd,
-      videos_nTHWc=videos,
+      request, task, measure, stages
     )
   if request.intervals:
     result['between_groups'] = measure.between_groups()
   return result
-
-
-def _wanted(task: Task, real: Windows) -> tuple[np.ndarray, np.ndarray]:
-  """Class and condition of each sample; uniform: classes take turns."""
-  generator = task.generator
-  if task.protocol and task.protocol.labels is protocols.Labels.UNIFORM:
-    labels_n = np.arange(task.num_videos) % len(generator.classes)
-    return labels_n.astype(np.int32), generator.of_classes(labels_n)
-  if real.prompts_nx is not None:
-    return real.labels_n, real.prompts_nx
-  return real.labels_n, generator.of_classes(real.labels_n)
-
-
-def _sample(
-  request: Request, task: Task, conditions_nx: np.ndarray, stages: Stages
-) -> np.ndarray:
-  """This process's share of the samples, one for each condition."""
-  return kept.samples(
-    task.generator,
-    task.sampling,
-    conditions_nx,
-    stages,
-    digest=f'{task.loaded.digest} {task.loaded.tokenizer.digest}',
-    folder=request.parts,
-  )
-
-
-def _pairs(task: Task, real: Windows, other_nTHWc: np.ndarray) -> dict:
-  """See `compare.compare_pairs`; of all processes' videos."""
-  return compare.compare_pairs(
-    real.videos_nTHWc, other_nTHWc, count=task.num_videos
-  )
-
-
-def _code_h264(
-  task: Task, real: Windows, stages: Stages
-) -> tuple[np.ndarray, float]:
-  """Real clips through H.264 at the tokenizer's bits; the mean it took."""
-  wanted, bits = facts.bits_per_clip(task), 0
-  videos_nTHWc = empty_videos(task)
-  with stages.counted('H.264', len(videos_nTHWc)) as progress:
-    for i, clip_THWc in enumerate(real.videos_nTHWc):
-      videos_nTHWc[i], count = h264.code_at(clip_THWc, wanted)
-      bits += count
-      progress.add(1)
-  return videos_nTHWc, int(spread.total(bits)) / task.num_videos
-
-
-def _named(task: Task, distances: dict) -> dict:
-  """The main figures, FVD under its own name as well."""
-  name = 'rfvd' if task.paired else 'gfvd'
-  return {**distances, 'paired': task.paired, name: distances['fvd']}
-
-
-def _save(
-  folder: epath.Path, real: Windows, shown: dict[str, np.ndarray], labels_n
-) -> None:
-  """Writes videos.npz and contact_sheet.png; originals only beside copies.
-
-  All processes' videos come together, and the first one writes them.
-  """
-  count = len(labels_n)
-  real = dataclasses.replace(
-    real, videos_nTHWc=spread.gather(real.videos_nTHWc, count)
-  )
-  shown = {name: spread.gather(x, count) for name, x in shown.items()}
-  if not processes.is_first():
-    return
-  folder.mkdir(parents=True, exist_ok=True)
-  with files.replacing(folder / 'videos.npz') as partial:
-    np.savez(
-      partial,
-      real=real.videos_nTHWc,
-      labels=labels_n,
-      real_labels=real.labels_n,
-      classes=np.asarray(real.classes),
-      **shown,
-    )
-  if 'generated' not in shown:
-    shown = {'original': real.videos_nTHWc, **shown}
-  rows = [
-    (videos_nTHWc[i], f'{real.classes[labels_n[i]]}, {name}')
-    for i in range(min(len(labels_n), _SHEET_VIDEOS))
-    for name, videos_nTHWc in shown.items()
-  ]
-  videos, labels = zip(*rows)
-  media.write_contact_sheet(folder / 'contact_sheet.png', videos, labels=labels)

@@ -3,12 +3,12 @@
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from videoar_jax.core import files
-from videoar_jax.core.spread import gather, own_rows, total
+from videoar_jax.core.spread import gather, own_rows
 from videoar_jax.evaluate import (
   frechet,
   i3d,
@@ -109,42 +109,56 @@ def compare_features(
   }
 
 
-def compare_pairs(
-  real_nTHWc: np.ndarray,
-  other_nTHWc: np.ndarray,
-  *,
-  count: int | None = None,
-) -> dict:
+def compare_pairs(real_nTHWc: np.ndarray, other_nTHWc: np.ndarray) -> dict:
   """PSNR, SSIM and LPIPS of reconstructions, averaged over videos.
 
   Args:
     real_nTHWc: uint8 or float.
     other_nTHWc: their reconstructions.
-    count: videos of all processes, of which these are this one's; None: these
-      are all.
+  Returns:
+    See `pair_figures`.
+  Raises:
+    ValueError: the shapes differ.
+  """
+  return pair_figures(pair_rows(real_nTHWc, other_nTHWc))
+
+
+def pair_rows(
+  real_nTHWc: np.ndarray, other_nTHWc: np.ndarray
+) -> dict[str, np.ndarray]:
+  """The figures of each pair of videos; those that cannot be are left out.
+
+  Raises:
+    ValueError: the shapes differ.
+  """
+  both = real_nTHWc, other_nTHWc
+  rows = {
+    'psnr': reconstruction.psnr(*both),
+    'identical_frames': reconstruction.identical_frames(*both),
+  }
+  if min(real_nTHWc.shape[2:4]) >= reconstruction.MIN_SIDE:
+    rows['ssim'] = reconstruction.ssim(*both)
+  lpips_n = reconstruction.lpips_or_none(*both)
+  return rows if lpips_n is None else {**rows, 'lpips': lpips_n}
+
+
+def pair_figures(rows: Mapping[str, np.ndarray]) -> dict:
+  """The figures of all pairs.
+
+  Args:
+    rows: of `pair_rows`.
   Returns:
     `psnr` (infinite where any frame is reproduced exactly), `ssim` (None for
     frames below 11 pixels a side, smaller than its window), `lpips` (AlexNet;
     None for frames below 31, or without its weights), and `identical_frames`,
     the number of frames reproduced exactly.
-  Raises:
-    ValueError: the shapes differ.
   """
-  large = min(real_nTHWc.shape[2:4]) >= reconstruction.MIN_SIDE
-  ssim = reconstruction.ssim(real_nTHWc, other_nTHWc) if large else None
-  lpips = reconstruction.lpips_or_none(real_nTHWc, other_nTHWc)
-
-  def mean(rows_n: np.ndarray | None) -> float | None:
-    if rows_n is None:
-      return None
-    return float((rows_n if count is None else gather(rows_n, count)).mean())
-
-  same = reconstruction.identical_frames(real_nTHWc, other_nTHWc)
   return {
-    'psnr': mean(reconstruction.psnr(real_nTHWc, other_nTHWc)),
-    'ssim': mean(ssim),
-    'lpips': mean(lpips),
-    'identical_frames': same if count is None else int(total(same)),
+    **{
+      name: float(rows[name].mean()) if name in rows else None
+      for name in ('psnr', 'ssim', 'lpips')
+    },
+    'identical_frames': int(rows['identical_frames'].sum()),
   }
 
 

@@ -16,10 +16,12 @@ from videoar_jax import media
 from videoar_jax.core import processes, spread
 from videoar_jax.evaluate import i3d, provenance
 from videoar_jax.evaluate.clips import ClipWindows
-from videoar_jax.evaluate.measure import coded_batches, load_i3d
-from videoar_jax.evaluate.request import Request, Task, resolve
+from videoar_jax.evaluate.makers import coded_batches
+from videoar_jax.evaluate.measure import load_i3d
+from videoar_jax.evaluate.request import Request
 from videoar_jax.evaluate.splits import Splits
 from videoar_jax.evaluate.stages import Stages
+from videoar_jax.evaluate.task import Task, resolve
 from videoar_jax.evaluate.windows import check_splits
 from videoar_jax.sample import sampler as sampler_lib
 
@@ -138,11 +140,13 @@ def _code(
   task: Task, videos_nTHWc: np.ndarray, stages: Stages
 ) -> tuple[np.ndarray, list[np.ndarray]]:
   """Clips through the tokenizer, and their bits per scale."""
-  made_nTHWc, found = np.empty_like(videos_nTHWc), []
-  for rows, video, bits in coded_batches(task, videos_nTHWc, stages):
-    made_nTHWc[rows] = video
-    found.append(bits)
-  return made_nTHWc, [np.concatenate(scale) for scale in zip(*found)]
+  made, found = [], []
+  with stages.counted('reconstruction', len(videos_nTHWc)) as progress:
+    for video, bits in coded_batches(task, videos_nTHWc):
+      made.append(video)
+      found.append(bits)
+      progress.add(len(video))
+  return np.concatenate(made), [np.concatenate(scale) for scale in zip(*found)]
 
 
 def _continue(

@@ -18,7 +18,9 @@ from videoar_jax.core.mesh import MeshConfig
 from videoar_jax.core.precision import HIGHEST
 from videoar_jax.data.config import DataConfig
 from videoar_jax.evaluate import provenance
-from videoar_jax.evaluate.request import Request, resolve
+from videoar_jax.evaluate.request import Request
+from videoar_jax.evaluate.rules import Split
+from videoar_jax.evaluate.task import resolve
 from videoar_jax.evaluate.windows import draw_windows
 from videoar_jax.objectives.bitwise import bitwise_cross_entropy
 from videoar_jax.plan.pyramid import Pyramid
@@ -52,7 +54,7 @@ def measure_checkpoint(request: Request, *, share: float) -> dict:
     task.generator,
     task.data,
     num_videos=task.num_videos,
-    train=task.train,
+    split=task.split,
     share=share,
     seed=request.seed,
   )
@@ -61,7 +63,7 @@ def measure_checkpoint(request: Request, *, share: float) -> dict:
     **result,
     'share': share,
     'num_videos': task.num_videos,
-    'split': task.split,
+    'split': task.split.value,
     'source': task.data.source,
     'checkpoint': request.checkpoint,
     'step': task.loaded.step,
@@ -78,7 +80,7 @@ def measure(
   data: DataConfig,
   *,
   num_videos: int,
-  train: bool,
+  split: Split,
   share: float,
   seed: int,
 ) -> dict[str, list[float]]:
@@ -88,7 +90,7 @@ def measure(
     generator: whose transformer predicts.
     data: source and size of the clips.
     num_videos: how many.
-    train: which split.
+    split: which split.
     share: of the first latent frame's bits that are flipped, 0 to 0.5.
     seed: of windows and flips.
 
@@ -106,7 +108,7 @@ def measure(
   windows = draw_windows(
     data,
     num_videos=num_videos,
-    train=train,
+    split=split,
     seed=seed,
     prompts=generator.prompts,
   )

@@ -2,22 +2,29 @@
 
 import jax
 
-from videoar_jax.evaluate import baselines, i3d, protocols, provenance
-from videoar_jax.evaluate.request import Request, Task
-from videoar_jax.evaluate.windows import Windows
+from videoar_jax.evaluate import (
+  baselines,
+  draws,
+  i3d,
+  protocols,
+  provenance,
+)
+from videoar_jax.evaluate.request import SAVED, Request
+from videoar_jax.evaluate.task import Task
 
 
-def bits_per_clip(task: Task) -> int:
-  """Bits that the tokenizer makes of a clip."""
-  config = task.tokenizer
-  tokens = sum(h * w for h, w in task.scales)
-  latent_frames = config.latent_frames(task.data.num_frames)
-  return latent_frames * tokens * config.latent_width
+def bit_counts(task: Task, drawn: draws.Drawn) -> baselines.BitCounts:
+  """How often the bits of a draw's real clips are ones."""
+  return baselines.BitCounts.of(
+    drawn.rows[draws.ONES],
+    scales=task.scales,
+    latent_frames=task.tokenizer.latent_frames(task.data.num_frames),
+  )
 
 
 def code_facts(task: Task, counts: baselines.BitCounts) -> dict:
   """Numbers of bits, and the entropy of these."""
-  data, bits = task.data, bits_per_clip(task)
+  data, bits = task.data, task.bits_per_clip
   entropies = counts.entropies()
   return {
     'bits_per_clip': bits,
@@ -29,7 +36,7 @@ def code_facts(task: Task, counts: baselines.BitCounts) -> dict:
 
 
 def all_facts(
-  request: Request, task: Task, model: i3d.I3D | None, real: Windows
+  request: Request, task: Task, model: i3d.I3D | None, first: draws.Drawn
 ) -> dict:
   """What the figures were computed from and with."""
   loaded, protocol = task.loaded, task.protocol
@@ -41,7 +48,7 @@ def all_facts(
   if not task.paired:
     seeds['samples'] = seed
   if request.baselines:
-    seeds['second real draw'] = seed + 1
+    seeds['second real draw'] = seed + task.repeats
     seeds[baselines.RANDOM_BITS] = seed
   return {
     'fvd_skipped': model is None,
@@ -51,14 +58,16 @@ def all_facts(
     'rules': rules if protocol else own,
     'num_real': task.num_videos,
     'num_generated': task.num_videos,
-    'frames': task.data.num_frames,
+    'frames': task.frames,
+    'frames_coded': task.data.num_frames,
     'resolution': [task.data.height, task.data.width],
     'source': task.data.source,
     'split_file': task.data.split_file or None,
-    'split': task.split,
-    'videos_in_split': real.videos_in_split,
-    'videos_repeated': real.videos_repeated,
-    'videos_substituted': real.substituted,
+    'split': task.split.value,
+    'videos_in_split': first.draw.videos_in_split,
+    'videos_repeated': first.draw.videos_repeated,
+    'videos_substituted': first.real.substituted,
+    'videos_saved': min(SAVED, task.num_videos) if request.save else None,
     'checkpoint': str(request.checkpoint),
     'recipe': loaded.config.recipe,
     'step': loaded.step,

@@ -18,6 +18,7 @@ MIN_EXTRAPOLATED = 256
 # Sizes of the sub-sampled sets as N over these, evenly spaced in 1 / N.
 _DIVISORS = (4.0, 3.25, 2.5, 1.75, 1.0)
 _UNKNOWN = np.full(1, np.nan)
+_HELD = 2**22  # values of a kernel at a time
 
 
 class Covariance(enum.Enum):
@@ -246,13 +247,15 @@ def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _row_sums(x: np.ndarray) -> np.ndarray:
   """Sum of k(x_i, x_j) over j other than i."""
   own = (np.square(x).sum(axis=1) / x.shape[1] + 1) ** 3
-  return np.concatenate([kernel(r, x).sum(axis=1) for r in _blocks(x)]) - own
+  return (
+    np.concatenate([kernel(r, x).sum(axis=1) for r in _blocks(x, len(x))]) - own
+  )
 
 
 def _cross_sums(x: np.ndarray, y: np.ndarray):
   """Sums of k(x_i, y_j) over j and over i, and k(x_i, y_i) where both are."""
   sums_n, sums_m = [], np.zeros(len(y))
-  for rows in _blocks(x):
+  for rows in _blocks(x, len(y)):
     block = kernel(rows, y)
     sums_n.append(block.sum(axis=1))
     sums_m += block.sum(axis=0)
@@ -261,8 +264,9 @@ def _cross_sums(x: np.ndarray, y: np.ndarray):
   return np.concatenate(sums_n), sums_m, (dots / x.shape[1] + 1) ** 3
 
 
-def _blocks(x: np.ndarray, rows: int = 1024):
-  """Rows in pieces, so that no kernel of N x N is held."""
+def _blocks(x: np.ndarray, count: int):
+  """Rows in pieces, so that little of a kernel with `count` rows is held."""
+  rows = min(1024, max(1, _HELD // count))
   return (x[i : i + rows] for i in range(0, len(x), rows))
 
 

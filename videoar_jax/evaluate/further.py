@@ -4,10 +4,13 @@ import numpy as np
 from etils import epath
 
 from videoar_jax.core import processes, spread
-from videoar_jax.evaluate import memorisation, probe
-from videoar_jax.evaluate.measure import Measure, reconstruct
-from videoar_jax.evaluate.request import Request, Task
+from videoar_jax.evaluate import draws, memorisation, probe
+from videoar_jax.evaluate.makers import reconstruct
+from videoar_jax.evaluate.measure import Measure
+from videoar_jax.evaluate.request import Request
+from videoar_jax.evaluate.rules import Split
 from videoar_jax.evaluate.stages import Stages
+from videoar_jax.evaluate.task import Task
 from videoar_jax.evaluate.windows import draw_windows
 
 NUM_COPIES = 64  # reconstructions that stand for copies
@@ -39,7 +42,8 @@ def probe_figures(
   windows = splits.heldout
   count = len(windows.labels_n)
   own_nTHWc = spread.own_rows(windows.videos_nTHWc)
-  videos, _ = reconstruct(task, own_nTHWc, stages)
+  with stages.timed('reconstruction of held-out windows'):
+    videos, _ = reconstruct(task, own_nTHWc)
   result = {
     **splits.probe_facts(),
     'real_heldout': splits.named(splits.heldout_nd),
@@ -60,19 +64,14 @@ def memorisation_figures(
   task: Task,
   measure: Measure,
   stages: Stages,
-  *,
-  rows_nd: np.ndarray,
-  videos_nTHWc: np.ndarray,
 ) -> dict:
   """Are samples copies? See `memorisation.measure`; writes the nearest pairs.
 
   Args:
     request: names the folder of the pictures, if any.
     task: what is measured, a generator.
-    measure: whose features there are.
+    measure: of the draw whose samples these are.
     stages: are told what takes how long.
-    rows_nd: logits of the samples.
-    videos_nTHWc: this process's share of the samples.
   """
   splits = measure.splits
   count = min(NUM_COPIES, len(splits.train.labels_n))
@@ -80,13 +79,15 @@ def memorisation_figures(
     again = draw_windows(
       splits.data,
       num_videos=count,
-      train=True,
+      split=Split.TRAIN,
       seed=request.seed,
       progress=progress,
       shared=True,
     )
-  copies, _ = reconstruct(task, again.videos_nTHWc, stages)
-  train = splits.training_set
+  with stages.timed('reconstruction of training clips'):
+    copies, _ = reconstruct(task, again.videos_nTHWc)
+  train, drawn = splits.training_set, measure.first
+  rows_nd = drawn.rows[draws.OWN]
   result = memorisation.measure(
     train,
     samples_nd=rows_nd,
@@ -98,9 +99,12 @@ def memorisation_figures(
   folder = request.save or request.pictures
   if folder is not None:
     folder = epath.Path(folder)
-    videos_nTHWc = spread.gather(videos_nTHWc, len(rows_nd))
     if processes.is_first():
       folder.mkdir(parents=True, exist_ok=True)
-      memorisation.write_pairs(folder, train, rows_nd, videos_nTHWc)
+      with stages.timed('nearest samples'):
+        shown = memorisation.shown(train, rows_nd)
+        again = draws.sample_again(task, drawn, np.asarray(shown))
+      samples = dict(zip(shown, again))
+      memorisation.write_pairs(folder, train, rows_nd, samples)
     result['picture'] = str(folder / 'nearest.webp')
   return result

@@ -8,7 +8,6 @@ bfloat16 or TF32 shift the features.
 """
 
 import dataclasses
-import enum
 import functools
 import time
 
@@ -26,6 +25,7 @@ from videoar_jax.core.placement import replicate
 from videoar_jax.core.precision import HIGHEST
 from videoar_jax.core.spread import on_mesh, put_batch
 from videoar_jax.evaluate.i3d_weights import check_units, fold
+from videoar_jax.evaluate.rules import Fit, I3DConfig, Resize
 
 SIDE = 224
 NUM_CLASSES = 400
@@ -56,35 +56,6 @@ _BRANCHES = (
   'Branch_2/Conv3d_0b_3x3',
   'Branch_3/Conv3d_0b_1x1',
 )
-
-
-class Resize(enum.Enum):
-  """Where a bilinear resize samples; neither anti-aliases."""
-
-  TF1_LEGACY = 'tf1_legacy'  # output i samples input i * in / out
-  HALF_PIXEL = 'half_pixel'  # output i samples (i + 1/2) * in / out - 1/2
-
-
-class Fit(enum.Enum):
-  """How a frame that is not square becomes one."""
-
-  SQUASH = 'squash'
-  CENTER_CROP = 'center_crop'  # shorter side to 224, then the centre
-
-
-@dataclasses.dataclass(frozen=True)
-class I3DConfig:
-  """What the protocols in public use disagree on.
-
-  Attributes:
-    resize: the sampling convention of the bilinear resize to 224.
-    fit: how a frame that is not square is made square.
-    epsilon: of the batch normalisation.
-  """
-
-  resize: Resize = Resize.TF1_LEGACY
-  fit: Fit = Fit.SQUASH
-  epsilon: float = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,12 +124,10 @@ def logits(
     ValueError: wrong rank, channels, dtype, or fewer than nine frames.
   """
   _check_videos(videos_nTHWc)
-  if batch_size is None:
-    batch_size = 1 if jax.default_backend() == 'cpu' else 16
-  if batch_size < 1:
+  if batch_size is not None and batch_size < 1:
     raise ValueError(f'batch_size={batch_size}: wanted at least 1')
   num, mesh = len(videos_nTHWc), model.mesh
-  batch_size *= 1 if mesh is None else batch_ways(mesh)
+  batch_size = at_once(mesh, batch_size)
   prepare, network = on_mesh(preprocess, mesh), on_mesh(_network, mesh)
   rows, start, told = [], time.monotonic(), time.monotonic()
   for first in range(0, num, batch_size):
@@ -174,6 +143,18 @@ def logits(
       eta_s = (num - done) * (now - start) / done
       logging.info('I3D: %d of %d videos, %.0f s to go', done, num, eta_s)
   return np.concatenate(rows)
+
+
+def at_once(mesh: Mesh | None, batch_size: int | None = None) -> int:
+  """Videos that the network takes together.
+
+  Args:
+    mesh: that the videos are split over.
+    batch_size: of each of its parts; None picks by the platform.
+  """
+  if batch_size is None:
+    batch_size = 1 if jax.default_backend() == 'cpu' else 16
+  return batch_size * (1 if mesh is None else batch_ways(mesh))
 
 
 def resize_matrix(size: int, target: int, *, convention: Resize) -> np.ndarray:

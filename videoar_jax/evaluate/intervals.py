@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from videoar_jax.core import archive
 from videoar_jax.evaluate import frechet
 
 _Z = 1.959964  # of the normal distribution, 2.5% in each tail
@@ -94,7 +95,7 @@ def distances(
   Returns:
     `fvd` and `kvd`, each `value`, `low` and `high`; `units` of the real clips.
   Raises:
-    ValueError: a set of one unit.
+    ValueError: a set of one unit, or more units than memory holds.
   """
   shared = other_units_m is not None
   names_u = np.unique(units_n)
@@ -107,6 +108,12 @@ def distances(
       'all clips are of one unit (one group of a class): an interval needs at '
       'least 2; leave intervals out'
     )
+  u, v = len(names_u), len(names_v)
+  # Sums and counts of all pairs of units, in float64.
+  archive.check_memory(
+    16 * (u * u + v * v + u * v),
+    f'intervals over {u} and {v} units; leave intervals out',
+  )
   of_unit = [np.asarray(units_n)[:, None] == names_u]
   of_unit.append(np.asarray(other_units_m)[:, None] == names_v)
   sums = _UnitSums(real_nd, other_md, *of_unit, shared=shared)

@@ -1,13 +1,16 @@
 """What takes long, kept in files, so that work that was cut short goes on.
 
-An array is kept under a key, which is a digest of all that decides it. I3D's
-features of clips that are asked for again and again lie in the user's cache;
-what one evaluation makes lies beside its result until that is written.
+Arrays are kept under a key, which is a digest of all that decides them. What
+I3D says of clips that are asked for again and again lies in the user's cache;
+what one evaluation makes lies beside its result until that is written: rows of
+numbers, a few for each video, and no videos but those that are to be saved.
 """
 
 import contextlib
 import hashlib
 import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,14 +20,16 @@ from etils import epath
 
 from videoar_jax.core import cache, files, spread
 from videoar_jax.core.archive import Archive
-from videoar_jax.evaluate import i3d, provenance
-from videoar_jax.evaluate.stages import Stages
-from videoar_jax.sample import sampler as sampler_lib
-from videoar_jax.sample.program import SamplingConfig
+from videoar_jax.data.work import Progress
+from videoar_jax.evaluate import i3d
 
 BLOCK = 32  # videos in a file
+FLUSH_S = 20.0  # after which rows are written
+_STOP = 'stop'
 # Names of files, whole or partial.
-_OWN = re.compile(r'[0-9a-f]{64}\.npz|\.[0-9a-f]{64}\.partial\.npz')
+_OWN = re.compile(r'\.?[0-9a-f]{64}(_[0-9]+)?(\.partial)?\.npz')
+
+Rows = dict[str, np.ndarray]
 
 
 def key_of(*values: Any) -> str:
@@ -39,33 +44,115 @@ def key_of(*values: Any) -> str:
   return found.hexdigest()
 
 
-def read(
-  folder: epath.Path | None, key: str, shape: tuple[int, ...]
-) -> np.ndarray | None:
-  """What is kept under a key; None where nothing of that shape is whole."""
-  path = folder and folder / f'{key}.npz'
+def device_facts() -> tuple[str, str]:
+  """What rounds as it does: the backend and the kind of its devices."""
+  return jax.default_backend(), jax.local_devices()[0].device_kind
+
+
+def read(folder: epath.Path | None, name: str) -> Rows | None:
+  """The arrays that are kept under a name; None where none are whole."""
+  path = folder and folder / f'{name}.npz'
   if path is None or not path.exists():
     return None
   try:
     with Archive(path, fix='it is made again') as archive:
-      rows = archive.read_array('rows')
-    return rows if rows.shape == shape else None
+      names = [x.removesuffix('.npy') for x in archive.names]
+      return {name: archive.read_array(name) for name in names}
   except ValueError as error:
     logging.warning('%s', error)
     return None
 
 
-def write(folder: epath.Path | None, key: str, rows: np.ndarray) -> None:
-  """Keeps an array, if it can."""
+def write(
+  folder: epath.Path | None, name: str, rows: Mapping[str, np.ndarray]
+) -> None:
+  """Keeps arrays, if it can."""
   if folder is None:
     return
-  path = folder / f'{key}.npz'
+  path = folder / f'{name}.npz'
   try:
     folder.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as partial:
-      np.savez(partial, rows=rows)
+      np.savez(partial, **rows)
   except OSError as error:
     logging.warning('%s: cannot keep it: %s', path, error)
+
+
+def collect(
+  chunks: Callable[[int], Iterator[tuple[int, Rows]]],
+  *,
+  count: int,
+  folder: epath.Path | None,
+  key: str,
+  needed: Sequence[str],
+  progress: Progress,
+) -> Rows:
+  """The rows of all of this process's videos, worked out some at a time.
+
+  They are written as they come, so that a process that is killed loses the
+  last seconds alone.
+
+  Args:
+    chunks: from the place of a video, counted over this process's own, yields
+      how many videos come next, and their rows by name.
+    count: videos of this process.
+    folder: where rows are kept; None: nowhere.
+    key: of all that decides them.
+    needed: names without which rows that were kept do not serve.
+    progress: is told of every video.
+  Returns:
+    The rows of each name, one after another.
+  """
+  found = list(_kept(folder, key, count, needed))
+  done = sum(number for number, _ in found)
+  if done:
+    progress.add(done, worked=False)
+  new: list[tuple[int, Rows]] = []
+
+  def flush() -> None:
+    if new:
+      number = sum(number for number, _ in new)
+      begin = done - number
+      rows = _joined([rows for _, rows in new])
+      write(folder, f'{key}_{begin}', {**rows, _STOP: np.int64(done)})
+      found.append((number, rows))
+      new.clear()
+
+  last = time.monotonic()
+  try:
+    for number, rows in chunks(done) if done < count else ():
+      new.append((number, rows))
+      done += number
+      progress.add(number)
+      if time.monotonic() - last >= FLUSH_S:
+        flush()
+        last = time.monotonic()
+  finally:
+    flush()
+  return _joined([rows for _, rows in found])
+
+
+def _kept(
+  folder: epath.Path | None, key: str, count: int, needed: Sequence[str]
+) -> Iterator[tuple[int, Rows]]:
+  """What was written before, from the first video on."""
+  done = 0
+  while done < count:
+    rows = read(folder, f'{key}_{done}')
+    stop = int(rows.pop(_STOP, 0)) if rows else 0
+    if not done < stop <= count or not rows.keys() >= {*needed}:
+      return
+    yield stop - done, rows
+    done = stop
+
+
+def _joined(parts: list[Rows]) -> Rows:
+  names = dict.fromkeys(name for rows in parts for name in rows)
+  # One by one, so that few are there twice.
+  return {
+    name: np.concatenate([rows.pop(name) for rows in parts if name in rows])
+    for name in names
+  }
 
 
 def logits(
@@ -79,10 +166,10 @@ def logits(
   for start in range(0, len(videos_nTHWc), BLOCK):
     block = videos_nTHWc[start : start + BLOCK]
     key = folder and key_of(rules, block)
-    rows_nd = read(folder, key, (len(block), i3d.NUM_CLASSES))
-    if rows_nd is None:
+    rows_nd = (read(folder, key) or {}).get('rows')
+    if rows_nd is None or rows_nd.shape != (len(block), i3d.NUM_CLASSES):
       rows_nd = i3d.logits(model, block)
-      write(folder, key, rows_nd)
+      write(folder, key, {'rows': rows_nd})
     found.append(rows_nd)
   return np.concatenate(found[1:] or found)
 
@@ -93,7 +180,7 @@ def shared_logits(
   count: int,
   folder: epath.Path | None = None,
 ) -> np.ndarray:
-  """`logits` of all videos, of which each process works out its share.
+  """`logits` of a few videos, of which each process works out its share.
 
   Args:
     model: from `i3d.load_i3d`.
@@ -109,61 +196,6 @@ def cached_logits(model: i3d.I3D, videos_nTHWc: np.ndarray) -> np.ndarray:
   own_nTHWc = spread.own_rows(videos_nTHWc)
   folder = cache.cache_dir() / 'i3d'
   return shared_logits(model, own_nTHWc, len(videos_nTHWc), folder)
-
-
-def samples(
-  generator: sampler_lib.Generator,
-  sampling: SamplingConfig,
-  conditions_nx: np.ndarray,
-  stages: Stages,
-  *,
-  digest: str,
-  folder: epath.Path | None,
-) -> np.ndarray:
-  """This process's share of the samples, one for each condition.
-
-  Args:
-    generator: what samples.
-    sampling: how.
-    conditions_nx: of all samples.
-    stages: are told how long it takes.
-    digest: of the generator's weights.
-    folder: where they are kept, some at a time; None: nowhere.
-  Returns:
-    uint8 nTHWc.
-  """
-  index_n = spread.own(len(conditions_nx))
-  height, width = sampling.size
-  shape = (sampling.num_frames, height, width, 3)
-  videos_nTHWc = np.empty((len(index_n), *shape), np.uint8)
-  decided = digest, sampling, provenance.versions()
-  blocks, missing = {}, []
-  for start in range(0, len(index_n), BLOCK):
-    rows = slice(start, start + BLOCK)
-    block_n = index_n[rows]
-    key = folder and key_of(decided, block_n, conditions_nx[block_n])
-    kept = read(folder, key, (len(block_n), *shape))
-    if kept is None:
-      missing += range(start, start + len(block_n))
-      blocks[start + len(block_n) - 1] = rows, key
-    else:
-      videos_nTHWc[rows] = kept
-  with stages.counted('sampling', len(missing)) as progress:
-    stream = sampler_lib.sample_videos(
-      generator.program(sampling),
-      generator.nets,
-      conditions_nx[index_n[missing]],
-      sampling=sampling,
-      index_n=index_n[missing],
-      mesh=generator.mesh,
-    )
-    for row, video in zip(missing, stream):
-      videos_nTHWc[row] = video
-      progress.add(1)
-      if row in blocks:
-        rows, key = blocks[row]
-        write(folder, key, videos_nTHWc[rows])
-  return videos_nTHWc
 
 
 def clear(folder: epath.Path) -> None:

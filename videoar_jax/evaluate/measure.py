@@ -1,29 +1,25 @@
-"""Real clips, the videos compared with them, and the distances between.
-
-I3D sees every set once; probe, memorisation and intervals share its features.
-"""
-
-import functools
-from collections.abc import Iterator
+"""The distances of a draw's sets of videos, by I3D's features of them."""
 
 import jax
 import numpy as np
 
 from videoar_jax.core import spread
 from videoar_jax.core.pretrained import MissingWeightsError
+from videoar_jax.data.work import Progress
 from videoar_jax.evaluate import (
   baselines,
-  compare,
+  draws,
   i3d,
   intervals,
+  kept,
   kinetics,
+  provenance,
 )
-from videoar_jax.evaluate.kept import shared_logits
-from videoar_jax.evaluate.request import Request, Task
+from videoar_jax.evaluate.request import Request
+from videoar_jax.evaluate.rules import Split
 from videoar_jax.evaluate.splits import Splits
 from videoar_jax.evaluate.stages import Stages
-from videoar_jax.evaluate.windows import Windows, draw_windows
-from videoar_jax.tokenizer.features import make_reconstructor
+from videoar_jax.evaluate.task import Task
 
 
 def load_i3d(request: Request, task: Task) -> i3d.I3D | None:
@@ -42,75 +38,11 @@ def load_i3d(request: Request, task: Task) -> i3d.I3D | None:
     raise ValueError(f'{error}; or pass --nofvd') from error
 
 
-_make_coder = functools.cache(make_reconstructor)  # compiled once
-
-
-def draw(task: Task, stages: Stages, *, seed: int, name: str) -> Windows:
-  """Real clips of the task's split, of whose videos this process's share.
-
-  Raises:
-    ValueError: some process would have none; see `windows.draw_windows`.
-  """
-  if task.num_videos < jax.process_count():
-    raise ValueError(
-      f'num_videos={task.num_videos}: fewer than the {jax.process_count()} '
-      'processes; use fewer processes'
-    )
-  with stages.counted(name, len(spread.own(task.num_videos))) as progress:
-    return draw_windows(
-      task.data,
-      num_videos=task.num_videos,
-      train=task.train,
-      seed=seed,
-      progress=progress,
-      prompts=task.generator and task.generator.prompts,
-      shared=True,
-    )
-
-
-def reconstruct(
-  task: Task, videos_nTHWc: np.ndarray, stages: Stages
-) -> tuple[np.ndarray, baselines.BitCounts]:
-  """Clips through the tokenizer, uint8 nTHWc, and their bits counted."""
-  made_nTHWc, counts = np.empty_like(videos_nTHWc), baselines.BitCounts()
-  for rows, video, bits in coded_batches(task, videos_nTHWc, stages):
-    made_nTHWc[rows] = video
-    counts.add(bits)
-  return made_nTHWc, counts
-
-
-def coded_batches(
-  task: Task, videos_nTHWc: np.ndarray, stages: Stages
-) -> Iterator[tuple[slice, np.ndarray, list[np.ndarray]]]:
-  """Yields which clips, what the tokenizer makes of them, and their bits."""
-  code = spread.on_mesh(_make_coder(task.tokenizer), task.mesh)
-  count = len(videos_nTHWc)
-  size = spread.rounded(min(task.data.batch_size, max(count, 1)), task.mesh)
-  with stages.counted('reconstruction', count) as progress:
-    for start in range(0, count, size):
-      batch = videos_nTHWc[start : start + size]
-      left = len(batch)
-      # The last batch is filled up, so that one program serves all.
-      batch = np.concatenate([batch, np.repeat(batch[-1:], size - left, 0)])
-      batch = spread.put_batch(batch, task.mesh)
-      video, bits = jax.device_get(code(task.autoencoder, batch))
-      rows = slice(start, start + left)
-      yield rows, video[:left], [scale[:left] for scale in bits]
-      progress.add(left)
-
-
-def empty_videos(task: Task) -> np.ndarray:
-  """Room for this process's videos, uint8 nTHWc."""
-  data, count = task.data, len(spread.own(task.num_videos))
-  shape = (count, data.num_frames, data.height, data.width, 3)
-  return np.empty(shape, np.uint8)
-
-
 class Measure:
-  """Distances from the real clips, which I3D sees once.
+  """Distances from the real clips of the first draw.
 
   Attributes:
-    real_nd: features of the real clips.
+    first: the draw.
     splits: disjoint windows of the data set, and their features.
   """
 
@@ -119,70 +51,59 @@ class Measure:
     request: Request,
     task: Task,
     model: i3d.I3D,
-    real: Windows,
+    first: draws.Drawn,
     stages: Stages,
   ):
     self._request, self._task, self._stages = request, task, stages
-    self._model, self._real = model, real
-    self.real_nd = self.logits('real clips', real.videos_nTHWc)
-    self.splits = Splits(task.data, model, stages, most=request.train_windows)
-    self._units = real.units() if request.intervals else None
-
-  def features(
-    self,
-    name: str,
-    videos_nTHWc: np.ndarray,
-    *,
-    paired: bool,
-    units: list[str] | None = None,
-  ) -> baselines.Features:
-    """I3D's features of another set, after a check that it fits.
-
-    Args:
-      name: of the set.
-      videos_nTHWc: this process's share of as many videos as real ones.
-      paired: row i belongs to real row i.
-      units: of the clips.
-    """
-    shapes = (
-      (self._task.num_videos, *x.shape[1:])
-      for x in (self._real.videos_nTHWc, videos_nTHWc)
+    self._model, self.first = model, first
+    self.splits = Splits(
+      task.data,
+      model,
+      stages,
+      most=request.train_windows,
+      frames=task.frames,
     )
-    compare.check_sets(
-      *shapes,
-      protocol=self._task.protocol,
-      paired=paired,
-    )
-    rows_nd = self.logits(name, videos_nTHWc)
-    units = self._units if paired else units
-    return baselines.Features(rows_nd, paired, units)
+    self._units = first.draw.units() if request.intervals else None
+    self._rules = {'covariance': task.rules.covariance, 'seed': request.seed}
+
+  @property
+  def real_nd(self) -> np.ndarray:
+    """Features of the real clips."""
+    return self.first.real.rows_nd
+
+  def features(self, name: str, *, paired: bool) -> baselines.Features:
+    """I3D's features of another set of the draw."""
+    units = self._units if paired else None
+    return baselines.Features(self.first.rows[name], paired, units)
 
   def distances(self, other: baselines.Features) -> dict:
     """See `baselines.distances`; with their `intervals`, if asked for."""
-    rules = {
-      'covariance': self._task.rules.covariance,
-      'seed': self._request.seed,
-    }
-    found = baselines.distances(self.real_nd, other, **rules)
-    if self._units is None:
-      return found
+    found = baselines.distances(self.real_nd, other, **self._rules)
+    if self._units is not None:
+      found['intervals'] = self.intervals(other)
+    return found
+
+  def intervals(self, other: baselines.Features) -> dict:
+    """See `intervals.distances`."""
     with self._stages.timed('intervals'):
-      found['intervals'] = intervals.distances(
+      return intervals.distances(
         self.real_nd,
         other.rows_nd,
         units_n=self._units,
         other_units_m=other.units,
-        **rules,
+        **self._rules,
       )
-    return found
 
   def between_groups(self) -> dict:
-    """See `baselines.between_groups`, of all clips of the task's split."""
+    """See `baselines.between_groups`, of all clips of the task's split.
+
+    Where both are drawn from, of those of the training split.
+    """
     splits = self.splits
     windows, rows_nd = (
-      (splits.train, splits.train_nd)
-      if self._task.train
-      else (splits.heldout, splits.heldout_nd)
+      (splits.heldout, splits.heldout_nd)
+      if self._task.split is Split.VALIDATION
+      else (splits.train, splits.train_nd)
     )
     return baselines.between_groups(
       rows_nd,
@@ -202,78 +123,105 @@ class Measure:
 
   def classes_named(self, rows_nd, labels_n=None) -> dict | None:
     """See `kinetics`; of the real clips' labels if none are given."""
-    labels_n = self._real.labels_n if labels_n is None else labels_n
-    return kinetics.class_accuracy(rows_nd, labels_n, self._real.classes)
+    labels_n = self.first.real.labels_n if labels_n is None else labels_n
+    return kinetics.class_accuracy(rows_nd, labels_n, self.first.draw.classes)
 
   def logits(
-    self, name: str, videos_nTHWc: np.ndarray, count: int | None = None
+    self, name: str, videos_nTHWc: np.ndarray, count: int
   ) -> np.ndarray:
-    """I3D's features of a whole set, from this process's share of it.
+    """I3D's features of a few videos, from this process's share of them.
 
     Args:
       name: of the set.
       videos_nTHWc: this process's videos.
-      count: videos in all; None: as many as real ones.
+      count: videos in all.
     """
-    count = self._task.num_videos if count is None else count
     with self._stages.timed(f'I3D: {name}'):
-      return shared_logits(
-        self._model, videos_nTHWc, count, self._request.parts
+      return kept.shared_logits(
+        self._model,
+        videos_nTHWc[:, : self._task.frames],
+        count,
+        self._request.parts,
       )
 
 
 def find_baselines(
-  request: Request, task: Task, real: Windows, counts, measure, stages: Stages
+  request: Request,
+  task: Task,
+  measure: Measure,
+  second: draws.Drawn,
+  bits_nd: np.ndarray,
 ) -> dict[str, baselines.Features]:
-  """Features of each baseline, by its name."""
-  names = baselines
-  second = draw(
-    task, stages, seed=request.seed + 1, name='second draw of real clips'
-  )
-  still = baselines.repeat_first_frame(real.videos_nTHWc)
+  """Features of each baseline, by its name.
+
+  Args:
+    request: tells whether units are wanted.
+    task: what is measured.
+    measure: of the first draw.
+    second: another draw of real clips.
+    bits_nd: features of decoded random bits.
+  """
+  names, units = baselines, None
+  if request.intervals:
+    units = second.draw.units()
   found = {
-    names.REAL: measure.features(
-      names.REAL,
-      second.videos_nTHWc,
-      paired=False,
-      units=second.units() if request.intervals else None,
-    ),
-    names.FIRST_FRAME: measure.features(names.FIRST_FRAME, still, paired=True),
+    names.REAL: baselines.Features(second.real.rows_nd, False, units),
+    names.FIRST_FRAME: measure.features(draws.STILL, paired=True),
   }
-  if counts is None:
-    videos, own_counts = reconstruct(task, real.videos_nTHWc, stages)
-    counts = own_counts.of_all()
-    found[names.RECONSTRUCTIONS] = measure.features(
-      names.RECONSTRUCTIONS, videos, paired=True
-    )
-  videos = _random_bits(request, task, counts, stages)
-  found[names.RANDOM_BITS] = measure.features(
-    names.RANDOM_BITS, videos, paired=False
-  )
+  if not task.paired:
+    found[names.RECONSTRUCTIONS] = measure.features(draws.CODED, paired=True)
+  found[names.RANDOM_BITS] = baselines.Features(bits_nd, paired=False)
   return found
 
 
-def _random_bits(
-  request: Request, task: Task, counts: baselines.BitCounts, stages: Stages
+def random_bits(
+  request: Request,
+  task: Task,
+  model: i3d.I3D,
+  counts: baselines.BitCounts,
+  stages: Stages,
+  progress: Progress,
 ) -> np.ndarray:
-  """Decoded random bits with the frequencies of the real clips' bits."""
-  latent_frames = task.tokenizer.latent_frames(task.data.num_frames)
+  """Features of decoded random bits, as frequent as those of the clips."""
   decode = baselines.make_random_decoder(
-    task.tokenizer, latent_frames=latent_frames, scales=task.scales
+    task.tokenizer,
+    latent_frames=task.tokenizer.latent_frames(task.data.num_frames),
+    scales=task.scales,
   )
-  videos_nTHWc, done = empty_videos(task), 0
-  index_n = spread.own(task.num_videos)
-  size = min(task.data.batch_size, max(len(index_n), 1))
-  with stages.counted('decoding random bits', len(index_n)) as progress:
-    for batch in baselines.random_bits(
-      spread.on_mesh(decode, task.mesh),
-      task.autoencoder,
-      counts.marginals(),
-      index_n=index_n,
-      batch_size=spread.rounded(size, task.mesh),
-      seed=request.seed,
-    ):
-      videos_nTHWc[done : done + len(batch)] = batch
-      done += len(batch)
-      progress.add(len(batch))
-  return videos_nTHWc
+  decode = spread.on_mesh(decode, task.mesh)
+  own_n, work = spread.own(task.num_videos), task.work
+  marginals = counts.marginals()
+
+  def chunks(start: int):
+    for begin in range(start, len(own_n), work.block):
+      index_n = own_n[begin : begin + work.block]
+      with stages.spent('decoding random bits'):
+        made = baselines.random_bits(
+          decode,
+          task.autoencoder,
+          marginals,
+          index_n=index_n,
+          batch_size=work.batch,
+          seed=request.seed,
+        )
+        videos = np.concatenate(list(made))[:, : task.frames]
+      with stages.spent(f'I3D: {baselines.RANDOM_BITS}'):
+        yield len(index_n), {'rows': i3d.logits(model, videos)}
+
+  tokenizer = task.loaded if task.paired else task.loaded.tokenizer
+  key = kept.key_of(
+    (provenance.versions(), kept.device_facts()),
+    (jax.process_index(), jax.process_count(), task.num_videos),
+    (tokenizer.digest, task.data.num_frames, task.frames, task.scales),
+    (model.sha256, task.rules.i3d, request.seed),
+    np.stack(marginals),
+  )
+  rows = kept.collect(
+    chunks,
+    count=work.count,
+    folder=request.parts,
+    key=key,
+    needed=('rows',),
+    progress=progress,
+  )
+  return spread.gather(rows['rows'], task.num_videos)

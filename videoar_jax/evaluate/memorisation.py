@@ -14,6 +14,7 @@ nearest pairs, to be looked at.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from etils import epath
@@ -133,20 +134,31 @@ def measure(
   }
 
 
+def shown(train: TrainingSet, samples_nd: np.ndarray) -> list[int]:
+  """The samples that `write_pairs` shows."""
+  return _order(train.nearest(samples_nd)[0]).tolist()
+
+
 def write_pairs(
   folder: epath.Path,
   train: TrainingSet,
   samples_nd: np.ndarray,
-  samples_nTHWc: np.ndarray,
+  samples: Mapping[int, np.ndarray],
 ) -> None:
   """Writes nearest.webp and nearest.png: samples beside the windows nearest.
 
   They hold real clips: for the report of one's own run, not to be passed on.
+
+  Args:
+    folder: to write to.
+    train: what might be copied.
+    samples_nd: logits of the samples.
+    samples: those that are shown, THWc, by their index.
   """
   distance_n, index_n = train.nearest(samples_nd)
   videos, labels = [], []
   for sample in _order(distance_n):
-    videos += [samples_nTHWc[sample], train.video(index_n[sample])]
+    videos += [samples[sample], train.video(index_n[sample])]
     labels += [f'sample {sample}', f'{distance_n[sample]:.1f}']
   grid_THWc = media.labelled_grid(videos, labels, columns=_COLUMNS)
   media.write_webp(folder / 'nearest.webp', grid_THWc)

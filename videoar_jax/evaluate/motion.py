@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from videoar_jax.core import spread
 from videoar_jax.data import synthetic
 
 NO_MOTION = -1
@@ -65,21 +64,19 @@ def accuracy(videos_nTHWc: np.ndarray, labels_n: np.ndarray) -> float:
 
 
 def class_accuracy(
-  videos_nTHWc: np.ndarray, labels_n: np.ndarray, *, suffix: str = ''
+  found_n: np.ndarray, labels_n: np.ndarray, *, suffix: str = ''
 ) -> dict:
   """Share of moving-shape videos that show the motion of their label.
 
   Args:
-    videos_nTHWc: as `classify` takes them; of several processes each gives
-      its own.
-    labels_n: indices into `synthetic.CLASSES`, of all videos.
+    found_n: what `classify` says of each.
+    labels_n: indices into `synthetic.CLASSES`.
     suffix: of the names.
   Returns:
     `class_accuracy`, 0..1, and `class_accuracy_by_class`: name -> share, None
     where no video has that label.
   """
-  found_n = np.array([classify(video) for video in videos_nTHWc], int)
-  right_n = spread.gather(found_n, len(labels_n)) == labels_n
+  right_n = found_n == labels_n
   shares = {}
   for label, name in enumerate(synthetic.CLASSES):
     own = right_n[labels_n == label]

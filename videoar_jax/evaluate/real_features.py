@@ -1,32 +1,25 @@
-"""I3D's features of real clips in a file, for gFVD without the clips.
+"""I3D's features of the real clips of a draw: in files, and in the cache.
 
-The features of a protocol's real clips are less than a megabyte. With them a
-generator is measured on a machine without the data: samples are drawn there,
-and no file of a video is needed.
+Those of a protocol's real clips are a few megabytes. In a file of its own they
+go to a machine without the data (see `apart`); in the user's cache they let
+the next checkpoint be measured without that any clip is decoded.
 """
 
 import dataclasses
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
+from absl import logging
+from etils import epath
 
-from videoar_jax.core import files, spread, structure
+from videoar_jax.core import cache, files, processes, structure
 from videoar_jax.core.archive import Archive
-from videoar_jax.core.export import load_weights
-from videoar_jax.evaluate import (
-  baselines,
-  i3d,
-  kept,
-  protocols,
-  provenance,
-)
-from videoar_jax.evaluate.measure import draw
-from videoar_jax.evaluate.request import Request, resolve
-from videoar_jax.evaluate.stages import Stages
-from videoar_jax.sample import sampler as sampler_lib
+from videoar_jax.evaluate import i3d, kept, protocols, provenance
+from videoar_jax.evaluate.task import Task
+from videoar_jax.evaluate.windows import Draw
 
 _FIX = 'make it again with `python -m videoar_jax.evaluate features`'
 _ABOUT = {
@@ -35,12 +28,14 @@ _ABOUT = {
   'frames': structure.at_least(i3d.MIN_FRAMES),
   'resolution': [structure.at_least(1)],
   'weights_sha256': str,
+  'seed?': structure.at_least(0),
+  'videos_substituted?': structure.at_least(0),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class RealFeatures:
-  """What is kept of the real clips.
+  """What is kept of the real clips of one draw.
 
   Attributes:
     rows_nd: I3D's logits, float32.
@@ -58,156 +53,119 @@ class RealFeatures:
     """The protocol, or the default one for its feature rules."""
     return protocols.get_protocol(self.about['protocol'] or protocols.DEFAULT)
 
+  @property
+  def substituted(self) -> int:
+    """Clips whose video could not be read."""
+    return self.about.get('videos_substituted', 0)
 
-def measure_real(request: Request) -> RealFeatures:
-  """Draws the clips that an evaluation of a checkpoint would, for I3D.
 
-  Raises:
-    ValueError: see `checkpoint.evaluate_checkpoint`.
-  """
-  task, stages = resolve(request), Stages()
-  model = i3d.load_i3d(task.rules.i3d, path=request.i3d_weights, mesh=task.mesh)
-  real = draw(task, stages, seed=request.seed, name='real clips')
-  with stages.timed('I3D: real clips'):
-    rows_nd = kept.shared_logits(
-      model, real.videos_nTHWc, task.num_videos, request.parts
-    )
-  about = {
-    'classes': list(real.classes),
-    'protocol': request.protocol,
-    'frames': task.data.num_frames,
+def describe(task: Task, draw: Draw, model: i3d.I3D, substituted: int) -> dict:
+  """What `RealFeatures.about` says of a draw."""
+  return {
+    'classes': list(draw.classes),
+    'protocol': task.protocol and task.protocol.name,
+    'frames': task.frames,
     'resolution': [task.data.height, task.data.width],
     'weights_sha256': model.sha256,
     'source': task.data.source,
-    'split': task.split,
-    'seed': request.seed,
-    'videos_substituted': real.substituted,
+    'split': task.split.value,
+    'seed': draw.seed,
+    'videos_substituted': substituted,
     'versions': provenance.versions(),
   }
-  return RealFeatures(rows_nd, real.labels_n, about)
 
 
-def write(path: Any, real: RealFeatures) -> None:
-  """Writes features as an .npz file, whole or not at all."""
+def write(path: Any, draws: Sequence[RealFeatures]) -> None:
+  """Writes the features of draws as an .npz file, whole or not at all."""
   data = io.BytesIO()
-  about = np.asarray(json.dumps(real.about))
-  np.savez(data, rows=real.rows_nd, labels=real.labels_n, about=about)
+  np.savez(
+    data,
+    rows=np.stack([x.rows_nd for x in draws]),
+    labels=np.stack([x.labels_n for x in draws]),
+    about=np.asarray(json.dumps([x.about for x in draws])),
+  )
   with files.replacing(path) as partial:
     partial.write_bytes(data.getvalue())
 
 
-def read(path: Any) -> RealFeatures:
-  """Reads what `write` wrote.
+def read(path: Any) -> list[RealFeatures]:
+  """Reads what `write` wrote, also before it knew of several draws.
 
   Raises:
     ValueError: missing, damaged, or not such a file.
   """
   with Archive(path, fix=_FIX) as archive:
-    rows, labels, about = map(archive.read_array, ('rows', 'labels', 'about'))
-  about = files.parse_json(str(about), _ABOUT, where=str(path), fix=_FIX)
-  count = len(about['classes'])
+    rows, labels, text = map(archive.read_array, ('rows', 'labels', 'about'))
+  one = rows.ndim == 2
+  shape = _ABOUT if one else [_ABOUT]
+  about = files.parse_json(str(text), shape, where=str(path), fix=_FIX)
+  if one:
+    rows, labels, about = rows[None], labels[None], [about]
+  sound = about and rows.shape == (*labels.shape, i3d.NUM_CLASSES)
   if (
-    rows.shape != (len(labels), i3d.NUM_CLASSES)
+    not sound
+    or len(rows) != len(about)
     or labels.dtype.kind != 'i'
     or not np.isfinite(rows).all()
-    or not ((labels >= 0) & (labels < count)).all()
+    or not ((labels >= 0) & (labels < len(about[0]['classes']))).all()
   ):
     raise ValueError(f'{path}: not features and labels of clips; {_FIX}')
-  return RealFeatures(rows, labels, about)
+  return [RealFeatures(*parts) for parts in zip(rows, labels, about)]
 
 
-def measure_samples(request: Request, real: RealFeatures) -> dict:
-  """gFVD of a generator: one sample for each real clip, of its class.
+def find(task: Task, draw: Draw, model: i3d.I3D | None) -> RealFeatures | None:
+  """What the first process's user has in the cache, on all processes."""
+  path, found = _path(task, draw, model), None
+  if path is None:
+    return None
+  if processes.is_first() and path.exists():
+    try:
+      (found,) = read(path)
+    except ValueError as error:
+      logging.warning('%s', error)
+  (there,) = processes.agree(int(found is not None))
+  if not there:
+    return None
+  rows_nd, labels_n, substituted = _of_first(found)
+  about = describe(task, draw, model, substituted)
+  return RealFeatures(rows_nd, labels_n, about)
 
-  Args:
-    request: checkpoint, guidance, temperature, top_p, seed, batch_size and
-      i3d_weights are read.
-    real: of the real clips.
 
-  Returns:
-    Plain values, for JSON: the distances of `baselines.distances`, `gfvd`, and
-    what they were computed from and with.
+def keep(
+  task: Task, draw: Draw, model: i3d.I3D | None, real: RealFeatures
+) -> None:
+  """Puts the features of a draw into the cache, if they can be."""
+  path = _path(task, draw, model)
+  if path is None or not processes.is_first():
+    return
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, [real])
+  except OSError as error:
+    logging.warning('%s: cannot keep it: %s', path, error)
 
-  Raises:
-    ValueError: no generator, one that reads prompts, of other classes or
-      another size; other weights of I3D.
-  """
-  stages = Stages()
-  loaded = load_weights(request.checkpoint, expect='generator')
-  mesh = spread.own_mesh(
-    request.mesh, count=len(spread.own(len(real.labels_n)))
+
+def _path(task: Task, draw: Draw, model: i3d.I3D | None) -> epath.Path | None:
+  """Where the features of a draw lie, by all that decides them."""
+  if model is None or task.identity is None:
+    return None
+  key = kept.key_of(
+    provenance.reader_digest(),
+    kept.device_facts(),
+    (model.sha256, task.rules.i3d),
+    (task.identity, draw.seed),
   )
-  generator = sampler_lib.Generator.of(loaded, mesh)
-  sampling = generator.sampling(
-    num_frames=real.about['frames'],
-    guidance=request.guidance,
-    temperature=request.temperature,
-    top_p=request.top_p,
-    seed=request.seed,
-    batch_size=request.batch_size,
-  )
-  _check_fit(request, generator, sampling, real)
-  model = i3d.load_i3d(real.rules.i3d, path=request.i3d_weights, mesh=mesh)
-  if model.sha256 != real.about['weights_sha256']:
-    raise ValueError(
-      f'features by I3D {real.about["weights_sha256"]}, here is '
-      f'{model.sha256}; use the same weights for both'
-    )
-  conditions_nx = generator.of_classes(real.labels_n)
-  videos_nTHWc = kept.samples(
-    generator,
-    sampling,
-    conditions_nx,
-    stages,
-    digest=loaded.digest,
-    folder=request.parts,
-  )
-  with stages.timed('I3D: samples'):
-    rows_nd = kept.shared_logits(
-      model, videos_nTHWc, len(conditions_nx), request.parts
-    )
-  distances = baselines.distances(
-    real.rows_nd,
-    baselines.Features(rows_nd, paired=False),
-    covariance=real.rules.covariance,
-    seed=request.seed,
-  )
-  return {
-    **distances,
-    'gfvd': distances['fvd'],
-    'num_videos': len(rows_nd),
-    'real': real.about,
-    'checkpoint': str(request.checkpoint),
-    'step': loaded.step,
-    'digest': loaded.digest,
-    'tokenizer_digest': loaded.tokenizer.digests['autoencoder'],
-    'guidance': sampling.guidance,
-    'temperature': sampling.temperature,
-    'top_p': sampling.top_p,
-    'seed': request.seed,
-    'device': jax.devices()[0].device_kind,
-    'versions': provenance.versions(),
-    'seconds': stages.seconds,
-  }
+  return epath.Path(cache.cache_dir() / 'real' / f'{key}.npz')
 
 
-def _check_fit(request: Request, generator, sampling, real: RealFeatures):
-  """Raises a ValueError where a generator cannot be held against features."""
-  if generator.prompts is not None:
-    raise ValueError(
-      f'{request.checkpoint} reads prompts, which features do not hold; '
-      'measure it with the clips: evaluate --checkpoint --data'
-    )
-  classes = tuple(real.about['classes'])
-  if generator.classes != classes:
-    raise ValueError(
-      f'{request.checkpoint} was trained on the classes '
-      f'{", ".join(generator.classes[:8])}; the features are of '
-      f'{", ".join(classes[:8])}; make them of its data'
-    )
-  if list(sampling.size) != real.about['resolution']:
-    raise ValueError(
-      f'{request.checkpoint} makes {sampling.size[0]}×{sampling.size[1]} '
-      f'pixels, the features are of {real.about["resolution"]}; make them '
-      'for this checkpoint'
-    )
+def _of_first(found: RealFeatures | None) -> tuple[np.ndarray, np.ndarray, int]:
+  """The first process's features, labels and substituted clips, on all."""
+  rows, labels, substituted = b'', b'', 0
+  if found is not None:
+    rows = np.ascontiguousarray(found.rows_nd, np.float32).tobytes()
+    labels = np.ascontiguousarray(found.labels_n, np.int32).tobytes()
+    substituted = found.substituted
+  labels_n = np.frombuffer(processes.bytes_of(0, labels), np.int32)
+  rows_nd = np.frombuffer(processes.bytes_of(0, rows), np.float32)
+  (substituted,) = processes.agree(substituted)
+  return rows_nd.reshape(len(labels_n), -1), labels_n, substituted

@@ -86,12 +86,15 @@ def lpips_or_none(
   return _per_video(metric, real_nTHWc, other_nTHWc)
 
 
-def identical_frames(real_nTHWc: np.ndarray, other_nTHWc: np.ndarray) -> int:
-  """The number of frames reproduced exactly, whose PSNR is infinite."""
-  return sum(
-    int((_to_float(a) == _to_float(b)).all(axis=(1, 2, 3)).sum())
+def identical_frames(
+  real_nTHWc: np.ndarray, other_nTHWc: np.ndarray
+) -> np.ndarray:
+  """Frames of each video reproduced exactly, whose PSNR is infinite; (n,)."""
+  found = [
+    (_to_float(a) == _to_float(b)).all(axis=(1, 2, 3)).sum()
     for a, b in zip(real_nTHWc, other_nTHWc)
-  )
+  ]
+  return np.asarray(found, np.int64)
 
 
 def _per_video(metric, real: np.ndarray, other: np.ndarray) -> np.ndarray:

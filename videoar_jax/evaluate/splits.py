@@ -15,6 +15,7 @@ from videoar_jax.evaluate import baselines, i3d, probe
 from videoar_jax.evaluate.clips import ClipWindows, read_windows
 from videoar_jax.evaluate.kept import cached_logits, shared_logits
 from videoar_jax.evaluate.memorisation import TrainingSet
+from videoar_jax.evaluate.rules import Split
 from videoar_jax.evaluate.stages import Stages
 from videoar_jax.evaluate.windows import open_split
 
@@ -35,6 +36,7 @@ class Splits:
     stages: Stages,
     *,
     most: int,
+    frames: int | None = None,
   ):
     """Reads nothing as yet.
 
@@ -43,7 +45,9 @@ class Splits:
       model: whose features are wanted; None where none are.
       stages: are told what takes how long.
       most: training windows in all; of held-out ones at most 256 are taken.
+      frames: that features are of, the first ones; None: all.
     """
+    self._frames = slice(frames)
     self.data = dataclasses.replace(data, captions='')
     self._model, self._stages, self._most = model, stages, most
 
@@ -114,14 +118,15 @@ class Splits:
   def logits(self, name: str, videos_nTHWc: np.ndarray) -> np.ndarray:
     """I3D's features of other videos, which are not kept."""
     with self._stages.timed(f'I3D: {name}'):
-      own_nTHWc = spread.own_rows(videos_nTHWc)
+      own_nTHWc = spread.own_rows(videos_nTHWc)[:, self._frames]
       return shared_logits(self._model, own_nTHWc, len(videos_nTHWc))
 
   def _read(self, name: str, *, train: bool, most: int) -> ClipWindows:
-    count = min(most, len(open_split(self.data, num_videos=2, train=train)))
+    split = Split.TRAIN if train else Split.VALIDATION
+    count = min(most, len(open_split(self.data, num_videos=2, split=split)))
     with self._stages.counted(name, count) as progress:
       return read_windows(self.data, train=train, most=most, progress=progress)
 
   def _kept(self, name: str, videos_nTHWc: np.ndarray) -> np.ndarray:
     with self._stages.timed(f'I3D: {name}'):
-      return cached_logits(self._model, videos_nTHWc)
+      return cached_logits(self._model, videos_nTHWc[:, self._frames])

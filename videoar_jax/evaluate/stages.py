@@ -20,15 +20,20 @@ class Stages:
     self.seconds: dict[str, float] = {}
 
   @contextlib.contextmanager
-  def timed(self, name: str) -> Iterator[None]:
+  def spent(self, name: str) -> Iterator[None]:
     """Adds the time until the block ends to the stage."""
     begin = time.monotonic()
     try:
-      with console.waiting(name):
-        yield
+      yield
     finally:
       spent = time.monotonic() - begin
       self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
+
+  @contextlib.contextmanager
+  def timed(self, name: str) -> Iterator[None]:
+    """As `spent`, and says what begins and that it goes on."""
+    with self.spent(name), console.waiting(name):
+      yield
 
   @contextlib.contextmanager
   def counted(self, name: str, total: int) -> Iterator[Progress]:
@@ -47,8 +52,8 @@ class Stages:
 class _Silent:
   """In place of progress that another process shows."""
 
-  def add(self, count: int) -> None:
-    del count
+  def add(self, count: int, *, worked: bool = True) -> None:
+    del count, worked
 
   def close(self) -> None:
     pass

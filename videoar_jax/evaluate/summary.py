@@ -24,7 +24,11 @@ def print_summary(result: dict) -> None:
       print(f'{name}, nats a bit by frame from the second: {shown}')
   for name in _SUMMARY:
     if result.get(name) is not None:
-      print(f'{name} {result[name]:.4f}')
+      spread = result.get(f'{name}_sd')
+      more = '' if spread is None else f' ± {spread:.4f}'
+      print(f'{name} {result[name]:.4f}{more}')
+  if len(draws := result.get('repeats', ())) > 1:
+    print(f'means of {len(draws)} draws ± their standard deviation')
   for name in ('i3d_classes', 'i3d_classes_real'):
     if found := result.get(name):
       print(

@@ -1,67 +1,230 @@
 """The real clips that an evaluation compares with."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-import jax
+import grain.python as grain
 import numpy as np
 
 from videoar_jax.core import spread
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import FailureLog
-from videoar_jax.data.pipeline import clip_order, make_batches, make_source
+from videoar_jax.data.pipeline import add_prompts, clip_order, make_clips
 from videoar_jax.data.prompts import PromptEncoder
 from videoar_jax.data.source import Source
 from videoar_jax.data.work import Progress
 from videoar_jax.evaluate.clips import unit_of
+from videoar_jax.evaluate.rules import Split, Window
 
 _NEXT_PASS = 7919  # between the seeds of passes over a held-out split
+_THREADS, _AHEAD = 4, 16  # that read clips, and clips read before their turn
+# Which of the two splits of a source are drawn from; True is the training one.
+_PARTS = {
+  Split.TRAIN: (True,),
+  Split.VALIDATION: (False,),
+  Split.ALL: (True, False),
+}
 
 
-@dataclasses.dataclass(frozen=True)
-class Windows:
-  """Clips of a split, each a random window of its video.
+class Block(NamedTuple):
+  """Some clips of a draw.
 
   Attributes:
-    videos_nTHWc: uint8; this process's share of the clips, where it was asked
-      for, while all else is of all clips.
-    labels_n: int32, indices into `classes`.
-    classes: names of the labels.
-    videos_in_split: how many videos the split holds.
-    substituted: clips whose video could not be read, so that another one took
-      its place.
-    clips_n: which video of the split each clip is of; of a substituted one,
-      the video whose place it took.
-    name_of: the name of a video of the split.
-    prompts_nx: tokens of their prompts, if asked for.
+    videos_nTHWc: uint8.
+    labels_n: int32.
+    failed_n: int32; of a clip whose video could not be read, so that another
+      one took its place, that video's index in the source, else -1.
+    prompts_nx: tokens of their prompts, int32, if the source gives them.
   """
 
   videos_nTHWc: np.ndarray
   labels_n: np.ndarray
-  classes: tuple[str, ...]
-  videos_in_split: int
-  substituted: int
-  clips_n: np.ndarray
-  name_of: Callable[[int], str]
-  prompts_nx: np.ndarray | None = None
+  failed_n: np.ndarray
+  prompts_nx: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw:
+  """N windows of the videos of a split, as a seed draws them.
+
+  They are of different videos as far as there are enough. Window i is a
+  function of the seed and of i, whatever N and whoever reads it.
+
+  Attributes:
+    source: see `open_split`.
+    num_videos: N.
+    seed: of the order and of the windows; 0 <= seed < 2**32.
+    split: that the source was opened for.
+    max_bad_share: of unreadable videos, past which reading stops.
+  """
+
+  source: Source
+  num_videos: int
+  seed: int
+  split: Split
+  max_bad_share: float
+
+  @property
+  def classes(self) -> tuple[str, ...]:
+    """Names of the labels."""
+    return tuple(self.source.classes)
+
+  @property
+  def videos_in_split(self) -> int:
+    return len(self.source)
 
   @property
   def videos_repeated(self) -> int:
     """How many clips are further windows of a video that was drawn before."""
-    return max(0, len(self.labels_n) - self.videos_in_split)
+    return max(0, self.num_videos - self.videos_in_split)
+
+  @functools.cached_property
+  def clips_n(self) -> np.ndarray:
+    """Which video of the split each clip is of.
+
+    Of a substituted one, the video whose place it took.
+    """
+    found = []
+    for start in range(0, self.num_videos, self._pass):
+      order = clip_order(len(self.source), seed=self._seed_of(start))
+      stop = min(self._pass, self.num_videos - start)
+      found += [order[i] for i in range(stop)]
+    return np.asarray(found, np.int64)
 
   def units(self) -> list[str]:
     """The unit of each clip (see `clips`); reads names, which may take long."""
     found, which_n = np.unique(self.clips_n, return_inverse=True)
-    names = [unit_of(self.name_of(int(index))) for index in found]
+    names = [unit_of(self.source.name(int(index))) for index in found]
     return [names[i] for i in which_n]
+
+  def blocks(self, index_n: np.ndarray, size: int) -> Iterator[Block]:
+    """Yields clips by their indices, so many at a time, the last ones fewer.
+
+    Raises:
+      BadDataError: too many unreadable videos.
+    """
+    failures = FailureLog(self.source, max_bad_share=self.max_bad_share)
+    if not len(index_n):
+      return
+    chosen = _Chosen(tuple(map(int, index_n)), self._pass, self._streams())
+    options = grain.ReadOptions(_THREADS, _AHEAD)
+    clips = iter(grain.MapDataset.source(chosen).to_iter_dataset(options))
+    for start in range(0, len(index_n), size):
+      some = [next(clips) for _ in range(min(size, len(index_n) - start))]
+      rows = {name: np.stack([x[name] for x in some]) for name in some[0]}
+      failures.update(rows['failed'])
+      yield Block(
+        rows['video'], rows['label'], rows['failed'], rows.get('prompt')
+      )
+
+  @property
+  def _pass(self) -> int:
+    """Clips until an order begins anew: the held-out split's is of one pass."""
+    once = self.split is Split.VALIDATION
+    return len(self.source) if once else self.num_videos
+
+  def _seed_of(self, start: int) -> int:
+    """The seed of the pass that begins with clip `start`."""
+    return (self.seed + start // self._pass * _NEXT_PASS) % 2**32
+
+  def _streams(self) -> tuple[grain.MapDataset, ...]:
+    starts = range(0, self.num_videos, self._pass)
+    return tuple(make_clips(self.source, seed=self._seed_of(x)) for x in starts)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chosen:
+  """Clips of several streams by their index, for Grain to read ahead."""
+
+  index: tuple[int, ...]
+  each: int
+  streams: Sequence[grain.MapDataset]
+
+  def __len__(self) -> int:
+    return len(self.index)
+
+  def __getitem__(self, place: int) -> dict:
+    which, within = divmod(self.index[place], self.each)
+    return self.streams[which][within]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Union:
+  """The records of two splits, one after the other."""
+
+  parts: tuple[Source, ...]
+
+  @property
+  def classes(self) -> tuple[str, ...]:
+    return tuple(self.parts[0].classes)
+
+  def __len__(self) -> int:
+    return sum(map(len, self.parts))
+
+  def name(self, index: int) -> str:
+    part, index = self._find(index)
+    return part.name(index)
+
+  def load(self, index: int, rng: np.random.Generator) -> dict:
+    part, index = self._find(index)
+    return part.load(index, rng)
+
+  def explain(self, index: int) -> str:
+    part, index = self._find(index)
+    return part.explain(index)
+
+  def _find(self, index: int) -> tuple[Source, int]:
+    first = len(self.parts[0])
+    return (
+      (self.parts[0], index)
+      if index < first
+      else (self.parts[1], index - first)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Centred:
+  """Records of another source, each as the window in the middle of its video.
+
+  Of an even number of places it is the later one in the middle, as
+  OmniTokenizer's, whose frames begin at length // 2 - 17 // 2.
+  """
+
+  source: Source
+
+  @property
+  def classes(self) -> tuple[str, ...]:
+    return tuple(self.source.classes)
+
+  def __len__(self) -> int:
+    return len(self.source)
+
+  def name(self, index: int) -> str:
+    return self.source.name(index)
+
+  def load(self, index: int, rng: np.random.Generator) -> dict:
+    del rng
+    return self.source.load(index, _Middle())
+
+  def explain(self, index: int) -> str:
+    return self.source.explain(index)
+
+
+class _Middle:
+  """In place of a random generator: draws the middle of a range."""
+
+  def integers(self, high: int) -> int:
+    return int(high) // 2
 
 
 def open_split(
   config: DataConfig,
   *,
   num_videos: int,
-  train: bool,
+  split: Split,
+  window: Window = Window.RANDOM,
   prompts: PromptEncoder | None = None,
 ) -> Source:
   """Opens a split; raises where it cannot give so many clips.
@@ -69,17 +232,25 @@ def open_split(
   Args:
     config: the source and the size of a clip.
     num_videos: how many clips.
-    train: which split.
+    split: one of a source's two, or both as one.
+    window: which of a video's windows a record is.
     prompts: of the clips' prompts, if they are wanted.
   Raises:
     ValueError: the source is missing or does not fit the config; fewer than
       two videos; or rendered clips, of which each is always the same, would
       have to repeat.
   """
-  source = make_source(config, train=train, prompts=prompts)
-  name = 'train' if train else 'validation'
+  parts = tuple(
+    config.kind.open(config.path, config, train=train)
+    for train in _PARTS[split]
+  )
+  source = parts[0] if len(parts) == 1 else _Union(parts)
+  if window is Window.CENTER:
+    source = _Centred(source)
+  source = add_prompts(source, config, prompts)
   if num_videos < 2:
     raise ValueError(f'num_videos={num_videos}: a set needs at least 2')
+  name = split.value
   if len(source) < 2:
     raise ValueError(
       f'{config.source}: {len(source)} video in the {name} split; a set needs '
@@ -100,9 +271,9 @@ def check_splits(config: DataConfig, *, several_classes: bool) -> None:
     config: the source; its captions are not read.
     several_classes: there must be more than one.
   """
-  for train in (True, False):
+  for split in (Split.TRAIN, Split.VALIDATION):
     source = open_split(
-      dataclasses.replace(config, captions=''), num_videos=2, train=train
+      dataclasses.replace(config, captions=''), num_videos=2, split=split
     )
   if several_classes and len(source.classes) < 2:
     raise ValueError(
@@ -111,24 +282,42 @@ def check_splits(config: DataConfig, *, several_classes: bool) -> None:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Windows:
+  """Clips of a draw, all in memory.
+
+  Attributes:
+    draw: that they are of.
+    videos_nTHWc: uint8.
+    labels_n: int32, indices into the draw's classes.
+    substituted: clips whose video could not be read, so that another one took
+      its place.
+    prompts_nx: tokens of their prompts, if asked for.
+  """
+
+  draw: Draw
+  videos_nTHWc: np.ndarray
+  labels_n: np.ndarray
+  substituted: int
+  prompts_nx: np.ndarray | None
+
+
 def draw_windows(
   config: DataConfig,
   *,
   num_videos: int,
-  train: bool,
+  split: Split,
   seed: int,
   progress: Progress | None = None,
   prompts: PromptEncoder | None = None,
   shared: bool = False,
 ) -> Windows:
-  """Draws clips, from different videos as far as there are enough.
-
-  The first clips are the same whatever `num_videos` and the batch size.
+  """Draws a few clips, which are held in memory; see `Draw`.
 
   Args:
     config: the source and the size of a clip.
     num_videos: how many clips.
-    train: which split.
+    split: which split.
     seed: of the order and of the windows.
     progress: is told of every clip.
     prompts: of the clips' prompts, if they are wanted.
@@ -137,98 +326,20 @@ def draw_windows(
     ValueError: see `open_split`; BadDataError: too many unreadable videos.
   """
   source = open_split(
-    config, num_videos=num_videos, train=train, prompts=prompts
+    config, num_videos=num_videos, split=split, prompts=prompts
   )
-  ways = jax.process_count() if shared else 1
-  drawn = _Drawn(source, config, num_videos, ways, prompts)
-
-  done = passes = 0
-  while done < num_videos:
-    # The held-out split ends after one pass, so further ones are begun anew.
-    left = num_videos - done
-    end = done + (left if train else min(left, len(source)))
-    own_seed = (seed + passes * _NEXT_PASS) % 2**32
-    drawn.read(done, end, train=train, seed=own_seed, progress=progress)
-    done, passes = end, passes + 1
-  return drawn.windows(num_videos)
-
-
-class _Drawn:
-  """Clips as they are drawn, those of one process."""
-
-  def __init__(
-    self,
-    source: Source,
-    config: DataConfig,
-    num_videos: int,
-    ways: int,
-    prompts: PromptEncoder | None,
-  ):
-    self._source, self._prompts, self._ways = source, prompts, ways
-    # A row of a batch falls to each process.
-    size = ways if ways > 1 else min(config.batch_size, num_videos)
-    self._config = dataclasses.replace(config, batch_size=size)
-    self._failures = FailureLog(source, max_bad_share=config.max_bad_share)
-    count = len(range(self._first(0), num_videos, ways))
-    shape = (config.num_frames, config.height, config.width, 3)
-    self._rows = {
-      'video': np.empty((count, *shape), np.uint8),
-      'label': np.empty(count, np.int32),
-      'failed': np.empty(count, np.int32),
-    }
-    if prompts is not None:
-      self._rows['prompt'] = np.empty((count, prompts.length), np.int32)
-    self._clips_n = np.empty(num_videos, np.int64)
-    self._done = 0
-
-  def _first(self, start: int) -> int:
-    """This process's first clip from `start` on."""
-    return start + (jax.process_index() - start) % self._ways
-
-  def read(
-    self,
-    start: int,
-    end: int,
-    *,
-    train: bool,
-    seed: int,
-    progress: Progress | None,
-  ) -> None:
-    """Reads this process's clips of `start` to `end`, a pass of their own."""
-    order = clip_order(len(self._source), seed=seed)
-    self._clips_n[start:end] = [order[i] for i in range(end - start)]
-    stop = self._done + len(range(self._first(start), end, self._ways))
-    batches = make_batches(
-      self._config,
-      train=train,
-      seed=seed,
-      rows=[self._first(start) - start] if self._ways > 1 else None,
-      prompts=self._prompts,
-    )
-    while self._done < stop:
-      batch = next(batches)
-      count = min(len(batch['label']), stop - self._done)
-      for name, rows in self._rows.items():
-        rows[self._done : self._done + count] = batch[name][:count]
-      self._failures.update(batch['failed'][:count])
-      self._done += count
-      if progress is not None:
-        progress.add(count)
-
-  def windows(self, num_videos: int) -> Windows:
-    """All clips, of whose videos each process has its own."""
-    gathered = {
-      name: rows if self._ways == 1 else spread.gather(rows, num_videos)
-      for name, rows in self._rows.items()
-      if name != 'video'
-    }
-    return Windows(
-      self._rows['video'],
-      gathered['label'],
-      tuple(self._source.classes),
-      len(self._source),
-      int((gathered['failed'] >= 0).sum()),
-      self._clips_n,
-      self._source.name,
-      gathered.get('prompt'),
-    )
+  draw = Draw(source, num_videos, seed, split, config.max_bad_share)
+  index_n = spread.own(num_videos) if shared else np.arange(num_videos)
+  found = []
+  for block in draw.blocks(index_n, config.batch_size):
+    found.append(block)
+    if progress is not None:
+      progress.add(len(block.labels_n))
+  videos, labels, failed, prompts = zip(*found)
+  return Windows(
+    draw,
+    np.concatenate(videos),
+    np.concatenate(labels),
+    int((np.concatenate(failed) >= 0).sum()),
+    None if prompts[0] is None else np.concatenate(prompts),
+  )

@@ -5,10 +5,12 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from videoar_jax.evaluate import comparable
 from videoar_jax.report import copies, markup
 from videoar_jax.report.published import VIDEOAR
 from videoar_jax.report.recorded import (
   DOCUMENT,
+  Recorded,
   find_published,
   find_recorded,
 )
@@ -72,14 +74,16 @@ def _measured(result: dict) -> str:
 
 
 def _beside_recorded(result: dict) -> list[str]:
-  """The main table; says where a recorded run had more or fewer videos."""
+  """The main table; no distances of a recorded run that do not compare."""
   run = find_recorded(result)
+  differ = {} if run is None else _differences(result, run)
   names = [name for name in FIGURES if result.get(name) is not None]
   rows = []
   for name in names:
     row = [f'{name}\n{FIGURES[name]}', _with_interval(result, name)]
     if run is not None:
-      row.append(_figure(run.figures, name))
+      left_out = differ and name in _DISTANCES
+      row.append('–' if left_out else _figure(run.figures, name))
     rows.append(row)
   if not rows:
     return []
@@ -89,16 +93,27 @@ def _beside_recorded(result: dict) -> list[str]:
     f'Recorded, another run: {run.name}, {run.num_videos} videos, commit '
     f'{run.commit}, {run.hardware} ({DOCUMENT}).'
   )
-  own = result.get('num_generated')
-  if own != run.num_videos:
-    note += (
-      f' This run measured {markup.short(own)} videos: figures of so different '
-      'numbers do not compare.'
-    )
+  if differ:
+    note += f' {_told(differ)}: its distances do not compare and are left out.'
   return [
     markup.table(rows, head=('', 'this run', 'recorded')),
     markup.note(note),
   ]
+
+
+def _differences(result: dict, run: Recorded) -> dict[str, list]:
+  """What moves a distance and is not alike here and there."""
+  recorded = {**run.measured, 'num_generated': run.num_videos}
+  return comparable.differences({'this run': result, 'recorded': recorded})
+
+
+def _told(differ: dict[str, list]) -> str:
+  words = [
+    f'{key.replace("_", " ")} '
+    + ', '.join(f'{markup.short(value)} ({name})' for name, value in said)
+    for key, said in differ.items()
+  ]
+  return f'Measured otherwise, {"; ".join(words)}'
 
 
 def _with_interval(result: dict, name: str) -> str:

@@ -44,11 +44,8 @@ _OPEN = 'Open-MAGVIT2 (arXiv:2409.04410)'
 
 # 10,000 windows of the train split, four times, as MAGVIT's; of 17 frames.
 _DEFAULT = 'ucf101_train10k_17f_128'
-_TATS_RULES, _OMNI_RULES = 'tats_2048_16f_128', 'omnitokenizer_2048_17f'
-_LARP_RULES = (
-  '10,000 windows of 16 frames of the train split, drawn once, by the feature '
-  'network of StyleGAN-V'
-)
+_TATS_RULES, _OMNI_RULES = 'tats_2048_16f', 'omnitokenizer_2048_17f'
+_LARP_RULES = 'larp_16f'
 
 
 def _open(paper: str) -> str:
@@ -80,7 +77,7 @@ PUBLISHED = (
   _gfvd('PAR-16x', 103.4, _open(_PAR), _PAR, 95, 3.44),
   _gfvd('NAR-L', 96.2, _open(_NAR), _NAR, 34, 1.09),
   _gfvd('NAR-LP', 71.1, _open(_NAR), _NAR, 34, 1.30),
-  _gfvd('MAGVIT', 76.0, 'ucf101_train10k_16f_128', _MAGVIT, 12),
+  _gfvd('MAGVIT', 76.0, 'magvit_16f', _MAGVIT, 12),
   _gfvd('MAGVIT-v2', 58.0, _DEFAULT, _MAGVIT2, 24),
   _gfvd('MAGVIT-v2, autoregressive', 109.0, _DEFAULT, _MAGVIT2, 1280),
   _gfvd('NBP, 0.7 B', 103.3, _DEFAULT, _NBP, 95),

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from videoar_jax.evaluate import protocols
 from videoar_jax.report import published
 
 DOCUMENT = 'docs/results.md'
@@ -92,7 +93,7 @@ OWN = (
   ),
 )
 
-_UCF101 = 'ucf101_'
+_UCF101 = 'UCF-101'
 _KINDS = {'tokenizer': published.RFVD, 'generator': published.GFVD}
 
 
@@ -107,7 +108,8 @@ def find_recorded(result: Mapping[str, Any]) -> Recorded | None:
 def find_published(result: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
   """What the paper states of the data that a result was measured on."""
   kind = _KINDS.get(str(result.get('recipe')))
-  if kind is None or not str(result.get('protocol')).startswith(_UCF101):
+  known = protocols.PROTOCOLS.get(str(result.get('protocol')))
+  if kind is None or known is None or known.data_set != _UCF101:
     return ()
   found = published.of_videoar(kind)
   return tuple(

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from videoar_jax.evaluate import protocols
+from videoar_jax.evaluate import comparable, protocols
 from videoar_jax.report import published, records
 from videoar_jax.report.published import GFVD, RFVD, Published
 
@@ -24,15 +24,6 @@ _COLUMNS = (
   *('steps', 'seconds', _SOURCE, 'commit', 'machine', 'hours of training'),
 )
 _REPRODUCE = 'bash launch/reproduce_ucf101.sh'
-# What results of one protocol must share to stand in one table.
-_SHARED = (
-  'num_real',
-  'frames',
-  'resolution',
-  'split',
-  'weights_sha256',
-  'rules',
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +126,9 @@ def _section(
   found: Mapping[str, Mapping[str, Any]],
 ) -> str:
   """One table under what its rows have in common."""
-  check_alike(found)
+  comparable.check_comparable(
+    {name: record['result'] for name, record in found.items()}
+  )
   rows = [_paper(row) for row in papers]
   rows += [_own(record) for record in found.values()]
   done = {record['row'] for record in found.values()}
@@ -153,21 +146,6 @@ def _section(
       f'{protocol.num_frames} frames of {size}; {protocol.source}.'
     )
   return f'{about}\n\n{_table(rows, figure=f"{kind[0]}{kind[1:].upper()}")}'
-
-
-def check_alike(found: Mapping[str, Mapping[str, Any]]) -> None:
-  """Raises a ValueError where records were not measured by the same rules."""
-  first = None
-  for name, record in found.items():
-    result = record['result']
-    first = first or (name, result)
-    for key in _SHARED:
-      if result.get(key) != first[1].get(key):
-        raise ValueError(
-          f'{name} and {first[0]} differ in {key} under protocol '
-          f'{result["protocol"]}: {result.get(key)} and {first[1].get(key)}; '
-          'they cannot stand in one table; measure one of them again'
-        )
 
 
 def _paper(row: Published) -> dict[str, str]:
