@@ -32,7 +32,7 @@ def whole(tmp_path_factory):
   made = made_ucf101.make(CLASSES, num_training=training, num_test=test)
   assert len(set(made.names)) == ucf101.NUM_VIDEOS
   root = tmp_path_factory.mktemp('whole')
-  video = made_ucf101.tiny_video(root / 'x.avi')
+  video = made_ucf101.tiny_video(root / 'x.avi', frames=1)
   files, *faults = made_ucf101.damage(
     made, made_ucf101.contents(made, video), bad=10, gone=3, renamed=2
   )
@@ -48,7 +48,7 @@ def prepare(source: pathlib.Path, out: pathlib.Path) -> subprocess.Popen:
   flags = (f'--source=ucf101:{source}', f'--out={out}', '--num_workers=2')
   return subprocess.Popen(
     [sys.executable, '-m', 'videoar_jax.data.prepare', *flags]
-    + ['--height=16', '--width=16'],
+    + ['--height=16', '--width=16', '--min_frames=1'],
     cwd=ROOT,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,

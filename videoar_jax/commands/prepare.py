@@ -1,14 +1,16 @@
 """Decodes a data set once, or caches a tokenizer's features of it.
 
-    python -m videoar_jax.data.prepare --source=folder:/data/UCF-101 \\
-        --split_file=trainlist01.txt --height=128 --width=128 --out=/data/ucf
+    python -m videoar_jax.data.prepare --source=ucf101:/data/UCF101.rar \\
+        --height=128 --width=128 --out=/data/ucf
+    python -m videoar_jax.data.prepare --source=folder:/data/mine \\
+        --height=128 --width=128 --out=/data/mine_128
     python -m videoar_jax.data.prepare --features --checkpoint=runs/tokenizer \\
         --source=array_record:/data/ucf --windows=2 --flips --out=/data/cached
 
-The first writes what `array_record:PATH` reads, the second `features:PATH`.
-Run again, the same command goes on where it stopped. The second uses all
-devices, and several processes share the work, each writing whole shards, where
-they are started as for training.
+The last writes what `features:PATH` reads, the others `array_record:PATH`.
+Run again, the same command goes on where it stopped. Features use all devices,
+and several processes share the work, each writing whole shards, where they are
+started as for training.
 """
 
 import dataclasses
@@ -23,11 +25,16 @@ from videoar_jax.data.kinds import parse_source
 FLAGS = command.Flags()
 
 _SOURCE = FLAGS.text(
-  'source', None, 'folder:PATH or images:PATH; for --features any source'
+  'source',
+  None,
+  'ucf101:PATH, folder:PATH, images:PATH or tfds:PATH; for --features any',
 )
 _OUT = FLAGS.text('out', None, 'folder to write, on a disk or in a bucket')
 _SPLIT_FILE = FLAGS.text(
-  'split_file', '', 'official list of training videos; the others are held out'
+  'split_file',
+  '',
+  'official list of training videos; the others are held out; for ucf101 also '
+  'the zip of all lists, and it is found beside the videos',
 )
 _HEIGHT = FLAGS.count('height', 128, 'pixels')
 _WIDTH = FLAGS.count('width', 128, 'pixels')

@@ -89,7 +89,7 @@ class RarArchive:
     archive.check_memory(info.file_size)
     try:
       return self._rar.read(info)
-    except (rarfile.Error, OSError) as error:
+    except rarfile.Error as error:
       raise self._damaged(error) from None
 
   def _check_end(self, blocks: list) -> None:
