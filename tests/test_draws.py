@@ -11,7 +11,7 @@ import pytest
 from tiny_runs import CLASSES, FRAMES, SIDE, SIZE, runs  # noqa: F401
 
 from videoar_jax import media
-from videoar_jax.core import export
+from videoar_jax.core import archive, export
 from videoar_jax.core.mesh import MeshConfig
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.failures import BadDataError
@@ -204,6 +204,13 @@ def test_a_centred_window_lies_in_the_middle(folder):
   strict = dataclasses.replace(draw, max_bad_share=0.05)
   with pytest.raises(BadDataError, match='_g00_c01.mp4: too short: 9 frames'):
     list(strict.blocks(np.arange(24), 8))
+
+
+def test_memory_is_that_of_a_block(runs, monkeypatch):  # noqa: F811
+  monkeypatch.setattr(archive, 'free_memory', lambda: 4 * 2 * 9 * 16 * 16 * 3)
+  assert measured(runs / 'tokenizer', fvd=False)['num_real'] == 5
+  with pytest.raises(ValueError, match='videos of 9×16×16, 3 at a time.*free'):
+    measured(runs / 'tokenizer', fvd=False, batch_size=3)
 
 
 def test_the_first_videos_alone_are_saved(runs, monkeypatch, tmp_path):  # noqa: F811

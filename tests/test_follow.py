@@ -10,10 +10,11 @@ import types
 import jax
 import numpy as np
 import pytest
+from etils import epath
 from shared_work import MODEL, run_lines, stub_logits
 from tiny_runs import runs  # noqa: F401
 
-from videoar_jax.core import export
+from videoar_jax.core import buckets, export
 from videoar_jax.core.checkpoint import Checkpoints
 from videoar_jax.evaluate import follow, i3d
 
@@ -33,11 +34,16 @@ def stub_i3d(monkeypatch, tmp_path):
 def saved(runs, tmp_path_factory):  # noqa: F811
   """A run whose steps are all there, on a disk that nobody follows."""
   root = tmp_path_factory.mktemp('saved')
+  write_run(root, runs, range(1, LAST + 1))
+  return root
+
+
+def write_run(root, runs, steps):  # noqa: F811
   loaded = export.load_weights(runs / 'generator')
   config = {**loaded.config.to_dict(), 'train': {'num_steps': LAST}}
   export.write_loaded(root / 'tokenizer', loaded.tokenizer)
   checkpoints = Checkpoints(root / 'checkpoints', keep=LAST)
-  for step in range(1, LAST + 1):
+  for step in steps:
     rng = np.random.default_rng(step)
     params = jax.tree.map(
       lambda x, rng=rng: x + np.float32(rng.normal(size=x.shape) / 9),
@@ -47,7 +53,6 @@ def saved(runs, tmp_path_factory):  # noqa: F811
     checkpoints.save(step, tree, {'config': config, 'best': None}, wait=True)
   checkpoints.close()
   (root / 'config.json').write_text(json.dumps(config))
-  return root
 
 
 class Growing:
@@ -127,6 +132,18 @@ def test_rows_of_other_rules_are_refused(saved, monkeypatch):
   run.add(3)()
   with pytest.raises(SystemExit, match='frames 13 in the curve, 9 in step 3'):
     run.follow('--nofvd')
+
+
+def test_a_run_in_a_bucket_is_followed(runs, served_bucket):  # noqa: F811
+  home = epath.Path('gs://bucket/followed')
+  buckets.check(home)  # as commands do, before anything is read
+  write_run(home, runs, [LAST])
+  line = ['evaluate', '--follow', f'--checkpoint={home}', *ASKED]
+  for _ in range(2):
+    run_lines([[*line, f'--out={home}/curve.json']])
+    curve = json.loads((home / 'curve.json').read_text())
+    assert curve['finished'] and curve['best']['step'] == LAST
+  assert 'followed/curve.json' in served_bucket.names()
 
 
 @pytest.mark.parametrize('name', ['zoo:shapes', 'saved/checkpoints/1'])

@@ -15,6 +15,7 @@ from videoar_jax.core.export import load_weights, tree_digest, write_export
 from videoar_jax.core.mesh import MeshConfig, make_mesh, unbox
 from videoar_jax.data.config import DataConfig
 from videoar_jax.evaluate import exposure
+from videoar_jax.evaluate.rules import Split
 from videoar_jax.sample import sampler
 from videoar_jax.tokenizer.autoencoder import make_tokenizer
 from videoar_jax.tokenizer.config import TokenizerConfig
@@ -213,7 +214,7 @@ def test_prompts_and_classes_take_each_others_layers(folder, stage1, capsys):
 def test_the_harm_of_errors_is_measured_frame_by_frame(folder, stage1):
   generator = sampler.Generator.of(stage1)
   data = DataConfig(batch_size=4, num_frames=5, height=4, width=4)
-  options = {'num_videos': 6, 'train': False, 'seed': 0}
+  options = {'num_videos': 6, 'split': Split.VALIDATION, 'seed': 0}
   found = exposure.measure(generator, data, share=0.3, **options)
   assert [len(found[name]) for name in ('clean', 'flipped', 'harm')] == [2] * 3
   np.testing.assert_allclose(

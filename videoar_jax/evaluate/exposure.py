@@ -21,7 +21,7 @@ from videoar_jax.evaluate import provenance
 from videoar_jax.evaluate.request import Request
 from videoar_jax.evaluate.rules import Split
 from videoar_jax.evaluate.task import resolve
-from videoar_jax.evaluate.windows import draw_windows
+from videoar_jax.evaluate.windows import Draw, open_split
 from videoar_jax.objectives.bitwise import bitwise_cross_entropy
 from videoar_jax.plan.pyramid import Pyramid
 from videoar_jax.sample.sampler import Generator
@@ -105,28 +105,26 @@ def measure(
   plan = _plan(generator, data)
   if not 0.0 < share <= 0.5:
     raise ValueError(f'share={share}: wanted above 0, at most 0.5')
-  windows = draw_windows(
-    data,
-    num_videos=num_videos,
-    split=split,
-    seed=seed,
-    prompts=generator.prompts,
+  source = open_split(
+    data, num_videos=num_videos, split=split, prompts=generator.prompts
   )
-  conditions_nx = windows.prompts_nx
-  if conditions_nx is None:
-    conditions_nx = generator.of_classes(windows.labels_n)
+  draw = Draw(source, num_videos, seed, split, data.max_bad_share)
   nats = make_measure(generator, plan)
   found, size = [], min(data.batch_size, num_videos)
-  for start in range(0, num_videos, size):
-    rows = np.minimum(np.arange(start, start + size), num_videos - 1)
+  for number, block in enumerate(draw.blocks(np.arange(num_videos), size)):
+    count = len(block.labels_n)
+    rows = np.minimum(np.arange(size), count - 1)  # one program serves all
+    conditions_nx = block.prompts_nx
+    if conditions_nx is None:
+      conditions_nx = generator.of_classes(block.labels_n)
     both = nats(
       generator.nets,
-      windows.videos_nTHWc[rows],
+      block.videos_nTHWc[rows],
       conditions_nx[rows],
-      jax.random.fold_in(jax.random.key(seed), start),
+      jax.random.fold_in(jax.random.key(seed), number * size),
       share,
     )
-    found.append(np.asarray(both)[:, : num_videos - start])
+    found.append(np.asarray(both)[:, :count])
   clean_t, flipped_t = np.concatenate(found, axis=1).mean(axis=1)[:, 1:]
   return {
     'clean': clean_t.tolist(),
