@@ -90,7 +90,7 @@ def test_diffusers_names_and_shapes_are_those_of_its_own_files():
   taken = load(tiny_wan.WEIGHTS)
   assert not taken.match.unexpected
   # What the file does not say is as in the default.
-  own = ('text_length', 'dtype')
+  own = ('text_length', 'remat', 'dtype')
   said = {name: getattr(taken.config, name) for name in own}
   assert said == {name: getattr(WanConfig(), name) for name in own}
   assert dataclasses.replace(tiny_wan.GOLDEN, **said) == taken.config

@@ -1,5 +1,6 @@
 """A tiny Wan, its random parameters, and the one of the goldens."""
 
+import functools
 import pathlib
 
 import golden_inputs
@@ -32,6 +33,7 @@ GOLDEN = WanConfig(
   time_width=16,
   text_length=golden_inputs.WAN_TEXT_LENGTH,
   text_width=12,
+  remat='none',
   dtype='float32',
 )
 WEIGHTS = pathlib.Path(__file__).parent / 'goldens' / 'wan'
@@ -55,15 +57,27 @@ def text(config=CONFIG, batch=2):
   return rows.astype(np.float32)
 
 
-def forward(config, params, patches, text, **tokens):
-  """`WanTransformer.forward`, compiled."""
+@functools.partial(jax.jit, static_argnames=('config', 'mask'))
+def forward(config, params, patches, text, *, mask=None, **tokens):
+  """`WanTransformer.forward`, at places that are not known beforehand."""
+  return WanTransformer(config).apply(
+    {'params': params}, patches, text, mask=mask, **tokens, method='forward'
+  )
 
-  def run(params, patches, text):
-    return WanTransformer(config).apply(
-      {'params': params}, patches, text, **tokens, method='forward'
-    )
 
-  return jax.jit(run)(params, patches, text)
+@functools.partial(jax.jit, static_argnames=('config', 'plan', 'masked'))
+def of_plan(config, params, patches, text, time_bu, *, plan, masked=True):
+  """Velocities of a plan's tokens, whose units have a time each."""
+  return WanTransformer(config).apply(
+    {'params': params},
+    patches,
+    text,
+    mask=plan.mask(0) if masked else None,
+    time_bu=time_bu,
+    unit_l=plan.unit_l,
+    position_l3=plan.position_l3,
+    method='forward',
+  )
 
 
 def flat(latents, config):
