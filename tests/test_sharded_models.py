@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+import tiny_wan
 
 from videoar_jax.core import mesh as mesh_lib
 from videoar_jax.core import placement
@@ -26,6 +27,7 @@ from videoar_jax.objectives.reconstruction import (
   TokenizerLossConfig,
 )
 from videoar_jax.objectives.tokenizer import make_tokenizer_objective
+from videoar_jax.plan.kinds import make_partition
 from videoar_jax.plan.next_scale import next_scale_plan
 from videoar_jax.tokenizer.autoencoder import make_tokenizer
 from videoar_jax.tokenizer.discriminator import (
@@ -36,6 +38,7 @@ from videoar_jax.train.optimizer import OptimizerConfig
 from videoar_jax.train.state import Update, create_state
 from videoar_jax.train.step import make_step
 from videoar_jax.transformer.model import make_transformer
+from videoar_jax.transformer.wan import WanTransformer, init_params
 
 LOSSES = TokenizerLossConfig(residual=0.1)
 OPTIMIZER = OptimizerConfig(learning_rate=1e-2, warmup_steps=0)
@@ -111,6 +114,45 @@ def transformer_case():
   return [update], batch
 
 
+def wan_case():
+  config = dataclasses.replace(tiny_wan.CONFIG, num_heads=8, remat='full')
+  model = WanTransformer(config)
+  plan = make_partition('frame', (2, 3, 3))
+
+  def init(key):
+    params = init_params(model, key)
+    # The last layer begins with zeros, through which nothing would be learnt.
+    return jax.tree.map(
+      lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), params
+    )
+
+  def objective(params, batch, context):
+    del context
+    out = model.apply(
+      {'params': params},
+      batch['patches'],
+      batch['text'],
+      time_bu=batch['time'],
+      unit_l=plan.unit_l,
+      position_l3=plan.position_l3,
+      mask=plan.mask(0),
+      method='forward',
+    )
+    loss = jnp.mean((out - batch['patches']) ** 2)
+    return loss, {'loss': loss}
+
+  update = Update(
+    net='wan', init=init, objective=objective, optimizer=OPTIMIZER
+  )
+  rng = np.random.default_rng(2)
+  shape = (8, plan.num_tokens, config.patch_width)
+  return [update], {
+    'patches': rng.standard_normal(shape).astype(np.float32),
+    'text': tiny_wan.text(config, batch=8),
+    'time': rng.uniform(0, 1000, (8, 2)).astype(np.float32),
+  }
+
+
 def one_step(updates, batch, shape):
   mesh = mesh_lib.make_mesh(
     mesh_lib.MeshConfig(*shape), jax.devices()[: math.prod(shape)]
@@ -130,11 +172,15 @@ def one_step(updates, batch, shape):
   return before, nets, metrics, all(sharded.values())
 
 
+CONVOLUTIONS = (tokenizer_case, adversarial_case)
+
+
 @pytest.mark.parametrize(
   'case',
   [
     tokenizer_case,
     transformer_case,
+    wan_case,
     pytest.param(adversarial_case, marks=pytest.mark.slow),
   ],
 )
@@ -154,7 +200,7 @@ def test_eight_devices_equal_one(case, shape):
   before, one, metrics_one, _ = one_step(updates, batch, (1, 1, 1, 1))
   same, many, metrics_many, is_sharded = one_step(updates, batch, shape)
   # Convolutions have no heads for `tensor` to go over.
-  splits = shape[1:3] if case is transformer_case else shape[1:2]
+  splits = shape[1:2] if case in CONVOLUTIONS else shape[1:3]
   assert is_sharded == (math.prod(splits) > 1)
   jax.tree.map(np.testing.assert_array_equal, before, same)
   for name in metrics_one:

@@ -13,10 +13,12 @@
 - `twin`: the sampler and the training step in plain PyTorch
 - `traffic`: bytes that the sampler's rollout moves, ahead of time
 - `compiling`: a generator's step, compiled ahead of time
+- `counting`: parameters of the networks that a config makes
 - `ahead`: programs compiled for devices that need not be there
 - `hlo`: bytes that a compiled program moves
 - `origins`: where a program's arrays come from, how often its loops run
 - `program`: a compiled program's text as instructions
+- `sections`: what is taken from a config, and what is refused
 - `rows`: rows of a measurement on the screen
 - `process`: a measurement in a process of its own, and its peak memory
 """

@@ -35,6 +35,10 @@
     --tokenizer=configs/tokenizer_ucf101.py \\
     [--attention=prefix,xla] [--remat=none,dots,full]
 
+  python -m videoar_jax.benchmark params --config=configs/tokenizer_ucf101.py
+  python -m videoar_jax.benchmark params --config=configs/videoar_ucf101.py:L \\
+    --tokenizer=configs/tokenizer_ucf101.py
+
 `tokenizer` encodes and decodes videos of so many frames as streams: the peak
 memory should not grow with the length. `sample` times the program of whole
 videos, beside what reading the transformer's weights for each unit takes at the
@@ -55,7 +59,9 @@ is the faster; results are compared. PyTorch needs a quiet machine.
 topology that need not be there (extra `plan`) or for this machine. `traffic`
 counts the bytes that a guided rollout moves, beside those of reading the
 weights for each unit; `compile` times the compilation of a generator's step, on
-the run's own batch and mesh, and says what memory it needs.
+the run's own batch and mesh, and says what memory it needs. `params` counts the
+parameters of each network, none of which is made; of 101 classes, where a
+generator's config leaves their number to the data.
 """
 
 import os
@@ -63,18 +69,19 @@ import sys
 from typing import Any
 
 import jax
-import ml_collections
 
 from videoar_jax.benchmark import (
   ahead,
   beside,
   compiling,
+  counting,
   inputs,
   optimizing,
   process,
   reading,
   rows,
   sampling,
+  sections,
   streaming,
   traffic,
   training,
@@ -82,7 +89,6 @@ from videoar_jax.benchmark import (
 from videoar_jax.core import command, files, topology
 from videoar_jax.core.attention import AttentionKernel
 from videoar_jax.core.config import from_section
-from videoar_jax.data.config import DataConfig
 from videoar_jax.evaluate import compare, provenance
 from videoar_jax.report import chart
 from videoar_jax.tokenizer.config import TokenizerConfig
@@ -157,10 +163,9 @@ _READ = {
   'fvd': (_NUM_VIDEOS,),
   'traffic': (_TOKENIZER, _BATCH_SIZES, _TOPOLOGY),
   'compile': (_TOKENIZER, _ATTENTION, _REMAT, _TOPOLOGY),
+  'params': (_TOKENIZER,),
 }
 _OF_GENERATORS = ('sample', 'train', 'traffic', 'compile')
-_SECTIONS = ('data', 'transformer', 'corruption', 'frame_mask', 'optimizer')
-_SECTIONS += ('mesh', 'train', 'sampling')
 
 
 def main(words: list[str]) -> None:
@@ -174,6 +179,7 @@ def main(words: list[str]) -> None:
     'fvd': fvd,
     'traffic': moved,
     'compile': compiled,
+    'params': params,
   }
   action = command.chosen_action(words, actions)
   needed = (_CONFIG,)
@@ -346,6 +352,20 @@ def compiled() -> dict:
   }
 
 
+def params() -> dict:
+  """Parameters of each network of a config, counted."""
+  config = FLAGS['config']
+  if config.get('recipe') == 'tokenizer':
+    FLAGS.check_read((_CONFIG, _OUT), by="params of a tokenizer's config")
+    _tokenizer_section('config')
+    found = counting.count_tokenizer(config)
+  else:
+    command.check_arguments([], (_TOKENIZER,))
+    networks = _generator_config(), _tokenizer_section('tokenizer')
+    found = counting.count_generator(*networks)
+  return {'params': [counting.show(row) for row in found]}
+
+
 def _topology() -> str | None:
   """The topology to compile for, which there is; None: this machine."""
   if _TOPOLOGY.value:
@@ -354,39 +374,16 @@ def _topology() -> str | None:
   return _TOPOLOGY.value
 
 
-def _recipe(flag: str, recipe: str) -> Any:
-  """The config of a flag, of a recipe."""
-  config = FLAGS[flag]
-  if config.get('recipe') != recipe:
-    raise ValueError(
-      f'--{flag}: a config of recipe {config.get("recipe")!r}; give one of a '
-      f'{recipe}'
-    )
-  return config
-
-
 def _tokenizer_section(flag: str) -> Any:
-  config = _recipe(flag, 'tokenizer')
-  from_section(TokenizerConfig, config, 'tokenizer')
-  return config.tokenizer
+  return sections.tokenizer_section(FLAGS[flag], flag=flag)
 
 
 def _generator_config() -> Any:
-  config = _recipe('config', 'generator')
-  for name in _SECTIONS:
-    if not isinstance(config.get(name), ml_collections.ConfigDict):
-      raise ValueError(
-        f'--config: no section {name}; start from a config of configs/'
-      )
-  from_section(TransformerConfig, config, 'transformer')
-  from_section(DataConfig, config, 'data')
-  return config
+  return sections.generator_config(FLAGS['config'])
 
 
 def _data_section() -> Any:
-  config = FLAGS['config']
-  from_section(DataConfig, config, 'data')
-  return config.data
+  return sections.data_section(FLAGS['config'])
 
 
 def _measure(function, *arguments, **process_options) -> dict:

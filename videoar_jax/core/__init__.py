@@ -32,13 +32,14 @@ checkpoint  verified Orbax checkpoints: per-array digests, commit, fall-back
 fit         whether arrays are those of a network
 export      safetensors + JSON weights, and `load_weights` for any checkpoint
 weight_file a network's weights as safetensors, float32 or bfloat16
+weight_folder  those of others: one file, or several and their index
 cache       where weights and compiled programs are kept between commands
 pretrained  finds, checks and caches weights that packages bring along
 shapes      the glossary of array-axis letters
 precision   what keeps a float32 product float32 on accelerators
 resize      area and bilinear resizing as explicit matrices
-layers      norms, SwiGLU, initialisers with logical axes
-rope        rotary positions over several axes from one frequency table
+layers      norms, layers, initialisers with logical axes
+rope        rotary positions over several axes
 mask        which units of tokens see which, in the forms kernels want
 kv_cache    keys and values of a rollout, in one order of axes
 attention   the one place that picks an attention kernel

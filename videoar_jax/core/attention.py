@@ -203,6 +203,33 @@ def self_attention(
   return jnp.concatenate(parts, axis=1)
 
 
+def cross_attention(
+  q_blnk: jax.Array,
+  k_bmnk: jax.Array,
+  v_bmnk: jax.Array,
+  *,
+  kernel: AttentionKernel = AttentionKernel.AUTO,
+) -> jax.Array:
+  """Attention to keys of something else, all of which every query sees.
+
+  Args:
+    q_blnk: queries.
+    k_bmnk: keys.
+    v_bmnk: values.
+    kernel: how it is computed; one product, but for CUDNN.
+
+  Returns:
+    (b, l, n, k).
+
+  Raises:
+    ValueError: the kernel does not run where the program does.
+  """
+  keys = [Keys(k_bmnk.swapaxes(1, 2), v_bmnk.swapaxes(1, 2))]
+  if choose_kernel(kernel, q_blnk) == AttentionKernel.CUDNN:
+    return fused_attention(q_blnk, keys, implementation='cudnn')
+  return attend(q_blnk, keys)
+
+
 def choose_kernel(
   kernel: AttentionKernel, q_blnk: jax.Array
 ) -> AttentionKernel:

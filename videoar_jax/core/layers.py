@@ -1,4 +1,4 @@
-"""Norms, SwiGLU and parameter initialisers with logical axes."""
+"""Norms, layers and parameter initialisers with logical axes."""
 
 import functools
 import math
@@ -27,6 +27,13 @@ def rms_norm(x_xd: jax.Array, scale_d: jax.Array, *, epsilon: float = 1e-6):
   x = x_xd.astype(jnp.float32)
   x = x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + epsilon)
   return (x * scale_d).astype(x_xd.dtype)
+
+
+def layer_norm(x_xd: jax.Array, *, epsilon: float = 1e-6) -> jax.Array:
+  """(x - mean) / deviation over the last axis, float32."""
+  x = x_xd.astype(jnp.float32)
+  x = x - jnp.mean(x, axis=-1, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + epsilon)
 
 
 class RMSNorm(nn.Module):
@@ -88,6 +95,41 @@ def project(x: jax.Array, kernel: jax.Array, *, axes: int = 1) -> jax.Array:
     axes=1,
   )
   return out.reshape(*others, *outputs)
+
+
+class Affine(nn.Module):
+  """x · kernel + bias.
+
+  Attributes:
+    outputs: sizes of the axes that it makes.
+    axes: logical names of the kernel's axes: those it sums over, x's last ones,
+      then those that it makes.
+    gain: of the kernel at initialisation; the bias begins at zero.
+    dtype: dtype of the computation.
+  """
+
+  outputs: tuple[int, ...]
+  axes: tuple[str | None, ...]
+  gain: float = 1.0
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    summed = len(self.axes) - len(self.outputs)
+    inputs = x.shape[-summed:]
+    kernel = self.param(
+      'kernel',
+      logical(fan_in_normal(math.prod(inputs), gain=self.gain), *self.axes),
+      (*inputs, *self.outputs),
+    )
+    # One axis, by which an optimiser knows that it is no matrix.
+    bias = self.param(
+      'bias',
+      logical(nn.initializers.zeros, self.axes[summed]),
+      (math.prod(self.outputs),),
+    )
+    x, kernel, bias = (y.astype(self.dtype) for y in (x, kernel, bias))
+    return project(x, kernel, axes=summed) + bias.reshape(self.outputs)
 
 
 class SwiGLU(nn.Module):

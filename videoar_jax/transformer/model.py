@@ -27,10 +27,10 @@ from videoar_jax.transformer.block import Attend, Block
 from videoar_jax.transformer.config import (
   Condition,
   Positions,
-  Remat,
   TransformerConfig,
 )
 from videoar_jax.transformer.prefix import Prefix, prefix_lengths
+from videoar_jax.transformer.stack import stack
 
 
 class Tokens(NamedTuple):
@@ -239,21 +239,10 @@ class VideoAR(nn.Module):
         x_bld, own = layer(x_bld, turn, i)
         owns.append(own)
       return x_bld, None if owns[0] is None else tuple(zip(*owns))
-    block = Block
-    if config.remat != Remat.NONE:
-      policy = None
-      if config.remat == Remat.DOTS:
-        policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-      block = nn.remat(Block, prevent_cse=False, policy=policy)
-    layers = nn.scan(
-      block,
-      variable_axes={'params': 0},
-      split_rngs={'params': True},
-      in_axes=(nn.broadcast, 0),
-      out_axes=0,
-      length=config.num_layers,
-      metadata_params={nn.PARTITION_NAME: 'layers'},
-    )(config, attend, name='layers')
+    layers = stack(
+      Block, remat=config.remat, length=config.num_layers, shared=1
+    )
+    layers = layers(config, attend, name='layers')
     return layers(x_bld, turn, jnp.arange(config.num_layers))
 
   def _prefix_mask(self, length_b) -> jax.Array:
@@ -279,7 +268,8 @@ class VideoAR(nn.Module):
     config = self.config
     if config.positions == Positions.LEARNED:
       position_x3 = jnp.zeros_like(position_x3)
-    return rope.angles(position_x3, config.head_width, base=config.rope_base)
+    pairs = rope.interleaved(config.head_width, 3, base=config.rope_base)
+    return rope.angles(position_x3, pairs)
 
   def _prefix(self, condition_bx):
     """Tokens of the prefix (b, prefix, d)."""
