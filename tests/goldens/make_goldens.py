@@ -1,10 +1,11 @@
 """Makes the goldens of the parity tests with PyTorch, from its operators.
 
   pip install -e '.[parity,metrics]'
-  python tests/goldens/make_goldens.py
+  python tests/goldens/make_goldens.py [quantizer] [lpips_vgg16] [wan]
 
-Run it again only where inputs change: the tests compare the project's own
-arithmetic with what is written here, and need no PyTorch.
+Those of Wan are made by diffusers and transformers (see `wan_goldens`). Run it
+again only where inputs change: the tests compare the project's own arithmetic
+with what is written here, and need no PyTorch.
 """
 
 import pathlib
@@ -18,8 +19,6 @@ HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 import golden_inputs  # noqa: E402
-
-from videoar_jax.core import pretrained  # noqa: E402
 
 VGG16 = (64, 64, 'M', 128, 128, 'M', 256, 256, 256, 'M', 512, 512, 512, 'M')
 VGG16 += (512, 512, 512)
@@ -71,7 +70,7 @@ def lpips_vgg16(arrays, a_nHWc: np.ndarray, b_nHWc: np.ndarray) -> np.ndarray:
   return total.numpy()
 
 
-def main() -> None:
+def make_quantizer() -> None:
   found = {}
   for i, scales in enumerate(golden_inputs.SCHEDULES):
     bits, total = quantise(golden_inputs.features(i), scales)
@@ -79,6 +78,11 @@ def main() -> None:
       found[f'bits{i}.{k}'] = np.packbits(scale_bits)
     found[f'total{i}'] = total
   np.savez_compressed(HERE / 'quantizer.npz', **found)
+
+
+def make_lpips_vgg16() -> None:
+  from videoar_jax.core import pretrained
+
   arrays = pretrained.load_weights(pretrained.LPIPS_VGG16).arrays
   found = {
     f'lpips{i}': lpips_vgg16(arrays, *golden_inputs.pictures(i))
@@ -87,5 +91,24 @@ def main() -> None:
   np.savez(HERE / 'lpips_vgg16.npz', **found)
 
 
+def make_wan() -> None:
+  import wan_goldens
+
+  np.savez_compressed(HERE / 'wan_vae.npz', **wan_goldens.wan_vae())
+  np.savez_compressed(HERE / 'umt5.npz', **wan_goldens.umt5())
+
+
+MAKERS = {
+  'quantizer': make_quantizer,
+  'lpips_vgg16': make_lpips_vgg16,
+  'wan': make_wan,
+}
+
+
+def main(names: list[str]) -> None:
+  for name in names or MAKERS:
+    MAKERS[name]()
+
+
 if __name__ == '__main__':
-  main()
+  main(sys.argv[1:])
