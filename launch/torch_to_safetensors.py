@@ -4,6 +4,7 @@
   python launch/torch_to_safetensors.py infinity_vae_d32.pth vae_d32.safetensors
   python -m videoar_jax.tokenizer import --weights=vae_d32.safetensors \
     --config=configs/tokenizer_ucf101.py --out=EXPORT
+  python launch/torch_to_safetensors.py Wan2.1_VAE.pth wan_vae.safetensors
 
 Only tensors are read (`weights_only`): a file that asks for anything else is
 refused. A checkpoint with several state dicts needs the name of one, as in
@@ -11,13 +12,20 @@ refused. A checkpoint with several state dicts needs the name of one, as in
 """
 
 import sys
+import zipfile
 
 import safetensors.torch
 import torch
 
 
 def main(source: str, target: str, key: str = '') -> None:
-  state = torch.load(source, map_location='cpu', weights_only=True)
+  # Left on the disk until it is written: a text encoder has 11 GB.
+  state = torch.load(
+    source,
+    map_location='cpu',
+    weights_only=True,
+    mmap=zipfile.is_zipfile(source),
+  )
   for name in filter(None, key.split('.')):
     if name not in state:
       sys.exit(f'error: no {name!r} in {source}, only {", ".join(state)}')
@@ -28,9 +36,18 @@ def main(source: str, target: str, key: str = '') -> None:
       f'error: {", ".join(others[:5])} of {source} hold no tensors; name the '
       'state dict among them as third argument'
     )
-  tensors = {name: x.contiguous().clone() for name, x in state.items()}
+  taken: set[int] = set()
+  tensors = {name: _own(x, taken) for name, x in state.items()}
   safetensors.torch.save_file(tensors, target)
   print(f'{len(tensors)} tensors written to {target}')
+
+
+def _own(x: torch.Tensor, taken: set[int]) -> torch.Tensor:
+  """A tensor that shares its memory with none before, which `taken` lists."""
+  place = x.untyped_storage().data_ptr()
+  alone = x.untyped_storage().nbytes() == x.nbytes and place not in taken
+  taken.add(place)
+  return x if alone and x.is_contiguous() else x.contiguous().clone()
 
 
 if __name__ == '__main__':

@@ -38,7 +38,7 @@ def pictures(index: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 # Shapes of the networks of Wan 2.1, far smaller, in diffusers' words.
-WAN_VAE = {
+VAE = {
   'base_dim': 8,
   'z_dim': 4,
   'dim_mult': [1, 2, 2, 2],
@@ -49,8 +49,8 @@ WAN_VAE = {
   'latents_std': [2.0, 0.5, 1.25, 3.0],
 }
 # Frames, height and width: a whole clip, and sides that no halving divides.
-WAN_CLIPS = {'even': (13, 16, 24), 'odd': (5, 21, 35)}
-WAN_LATENTS = {'even': (4, 2, 3), 'odd': (2, 3, 3)}
+VAE_CLIPS = {'even': (13, 16, 24), 'odd': (5, 21, 35)}
+VAE_LATENTS = {'even': (4, 2, 3), 'odd': (2, 3, 3)}
 UMT5 = {
   'vocab_size': 64,
   'd_model': 16,
@@ -62,7 +62,7 @@ UMT5 = {
 }
 # Of prompts in one batch; positions are told apart up to a distance of 128.
 UMT5_LENGTHS = (150, 7, 1)
-TEXTS = (
+RAW_TEXTS = (
   'A  cat \t on\na mat. ',
   'plain words, with (brackets) and 12 digits',
   'Tom &amp;amp;amp; Jerry &lt;b&gt;',
@@ -82,19 +82,21 @@ def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
     x = 0.2 * x
   else:
     x = x / math.sqrt(math.prod(shape[1:]))
+  if name.endswith('.q.weight'):  # as umT5's, whose scores are not scaled
+    x = x / math.sqrt(UMT5['d_kv'])
   return x.astype(np.float32)
 
 
-def wan_clip(which: str) -> np.ndarray:
-  """Pixels, bTHWc float32 in [-1, 1], of one of WAN_CLIPS."""
+def vae_clip(which: str) -> np.ndarray:
+  """Pixels, bTHWc float32 in [-1, 1], of one of VAE_CLIPS."""
   rng = np.random.default_rng([29, len(which)])
-  return rng.uniform(-1, 1, (1, *WAN_CLIPS[which], 3)).astype(np.float32)
+  return rng.uniform(-1, 1, (1, *VAE_CLIPS[which], 3)).astype(np.float32)
 
 
-def wan_latents(which: str) -> np.ndarray:
-  """Latents, bthwd float32, of one of WAN_LATENTS."""
+def vae_latents(which: str) -> np.ndarray:
+  """Latents, bthwd float32, of one of VAE_LATENTS."""
   rng = np.random.default_rng([31, len(which)])
-  shape = (1, *WAN_LATENTS[which], WAN_VAE['z_dim'])
+  shape = (1, *VAE_LATENTS[which], VAE['z_dim'])
   return rng.standard_normal(shape).astype(np.float32)
 
 

@@ -1,11 +1,11 @@
-"""Makes the goldens of the parity tests with PyTorch, from its operators.
+"""Makes the goldens of the parity tests with PyTorch and with diffusers.
 
   pip install -e '.[parity,metrics]'
-  python tests/goldens/make_goldens.py [quantizer] [lpips_vgg16] [wan]
+  python tests/goldens/make_goldens.py [quantizer] [lpips] [vae] [umt5]
 
-Those of Wan are made by diffusers and transformers (see `wan_goldens`). Run it
-again only where inputs change: the tests compare the project's own arithmetic
-with what is written here, and need no PyTorch.
+Without a word it makes all; each needs its own packages alone. Run it again
+only where inputs change: the tests compare the project's own arithmetic with
+what is written here, and need no PyTorch.
 """
 
 import pathlib
@@ -80,7 +80,7 @@ def make_quantizer() -> None:
   np.savez_compressed(HERE / 'quantizer.npz', **found)
 
 
-def make_lpips_vgg16() -> None:
+def make_lpips() -> None:
   from videoar_jax.core import pretrained
 
   arrays = pretrained.load_weights(pretrained.LPIPS_VGG16).arrays
@@ -91,23 +91,27 @@ def make_lpips_vgg16() -> None:
   np.savez(HERE / 'lpips_vgg16.npz', **found)
 
 
-def make_wan() -> None:
+def make_vae() -> None:
   import wan_goldens
 
   np.savez_compressed(HERE / 'wan_vae.npz', **wan_goldens.wan_vae())
+
+
+def make_umt5() -> None:
+  import wan_goldens
+
   np.savez_compressed(HERE / 'umt5.npz', **wan_goldens.umt5())
 
 
-MAKERS = {
-  'quantizer': make_quantizer,
-  'lpips_vgg16': make_lpips_vgg16,
-  'wan': make_wan,
-}
-
-
-def main(names: list[str]) -> None:
-  for name in names or MAKERS:
-    MAKERS[name]()
+def main(words: list[str]) -> None:
+  makers = {
+    'quantizer': make_quantizer,
+    'lpips': make_lpips,
+    'vae': make_vae,
+    'umt5': make_umt5,
+  }
+  for word in words or makers:
+    makers[word]()
 
 
 if __name__ == '__main__':

@@ -53,12 +53,12 @@ def _draw(model: torch.nn.Module) -> torch.nn.Module:
 
 def wan_vae() -> dict[str, np.ndarray]:
   """Moments and videos of a small VAE; names and shapes of the full one."""
-  model = _draw(AutoencoderKLWan(**golden_inputs.WAN_VAE))
+  model = _draw(AutoencoderKLWan(**golden_inputs.VAE))
   found = {'names': _text(_vae_names())}
   with torch.no_grad():
-    for which in golden_inputs.WAN_CLIPS:
-      video = _channels_first(golden_inputs.wan_clip(which))
-      latents = _channels_first(golden_inputs.wan_latents(which))
+    for which in golden_inputs.VAE_CLIPS:
+      video = _channels_first(golden_inputs.vae_clip(which))
+      latents = _channels_first(golden_inputs.vae_latents(which))
       moments, out = model._encode(video), model.decode(latents).sample
       _check_prefixes(model, video, moments)
       share = (out.abs() == 1).double().mean()
@@ -146,7 +146,7 @@ def umt5() -> dict[str, np.ndarray]:
     'names': _text(names),
     'states_bld': states.float().numpy(),
     'buckets': buckets.numpy().astype(np.int8),
-    'texts': _text([_cleaned(x) for x in golden_inputs.TEXTS]),
+    'texts': _text([_cleaned(x) for x in golden_inputs.RAW_TEXTS]),
   }
 
 

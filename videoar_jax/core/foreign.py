@@ -1,4 +1,4 @@
-"""Weights of other projects: arrays by other names, their axes in another order.
+"""Weights of other projects: other names, and axes in another order.
 
 A `Naming` says of each of our arrays how it is called there and how it lies.
 Names and shapes are compared before any weight is read.

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import safetensors.numpy
 
 from videoar_jax.core import files, foreign, structure, weight_file
 from videoar_jax.core.digest import flatten, nest
@@ -142,7 +143,11 @@ def write_wan_vae(
   }
   about = {key: getattr(config, ours) for key, ours in _KEYS.items()}
   with files.replacing(folder / WEIGHTS) as partial:
-    partial.write_bytes(weight_file.dump(weight_file.rounded(arrays, dtype)))
+    safetensors.numpy.save_file(
+      weight_file.rounded(arrays, dtype),
+      partial,
+      metadata={'format': 'pt'},  # or diffusers refuses the file
+    )
   with files.replacing(folder / CONFIG) as partial:
     partial.write_text(json.dumps({**_FIXED, **about}, indent=2) + '\n')
 
