@@ -4,6 +4,7 @@
   python launch/torch_to_safetensors.py infinity_vae_d32.pth vae_d32.safetensors
   python -m videoar_jax.tokenizer import --weights=vae_d32.safetensors \
     --config=configs/tokenizer_ucf101.py --out=EXPORT
+  python launch/torch_to_safetensors.py Wan2.1_VAE.pth wan_vae.safetensors
 
   python launch/torch_to_safetensors.py self_forcing_dmd.pt \
     student.safetensors generator_ema
@@ -43,7 +44,8 @@ def main(source: str, target: str, key: str = '') -> None:
       f'error: {", ".join(others[:5]) or "nothing"} of {source} hold no '
       'tensors; name the state dict among them as third argument'
     )
-  tensors = {name: x.contiguous().clone() for name, x in found.items()}
+  taken: set[int] = set()
+  tensors = {name: _own(x, taken) for name, x in found.items()}
   safetensors.torch.save_file(tensors, target)
   print(f'{len(tensors)} tensors written to {target}')
 
@@ -56,6 +58,14 @@ def flatten(state: Any, prefix: str = '') -> dict[str, Any]:
   for name, value in state.items():
     found |= flatten(value, f'{prefix}{name}.')
   return found
+
+
+def _own(x: torch.Tensor, taken: set[int]) -> torch.Tensor:
+  """A tensor that shares its memory with none before, which `taken` lists."""
+  place = x.untyped_storage().data_ptr()
+  alone = x.untyped_storage().nbytes() == x.nbytes and place not in taken
+  taken.add(place)
+  return x if alone and x.is_contiguous() else x.contiguous().clone()
 
 
 if __name__ == '__main__':

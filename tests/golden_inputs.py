@@ -1,5 +1,7 @@
 """Random inputs of the parity tests, the same for both implementations."""
 
+import math
+
 import numpy as np
 
 # Coarse to fine; square and not, divisible by the finest and not.
@@ -88,3 +90,76 @@ def wan_scales() -> np.ndarray:
       np.stack(np.meshgrid(*axes, indexing='ij'), -1).reshape(-1, 3)
     )
   return np.concatenate(places)
+
+
+# Shapes of the networks of Wan 2.1, far smaller, in diffusers' words.
+VAE = {
+  'base_dim': 8,
+  'z_dim': 4,
+  'dim_mult': [1, 2, 2, 2],
+  'num_res_blocks': 1,
+  'attn_scales': [],
+  'temperal_downsample': [False, True, True],
+  'latents_mean': [0.5, -0.25, 0.0, 1.5],
+  'latents_std': [2.0, 0.5, 1.25, 3.0],
+}
+# Frames, height and width: a whole clip, and sides that no halving divides.
+VAE_CLIPS = {'even': (13, 16, 24), 'odd': (5, 21, 35)}
+VAE_LATENTS = {'even': (4, 2, 3), 'odd': (2, 3, 3)}
+UMT5 = {
+  'vocab_size': 64,
+  'd_model': 16,
+  'd_kv': 8,
+  'd_ff': 32,
+  'num_layers': 2,
+  'num_heads': 2,
+  'feed_forward_proj': 'gated-gelu',
+}
+# Of prompts in one batch; positions are told apart up to a distance of 128.
+UMT5_LENGTHS = (150, 7, 1)
+RAW_TEXTS = (
+  'A  cat \t on\na mat. ',
+  'plain words, with (brackets) and 12 digits',
+  'Tom &amp;amp;amp; Jerry &lt;b&gt;',
+  'schÃ¶n — “quoted” ﬁne\u200b…',
+  '静止，整体发灰，最差质量',
+  'half ＦＵＬＬ width ｶﾅ',
+  'e\u0301 combining',
+)
+
+
+def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
+  """The weights of a name in a state dict: none of them trivial, float32."""
+  x = np.random.default_rng(list(name.encode())).standard_normal(shape)
+  if name.endswith('gamma') or (len(shape) == 1 and name.endswith('weight')):
+    x = 1 + 0.3 * x
+  elif len(shape) == 1:
+    x = 0.2 * x
+  else:
+    x = x / math.sqrt(math.prod(shape[1:]))
+  if name.endswith('.q.weight'):  # as umT5's, whose scores are not scaled
+    x = x / math.sqrt(UMT5['d_kv'])
+  return x.astype(np.float32)
+
+
+def vae_clip(which: str) -> np.ndarray:
+  """Pixels, bTHWc float32 in [-1, 1], of one of VAE_CLIPS."""
+  rng = np.random.default_rng([29, len(which)])
+  return rng.uniform(-1, 1, (1, *VAE_CLIPS[which], 3)).astype(np.float32)
+
+
+def vae_latents(which: str) -> np.ndarray:
+  """Latents, bthwd float32, of one of VAE_LATENTS."""
+  rng = np.random.default_rng([31, len(which)])
+  shape = (1, *VAE_LATENTS[which], VAE['z_dim'])
+  return rng.standard_normal(shape).astype(np.float32)
+
+
+def umt5_tokens() -> np.ndarray:
+  """Tokens of a batch of prompts, (b, l) int32; 1 ends them, 0 pads them."""
+  rng = np.random.default_rng(37)
+  shape = (len(UMT5_LENGTHS), max(UMT5_LENGTHS))
+  tokens = rng.integers(2, UMT5['vocab_size'], shape, np.int32)
+  for row, length in zip(tokens, UMT5_LENGTHS):
+    row[length - 1], row[length:] = 1, 0
+  return tokens

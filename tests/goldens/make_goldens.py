@@ -1,7 +1,7 @@
 """Makes the goldens of the parity tests with PyTorch and with diffusers.
 
   pip install -e '.[parity,metrics]'
-  python tests/goldens/make_goldens.py [quantizer] [lpips] [wan]
+  python tests/goldens/make_goldens.py [quantizer] [lpips] [wan] [vae] [umt5]
 
 Without a word it makes all; each needs its own packages alone. Run it again
 only where inputs change: the tests compare the project's own arithmetic with
@@ -97,8 +97,26 @@ def make_wan() -> None:
   wan_transformer.make()
 
 
+def make_vae() -> None:
+  import wan_goldens
+
+  np.savez_compressed(HERE / 'wan_vae.npz', **wan_goldens.wan_vae())
+
+
+def make_umt5() -> None:
+  import wan_goldens
+
+  np.savez_compressed(HERE / 'umt5.npz', **wan_goldens.umt5())
+
+
 def main(words: list[str]) -> None:
-  makers = {'quantizer': make_quantizer, 'lpips': make_lpips, 'wan': make_wan}
+  makers = {
+    'quantizer': make_quantizer,
+    'lpips': make_lpips,
+    'wan': make_wan,
+    'vae': make_vae,
+    'umt5': make_umt5,
+  }
   for word in words or makers:
     makers[word]()
 

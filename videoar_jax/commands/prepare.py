@@ -6,11 +6,14 @@
         --height=128 --width=128 --out=/data/mine_128
     python -m videoar_jax.data.prepare --features --checkpoint=runs/tokenizer \\
         --source=array_record:/data/ucf --windows=2 --flips --out=/data/cached
+    python -m videoar_jax.data.prepare --text --checkpoint=umt5-xxl \\
+        --prompts=prompts.txt --out=/data/embeddings
 
-The last writes what `features:PATH` reads, the others `array_record:PATH`.
-Run again, the same command goes on where it stopped. Features use all devices,
-and several processes share the work, each writing whole shards, where they are
-started as for training.
+The third writes what `features:PATH` reads, the first two what
+`array_record:PATH` does; the last caches what the text encoder of Wan makes of
+prompts. Run again, the same command goes on where it stopped. Features use all
+devices, and several processes share the work, each writing whole shards, where
+they are started as for training.
 """
 
 import dataclasses
@@ -18,9 +21,10 @@ import dataclasses
 from etils import epath
 
 from videoar_jax.core import command, files, job, lock
-from videoar_jax.data import preparation, work
+from videoar_jax.data import embeddings, preparation, work
 from videoar_jax.data.config import DataConfig
 from videoar_jax.data.kinds import parse_source
+from videoar_jax.data.prompts import NEGATIVE_PROMPT
 
 FLAGS = command.Flags()
 
@@ -53,7 +57,9 @@ _MAX_BAD_SHARE = FLAGS.number(
   most=1,
 )
 _FEATURES = FLAGS.switch('features', False, 'cache features of a tokenizer')
-_CHECKPOINT = FLAGS.text('checkpoint', '', 'features: the tokenizer')
+_CHECKPOINT = FLAGS.text(
+  'checkpoint', '', 'features: the tokenizer; text: folder of the encoder'
+)
 _WINDOWS = FLAGS.count('windows', 1, 'features: windows per video')
 _FLIPS = FLAGS.switch('flips', False, 'features: each window mirrored too')
 _NUM_FRAMES = FLAGS.count('num_frames', 17, 'features: frames per clip')
@@ -65,9 +71,23 @@ _BATCH_SIZE = FLAGS.count('batch_size', 16, 'features: clips at once')
 _SEED = FLAGS.number(
   'seed', 0, 'features: of the windows', int, least=0, most=2**32 - 1
 )
+_TEXT = FLAGS.switch('text', False, 'cache states of prompts')
+_PROMPTS = FLAGS.text(
+  'prompts', '', 'text: file of a prompt a line, or captions as .jsonl'
+)
+_NEGATIVE_PROMPT = FLAGS.text(
+  'negative_prompt', NEGATIVE_PROMPT, 'text: encoded besides, for guidance'
+)
+_TEXT_TOKENIZER = FLAGS.text(
+  'text_tokenizer', '', 'text: tokenizer.json, where it is not beside'
+)
+_DTYPE = FLAGS.choice(
+  'dtype', 'bfloat16', ('bfloat16', 'float32'), 'text: of the products'
+)
 
 _JOB = job.define_flags(FLAGS)
 
+_TEXT_ONLY = ('prompts', 'negative_prompt', 'text_tokenizer', 'dtype')
 _VIDEOS_ONLY = ('min_frames',)
 _FEATURES_ONLY = (
   'checkpoint',
@@ -83,7 +103,13 @@ _FEATURES_ONLY = (
 
 
 def main(words: list[str]) -> None:
+  if _TEXT.value:
+    command.check_arguments(words, (_PROMPTS, _CHECKPOINT, _OUT))
+    prepare_text()
+    return
   command.check_arguments(words, (_SOURCE, _OUT))
+  for name in filter(FLAGS.given, _TEXT_ONLY):
+    raise command.UsageError(f'--{name} goes with --text')
   for name in _VIDEOS_ONLY if _FEATURES.value else _FEATURES_ONLY:
     if FLAGS.given(name):
       fault = 'does not go' if _FEATURES.value else 'goes'
@@ -172,3 +198,35 @@ def encode_videos() -> None:
     num_shards=_NUM_SHARDS.value,
     crew=work.Crew(jax.process_index(), jax.process_count(), spread.meet),
   )
+
+
+def prepare_text() -> None:
+  """Encodes --prompts with the text encoder --checkpoint."""
+  read = (_PROMPTS, _NEGATIVE_PROMPT, _TEXT_TOKENIZER, _DTYPE)
+  FLAGS.check_read((_TEXT, _CHECKPOINT, _OUT, *read), by='--text')
+  prompts = embeddings.read_prompts(_PROMPTS.value)
+  out = files.output_folder(
+    _OUT.value, inputs=(_PROMPTS.value, _CHECKPOINT.value)
+  )
+  # Imported here: nothing else needs the encoder.
+  from videoar_jax.core import cache, mesh
+  from videoar_jax.transformer.umt5_stream import TextEncoder
+
+  cache.keep_programs()
+  encoder = TextEncoder.open(
+    _CHECKPOINT.value,
+    tokenizer=_TEXT_TOKENIZER.value or None,
+    dtype=_DTYPE.value,
+  )
+  encoder.check([_NEGATIVE_PROMPT.value, *prompts])
+  command.note(
+    f'reading the weights for their digest, then encoding on {mesh.describe()}'
+  )
+  with lock.hold(out, what='prepare'):
+    embeddings.prepare_embeddings(
+      prompts,
+      _OUT.value,
+      negative_prompt=_NEGATIVE_PROMPT.value,
+      encoder=encoder.digest,
+      encode=encoder.encode,
+    )

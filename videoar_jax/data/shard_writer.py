@@ -24,6 +24,8 @@ _DERIVED = {
   'counts': 'from another number of videos than there are now',
   'codec': 'by another version of this library',
   'tokenizer_digest': 'with another tokenizer',
+  'encoder': 'with another text encoder',
+  'prompts': 'from other prompts than are in the file now',
 }
 
 
@@ -44,7 +46,7 @@ class Preparation:
 
     Args:
       out: the folder, made if need be; on a disk or in a bucket.
-      kind: `videos` or `features`.
+      kind: see `shards.read_manifest`.
       settings: JSON-able; all that decides what the shards will hold.
     Raises:
       ValueError: the folder was begun with other settings, or is in other use.

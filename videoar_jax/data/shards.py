@@ -42,7 +42,8 @@ _SPLIT = {
   'per_class': structure.Each(_NATURAL),
 }
 # What every reader needs of the settings.
-_SETTINGS = {'height': _COUNT, 'width': _COUNT}
+_CLIPS = {'height': _COUNT, 'width': _COUNT}
+_SETTINGS = {'videos': _CLIPS, 'features': _CLIPS, 'embeddings': {}}
 
 
 def pack(header: dict, parts: Sequence[bytes]) -> bytes:
@@ -91,7 +92,7 @@ def read_manifest(path: str, kind: str, settings: dict | None = None) -> dict:
 
   Args:
     path: the folder.
-    kind: `videos` or `features`.
+    kind: `videos`, `features` or `embeddings`.
     settings: what else they hold, see `structure.check`.
   Raises:
     ValueError: the folder or manifest is missing, damaged, or of another kind.
@@ -114,10 +115,10 @@ def read_manifest(path: str, kind: str, settings: dict | None = None) -> dict:
     raise ValueError(
       f'{file}: format {found[0]!r} version {found[1]}; wanted '
       f'videoar_jax.{kind!s} version {VERSION}; videos are read as '
-      'array_record:PATH, features as features:PATH'
+      'array_record:PATH, features as features:PATH, embeddings by prompt'
     )
   shape = {
-    'plan': {**_SETTINGS, **(settings or {})},
+    'plan': {**_SETTINGS[kind], **(settings or {})},
     'classes': [str],
     'splits': {split: _SPLIT for split in SPLITS},
     'skipped': structure.Each(str),

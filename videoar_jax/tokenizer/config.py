@@ -10,6 +10,21 @@ Conv = Annotated[str, fields.Choice(('auto', 'native', 'taps'))]
 _Blocks = Annotated[int, fields.Range(least=0, most=100)]
 
 
+def count_latent_frames(num_frames: int, factor: int) -> int:
+  """Latent frames of a clip: one for the first frame, one for each `factor`.
+
+  Raises:
+    ValueError: num_frames is not 1 + k · factor.
+  """
+  if num_frames < 1 or (num_frames - 1) % factor:
+    near = max(1, (num_frames - 1 + factor // 2) // factor * factor + 1)
+    raise ValueError(
+      f'num_frames={num_frames}: the tokenizer needs 1 + {factor}k frames; '
+      f'use {near}'
+    )
+  return 1 + (num_frames - 1) // factor
+
+
 @dataclasses.dataclass(frozen=True)
 class TokenizerConfig:
   """Shape of the causal 3D autoencoder and of its quantiser.
@@ -147,14 +162,7 @@ class TokenizerConfig:
     Raises:
       ValueError: num_frames is not 1 + k · time_factor.
     """
-    factor = self.time_factor
-    if num_frames < 1 or (num_frames - 1) % factor:
-      near = max(1, (num_frames - 1 + factor // 2) // factor * factor + 1)
-      raise ValueError(
-        f'num_frames={num_frames}: the tokenizer needs 1 + {factor}k frames; '
-        f'use {near}'
-      )
-    return 1 + (num_frames - 1) // factor
+    return count_latent_frames(num_frames, self.time_factor)
 
   def pixel_frames(self, latent_frames: int) -> int:
     """Frames of a clip of `latent_frames` latent frames."""

@@ -32,6 +32,11 @@ class Stream:
   new: StreamState = dataclasses.field(default_factory=dict)
 
 
+def is_start(stream: Stream | None) -> bool:
+  """Whether the frames of a call are the first of a clip."""
+  return stream is None or stream.old is None
+
+
 def conv3d(
   x_bthwc: jax.Array,
   kernel: jax.Array,
@@ -54,10 +59,19 @@ def conv3d(
       `core.mesh.platform`.
 
   Returns:
-    The output, bthwc.
+    The output, bthwc; of no frames, where x and the zeros are fewer than kt.
   """
   if conv == 'auto':
     conv = _default_conv()
+  b, t = x_bthwc.shape[:2]
+  kt, stride = kernel.shape[0], strides[0]
+  t_out = max(0, (zeros + t - kt) // stride + 1)
+  if not t_out:
+    axes = zip(
+      x_bthwc.shape[2:4], space_padding, kernel.shape[1:3], strides[1:]
+    )
+    size = [(side + sum(pad) - k) // step + 1 for side, pad, k, step in axes]
+    return jnp.zeros((b, 0, *size, kernel.shape[-1]), x_bthwc.dtype)
   if conv == 'native':
     return jax.lax.conv_general_dilated(
       x_bthwc,
@@ -67,9 +81,6 @@ def conv3d(
       dimension_numbers=('NDHWC', 'DHWIO', 'NDHWC'),
       precision=precision_of(kernel.dtype),
     )
-  b, t = x_bthwc.shape[:2]
-  kt, stride = kernel.shape[0], strides[0]
-  t_out = (zeros + t - kt) // stride + 1
   total = None
   for i in reversed(range(kt)):
     # Output j reads frame j * stride + i - zeros. Below 0 that is a frame of
@@ -109,7 +120,7 @@ def conv_doubled(
 
   Args:
     x_bthwc: the input, nothing doubled yet.
-    kernel: (3, 3, 3, in, out).
+    kernel: (kt, 3, 3, in, out); in_time kt is 3.
     zeros: frames of zeros before x; in_time 0 or 1, else 0 to 2.
     in_time: double frames, too. At a clip's start (zeros=1) T frames become
       2T - 1; later, T frames and the one before them become 2T.
@@ -204,7 +215,7 @@ class CausalConv3d(nn.Module):
     kernel: (kt, kh, kw).
     strides: (t, h, w); space padding keeps the size, or halves it with the
       one row and column of zeros at the end (as image autoencoders do).
-    double: double each row and column first; only with kernel (3, 3, 3).
+    double: double each row and column first; only with kernel (kt, 3, 3).
     double_time: double each frame, too, so that T frames become 2T - 1.
     gain: gain of the kernel at initialisation.
     conv: see `conv3d`; with 'taps' nothing is doubled, see `conv_doubled`.
@@ -221,7 +232,20 @@ class CausalConv3d(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x_bthwc: jax.Array, stream: Stream | None) -> jax.Array:
+  def __call__(
+    self,
+    x_bthwc: jax.Array,
+    stream: Stream | None,
+    *,
+    past_bthwc: jax.Array | None = None,
+  ) -> jax.Array:
+    """Applies the convolution.
+
+    Args:
+      x_bthwc: frames, which may be none.
+      stream: state; None takes x for a whole clip.
+      past_bthwc: at a clip's start the frames before x, in place of zeros.
+    """
     width_in = x_bthwc.shape[-1]
     kt, kh, kw = self.kernel
     kernel = self.param(
@@ -235,7 +259,7 @@ class CausalConv3d(nn.Module):
     bias = self.param(
       'bias', logical(nn.initializers.zeros, 'conv_out'), (self.width,)
     )
-    x, zeros = self._with_past(x_bthwc.astype(self.dtype), stream)
+    x, zeros = self._with_past(x_bthwc.astype(self.dtype), stream, past_bthwc)
     if self.double:
       out = conv_doubled(
         x, kernel, zeros=zeros, in_time=self.double_time, conv=self.conv
@@ -253,17 +277,19 @@ class CausalConv3d(nn.Module):
       )
     return named(out + bias.astype(self.dtype))
 
-  def _with_past(self, x_bthwc, stream):
-    """Prepends the stream's frames; at a clip's start counts zeros instead."""
+  def _with_past(self, x_bthwc, stream, past_bthwc):
+    """Prepends the frames before x, or counts zeros in their place."""
     if self.kernel[0] == 1:
       return x_bthwc, 0
     # Three neighbours among doubled frames are copies of two.
     kt = 2 if self.double_time else self.kernel[0]
     name = '/'.join(self.path)
-    if stream is None or stream.old is None:
+    if not is_start(stream):
+      past_bthwc = stream.old[name]
+    if past_bthwc is None:
       x, zeros = x_bthwc, kt - 1
     else:
-      x, zeros = jnp.concatenate([stream.old[name], x_bthwc], axis=1), 0
+      x, zeros = jnp.concatenate([past_bthwc, x_bthwc], axis=1), 0
     if stream is not None:
       past = kt - self.strides[0]
       padded = jnp.pad(x, ((0, 0), (zeros, 0), (0, 0), (0, 0), (0, 0)))

@@ -9,42 +9,16 @@ Source: VideoAR (arXiv:2601.05966) App. A; names of FoundationVision/Infinity's
 `bsq_vae`.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from videoar_jax.core.digest import flatten, nest
+from videoar_jax.core.foreign import ImportReport
 from videoar_jax.tokenizer.config import TokenizerConfig
 
 _DECODER_IN = 'decoder/conv_in/kernel'
-
-
-@dataclasses.dataclass(frozen=True)
-class ImportReport:
-  """What became of each array.
-
-  Attributes:
-    mapped: ours -> theirs.
-    skipped: theirs -> why it was not taken.
-    missing: ours that keep their initial values -> why.
-  """
-
-  mapped: dict[str, str]
-  skipped: dict[str, str]
-  missing: dict[str, str]
-
-  def lines(self) -> list[str]:
-    """The report as text, a line for each array that was not mapped."""
-    found = [f'{len(self.mapped)} arrays mapped']
-    for title, entries in (
-      ('skipped', self.skipped),
-      ('missing', self.missing),
-    ):
-      found.append(f'{len(entries)} arrays {title}')
-      found += [f'  {name}: {reason}' for name, reason in entries.items()]
-    return found
 
 
 def import_weights(
