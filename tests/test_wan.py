@@ -15,10 +15,14 @@ import tiny_wan
 from videoar_jax.core import rope
 from videoar_jax.core.attention import Keys
 from videoar_jax.core.attention import attend as attend_to
+from videoar_jax.core.digest import flatten
+from videoar_jax.core.mesh import logical_axes
 from videoar_jax.plan.kinds import make_partition
+from videoar_jax.train.optimizer import is_decayed
 from videoar_jax.transformer.stack import stack
 from videoar_jax.transformer.wan import (
   WanTransformer,
+  init_params,
   patchify,
   sinusoids,
   unpatchify,
@@ -57,6 +61,16 @@ def test_the_network_has_the_parameters_of_wan():
   found = param_shapes(large)
   assert sum(x.size for x in found.values()) == pytest.approx(14.29e9, rel=1e-3)
   assert {str(x.dtype) for x in found.values()} == {'float32'}
+
+
+def test_matrices_alone_decay():
+  model = WanTransformer(CONFIG)
+  boxed = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
+  axes = jax.tree.map(
+    is_decayed, logical_axes(boxed), is_leaf=lambda x: isinstance(x, tuple)
+  )
+  for name, decays in flatten(axes).items():
+    assert decays == name.endswith('kernel'), name
 
 
 def test_numbers_of_a_patch_are_read_and_written_in_different_orders():
