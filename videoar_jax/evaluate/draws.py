@@ -213,7 +213,7 @@ class Pass:
         count=count,
         folder=None if task.identity is None else self._request.parts,
         key=self._key(),
-        needed=() if self._known else _OF_REAL[self._model is None :],
+        needed=self._needed,
         progress=progress,
       )
     else:
@@ -227,6 +227,13 @@ class Pass:
     if not task.paired:
       wanted_n = wanted_labels(task, wanted_n, np.arange(task.num_videos))
     return Drawn(self._draw, real, wanted_n, rows)
+
+  @property
+  def _needed(self) -> list[str]:
+    """Rows of real clips, where nothing else tells them."""
+    if self._known is not None:
+      return []
+    return [x for x in _OF_REAL if x != REAL or self._model is not None]
 
   @property
   def _reads(self) -> bool:
