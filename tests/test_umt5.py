@@ -279,7 +279,7 @@ def test_tokenizers_that_are_not_umt5s_are_refused(folder, tmp_path):
     TextEncoder.open(tmp_path)
   path = tmp_path / 'tokenizer.json'
   path.write_text('{}')
-  with pytest.raises(ValueError, match='tokenizer.json: not a tokenizer.json'):
+  with pytest.raises(ValueError, match='tokenizer.json: not a JSON file of'):
     umt5_text.read_tokenizer(path)
   found = tokenizers.Tokenizer(
     tokenizers.models.Unigram([('a', 0.0)], 0, False)

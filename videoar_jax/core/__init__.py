@@ -33,6 +33,8 @@ fit         whether arrays are those of a network
 export      safetensors + JSON weights, and `load_weights` for any checkpoint
 weight_file a network's weights as safetensors, float32 or bfloat16
 weight_folder  those of others: one file, or several and their index
+tensor_files  arrays of safetensors files, read one by one
+foreign     weights of other projects: other names, and axes in another order
 cache       where weights and compiled programs are kept between commands
 pretrained  finds, checks and caches weights that packages bring along
 shapes      the glossary of array-axis letters

@@ -18,6 +18,7 @@ array_record  videos decoded once to the training resolution, lossless
 features      a trained tokenizer's features of such videos
 prompts       prompts as tokens of a byte-level BPE
 captions      a file of captions; records that carry a prompt
+embeddings    states of prompts by a text encoder, cached by prompt
 shards        sharded records with a manifest, for the two above
 shard_cache   copies them from a bucket to this machine, once
 shard_writer  writes them, and goes on where it was stopped

@@ -14,4 +14,9 @@ wan          Wan's model of tokens anywhere, at any time, under any mask
 wan_names    names and shapes of its arrays, here and elsewhere
 wan_card     the `config.json` that lies beside its weights elsewhere
 wan_weights  its weights from files of others, and back
+
+umt5          umT5's encoder: layers, and all of them
+umt5_weights  its weights by the names of Hugging Face and of Wan's file
+umt5_text     prompts as its tokens
+umt5_stream   prompts to states, layer by layer from files
 """

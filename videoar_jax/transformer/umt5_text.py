@@ -84,14 +84,7 @@ def read_tokenizer(path: Any) -> Tokenizer:
     raise ValueError(f'{path}: no such tokenizer')
   data = path.read_bytes()
   read = _read_json if path.suffix == '.json' else _read_model
-  try:
-    pieces, number = read(data)
-  except ValueError:
-    raise
-  except Exception as error:  # the libraries raise nothing narrower
-    raise ValueError(
-      f'{path}: not a tokenizer.json or spiece.model: {error}'
-    ) from error
+  pieces, number = read(data, where=str(path))
   found = [number('<pad>'), number('</s>')]
   if found != [0, END]:
     raise ValueError(
@@ -101,8 +94,13 @@ def read_tokenizer(path: Any) -> Tokenizer:
   return Tokenizer(pieces, hashlib.sha256(data).hexdigest())
 
 
-def _read_json(data: bytes) -> tuple[Callable, Callable]:
-  found = tokenizers.Tokenizer.from_buffer(data)
+def _read_json(data: bytes, *, where: str) -> tuple[Callable, Callable]:
+  try:
+    found = tokenizers.Tokenizer.from_buffer(data)
+  except Exception as error:  # the library raises nothing narrower
+    raise ValueError(
+      f'{where}: not a JSON file of the library `tokenizers`: {error}'
+    ) from error
   found.no_padding()
   found.no_truncation()
 
@@ -112,6 +110,10 @@ def _read_json(data: bytes) -> tuple[Callable, Callable]:
   return pieces, found.token_to_id
 
 
-def _read_model(data: bytes) -> tuple[Callable, Callable]:
-  found = sentencepiece.SentencePieceProcessor(model_proto=data)
+def _read_model(data: bytes, *, where: str) -> tuple[Callable, Callable]:
+  processor = sentencepiece.SentencePieceProcessor
+  try:
+    found = processor(model_proto=data)
+  except Exception as error:  # whatever the library raises
+    raise ValueError(f'{where}: no model of sentencepiece: {error}') from error
   return found.encode, found.piece_to_id
