@@ -270,7 +270,7 @@ def _smoke_of_gfvd(home):
   rows_nd = rng.standard_normal((4, i3d.NUM_CLASSES), np.float32)
   path = home / 'real.npz'
   real_features.write(
-    path, real_features.RealFeatures(rows_nd, np.arange(4), about)
+    path, [real_features.RealFeatures(rows_nd, np.arange(4), about)]
   )
   words = f'--generator={home / "generator"}', f'--features={path}'
   found = _smoke(home, 'gfvd', *words)
