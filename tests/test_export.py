@@ -13,7 +13,8 @@ from tiny_runs import runs  # noqa: F401
 
 from videoar_jax.commands import train
 from videoar_jax.core import command, digest, export, files
-from videoar_jax.evaluate.request import Request, resolve
+from videoar_jax.evaluate.request import Request
+from videoar_jax.evaluate.task import resolve
 from videoar_jax.sample.sampler import Generator
 from videoar_jax.tokenizer.features import make_encoder
 from videoar_jax.tokenizer.stream import Codec
